@@ -1,0 +1,298 @@
+"""Frozen, validated parameters of the fabric, grouped by block, and the named presets.
+
+No hardware description is imported here: the golden model, the compiler and the simulators read the same objects.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "NUMBER_FORMATS",
+    "PRESETS",
+    "FabricConfig",
+    "FeederConfig",
+    "LaneConfig",
+    "MemoryConfig",
+    "NocConfig",
+    "NumberFormat",
+    "preset",
+]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_range(what: str, value: int, low: int, high: int) -> None:
+    _require(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
+             f"{what} must be an integer from {low} to {high}, not {value!r}")
+
+
+def _require_power_of_two(what: str, value: int, low: int, high: int) -> None:
+    _require_range(what, value, low, high)
+    _require(value & (value - 1) == 0, f"{what} must be a power of two, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberFormat:
+    """Storage of a number format.
+
+    Parameters
+    ----------
+    name : str
+        Name used in configurations and on the command line.
+    operand_width : int
+        Bits of one operand in memory and in an operand bank.
+    accumulator_width : int
+        Bits of one accumulator, on chip and drained.
+    """
+
+    name: str
+    operand_width: int
+    accumulator_width: int
+
+    @property
+    def operand_bytes(self) -> int:
+        """Bytes of one operand in memory."""
+        return self.operand_width // 8
+
+    @property
+    def accumulator_bytes(self) -> int:
+        """Bytes of one drained accumulator in memory."""
+        return self.accumulator_width // 8
+
+
+NUMBER_FORMATS = {
+    "bf16": NumberFormat(name="bf16", operand_width=16, accumulator_width=32),
+    "int8": NumberFormat(name="int8", operand_width=8, accumulator_width=32),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneConfig:
+    """One MAC lane.
+
+    Parameters
+    ----------
+    format : str
+        Number format of operands and accumulators, a key of ``NUMBER_FORMATS``.
+    slots : int
+        Columns that one lane owns (``S``); a power of two.
+    fifo_depth : int
+        Entries that wait in front of one lane; a power of two.
+    operand_rows : int
+        Rows of one operand bank; a power of two.
+    operand_banks : int
+        Operand banks, of which one computes while others load; a power of two.
+    accumulator_rows : int
+        Rows of the accumulator bank; a power of two.
+    """
+
+    format: str = "bf16"
+    slots: int = 8
+    fifo_depth: int = 4
+    operand_rows: int = 256
+    operand_banks: int = 2
+    accumulator_rows: int = 128
+
+    def __post_init__(self) -> None:
+        _require(self.format in NUMBER_FORMATS,
+                 f"number format must be one of {', '.join(NUMBER_FORMATS)}, not {self.format!r}")
+        _require_power_of_two("slots of a lane", self.slots, 2, 32)
+        _require_power_of_two("lane FIFO depth", self.fifo_depth, 2, 64)
+        _require_power_of_two("operand rows", self.operand_rows, 4, 4096)
+        _require_power_of_two("operand banks", self.operand_banks, 1, 4)
+        _require_power_of_two("accumulator rows", self.accumulator_rows, 4, 4096)
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """Storage widths of ``format``."""
+        return NUMBER_FORMATS[self.format]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NocConfig:
+    """The mesh network.
+
+    Parameters
+    ----------
+    flit_width : int
+        Payload bits of a flit; the packet formats of ``acf.isa`` need 64.
+    virtual_channels : int
+        Virtual channels per link.
+    buffer_depth : int
+        Flits per virtual channel and input port; a power of two.
+    class_channels : tuple of int
+        Virtual channel of each traffic class, indexed by ``acf.isa.TrafficClass``. Control and entries may wait for
+        compute, operands and results are always taken at their end: classes of these two kinds must not share a channel.
+    """
+
+    flit_width: int = 64
+    virtual_channels: int = 2
+    buffer_depth: int = 8
+    class_channels: tuple[int, int, int, int] = (0, 0, 1, 1)
+
+    def __post_init__(self) -> None:
+        _require(self.flit_width == 64, f"flit width must be 64, not {self.flit_width!r}")
+        _require_range("virtual channels", self.virtual_channels, 1, 8)
+        _require_power_of_two("buffer depth of a virtual channel", self.buffer_depth, 2, 64)
+        _require(len(self.class_channels) == 4, f"class channels must name 4 channels, not {self.class_channels!r}")
+        for channel in self.class_channels:
+            _require_range("virtual channel of a traffic class", channel, 0, self.virtual_channels - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeederConfig:
+    """CSR fetch, operand fetch and drain.
+
+    Parameters
+    ----------
+    cursors : int
+        Rows of ``W`` that one feeder streams at a time, interleaved; a power of two.
+    line_buffers : int
+        Memory words buffered per cursor and array (indices, values); a power of two.
+    outstanding : int
+        Read bursts that one engine may have in flight; a power of two.
+    packet_rows : int
+        Operand rows in one operand packet.
+    """
+
+    cursors: int = 4
+    line_buffers: int = 4
+    outstanding: int = 8
+    packet_rows: int = 4
+
+    def __post_init__(self) -> None:
+        _require_power_of_two("row cursors", self.cursors, 1, 16)
+        _require_power_of_two("line buffers", self.line_buffers, 2, 16)
+        _require_power_of_two("outstanding bursts", self.outstanding, 1, 64)
+        _require_range("rows of an operand packet", self.packet_rows, 1, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """The AXI4 memory port.
+
+    Parameters
+    ----------
+    data_width : int
+        Bits of one beat; a power of two from 64 to 512.
+    address_width : int
+        Bits of a byte address.
+    id_width : int
+        Bits of a transaction ID behind one master, before the interconnect adds its own.
+    """
+
+    data_width: int = 256
+    address_width: int = 32
+    id_width: int = 6
+
+    def __post_init__(self) -> None:
+        _require_power_of_two("memory data width", self.data_width, 64, 512)
+        _require_range("memory address width", self.address_width, 16, 32)
+        _require_range("memory ID width", self.id_width, 1, 8)
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of one beat."""
+        return self.data_width // 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class FabricConfig:
+    """The whole fabric: ``rows x cols`` compute tiles, their feeders, the network and the memory port.
+
+    Parameters
+    ----------
+    name : str
+        Name printed in reports; not part of ``digest``.
+    rows, cols : int
+        Compute tiles of the mesh.
+    lanes : int
+        Lanes in one tile; a power of two.
+    lane, noc, feeder, memory
+        Parameters of the blocks.
+    """
+
+    name: str
+    rows: int
+    cols: int
+    lanes: int
+    lane: LaneConfig = field(default_factory=LaneConfig)
+    noc: NocConfig = field(default_factory=NocConfig)
+    feeder: FeederConfig = field(default_factory=FeederConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+
+    def __post_init__(self) -> None:
+        _require_range("mesh rows", self.rows, 1, 15)
+        _require_range("mesh columns", self.cols, 1, 15)
+        _require_power_of_two("lanes of a tile", self.lanes, 1, 16)
+        per_flit = self.noc.flit_width // self.lane.number_format.operand_width
+        _require((self.lanes * self.lane.slots) % per_flit == 0,
+                 f"columns of a tile must fill whole flits of {per_flit} operands, not {self.tile_columns!r}")
+        row_bytes = self.tile_columns * self.lane.number_format.operand_bytes
+        _require(row_bytes % self.memory.beat_bytes == 0,
+                 f"an operand row of a tile must fill whole memory beats of {self.memory.beat_bytes} bytes, "
+                 f"not {row_bytes!r} bytes")
+
+    @property
+    def tile_columns(self) -> int:
+        """Columns that one tile holds: lanes x slots."""
+        return self.lanes * self.lane.slots
+
+    @property
+    def columns(self) -> int:
+        """Columns that the fabric holds in one pass."""
+        return self.cols * self.tile_columns
+
+    @property
+    def total_lanes(self) -> int:
+        """Lanes of the whole fabric."""
+        return self.rows * self.cols * self.lanes
+
+    @property
+    def digest(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of every parameter but the name."""
+        parameters = dataclasses.asdict(self)
+        del parameters["name"]
+        return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+
+    def with_format(self, format: str) -> "FabricConfig":
+        """The same fabric in another number format."""
+        return dataclasses.replace(self, lane=dataclasses.replace(self.lane, format=format))
+
+    def describe(self) -> dict[str, Any]:
+        """Parameters and digest as plain data, for reports."""
+        return {**dataclasses.asdict(self), "digest": self.digest}
+
+
+PRESETS = {
+    config.name: config
+    for config in (
+        FabricConfig(
+            name="tiny", rows=2, cols=2, lanes=2,
+            lane=LaneConfig(slots=4, operand_rows=32, accumulator_rows=16),
+            noc=NocConfig(buffer_depth=4),
+            feeder=FeederConfig(cursors=2, line_buffers=2, outstanding=4, packet_rows=2),
+            memory=MemoryConfig(data_width=64),
+        ),
+        FabricConfig(name="base", rows=4, cols=4, lanes=4),
+    )
+}
+
+
+def preset(name: str) -> FabricConfig:
+    """The preset called ``name``.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
+    return PRESETS[name]

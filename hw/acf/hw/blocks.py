@@ -1,0 +1,114 @@
+"""Every block by name: generate, simulate and synthesize any of them alone."""
+
+from collections.abc import Callable
+
+from amaranth.lib import wiring
+
+from acf.config import FabricConfig
+from acf.hw.hierarchy import ModuleLibrary, convert
+
+__all__ = ["BLOCKS", "block_names", "generate"]
+
+
+def _mac(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.formats import mac
+
+    return mac(format=config.lane.format)
+
+
+def _lane(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.pe.lane import Lane
+
+    return Lane(config=config)
+
+
+def _tile(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.pe.tile import Tile
+
+    return Tile(config=config, library=library)
+
+
+def _router(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.noc.router import Router
+
+    return Router(noc=config.noc)
+
+
+def _node(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.noc.node import NetworkNode
+
+    return NetworkNode(noc=config.noc)
+
+
+def _noc(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.noc.mesh import Mesh
+
+    return Mesh(height=config.rows + 1, width=config.cols + 1, noc=config.noc, library=library)
+
+
+def _row_feeder(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.mem.row_feeder import RowFeeder
+
+    return RowFeeder(config=config)
+
+
+def _column_feeder(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.mem.column_feeder import ColumnFeeder
+
+    return ColumnFeeder(config=config)
+
+
+def _command_processor(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.fabric.command_processor import CommandProcessor
+
+    return CommandProcessor(config=config)
+
+
+def _fabric(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.fabric.fabric import Fabric
+
+    return Fabric(config=config, library=library)
+
+
+# The imports stand inside the factories: naming one block must not load all others.
+BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
+    "mac": _mac,
+    "lane": _lane,
+    "tile": _tile,
+    "router": _router,
+    "node": _node,
+    "noc": _noc,
+    "row_feeder": _row_feeder,
+    "column_feeder": _column_feeder,
+    "command_processor": _command_processor,
+    "fabric": _fabric,
+}
+"""Factories of all blocks, by name."""
+
+
+def block_names() -> list[str]:
+    """Names of all blocks, the smallest first."""
+    return list(BLOCKS)
+
+
+def generate(name: str, *, config: FabricConfig, top: str | None = None) -> str:
+    """Verilog of one block and of all modules in it.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``BLOCKS``.
+    config : FabricConfig
+    top : str or None
+        Name of the top module; ``acf_NAME_top`` when None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such block.
+    """
+    if name not in BLOCKS:
+        raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {name!r}")
+    library = ModuleLibrary()
+    text = convert(BLOCKS[name](config, library), name=top or f"acf_{name}_top")
+    return text + "\n" + library.verilog()

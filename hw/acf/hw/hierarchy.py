@@ -1,0 +1,98 @@
+"""Modules that are generated once and instantiated many times.
+
+Amaranth emits a module per instance. A fabric of 64 equal lanes would give 64 copies of the same text, and synthesis and
+Verilator would compile each of them. A ``ModuleLibrary`` gives every distinct component one module; ``place`` makes an
+instance of it. Without a library (in Amaranth's own simulator, or in formal proofs) ``place`` adds a plain submodule.
+"""
+
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Value, ValueCastable
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+__all__ = ["ModuleLibrary", "place", "port_map"]
+
+
+def port_map(component: wiring.Component) -> dict[str, tuple[Value, bool]]:
+    """Ports of a component by name, each with its value and whether it is an input; ``m_axi.araddr`` is ``m_axi_araddr``."""
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        name = "_".join(map(str, path))
+        if name in ports:
+            raise ValueError(f"two ports of {type(component).__name__} are called {name!r}")
+        ports[name] = (value.as_value() if isinstance(value, ValueCastable) else value, member.flow == In)
+    return ports
+
+
+class ModuleLibrary:
+    """Collects the distinct modules of a design as Verilog.
+
+    A component class takes part by ``place``. Two components are the same module when they have the same class and the
+    same constructor arguments, given to ``place`` as ``key``.
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[Any, tuple[str, str]] = {}
+
+    def module_name(self, component: wiring.Component, key: tuple) -> str:
+        """Name of the module of ``component``, which is generated when it is new."""
+        identity = (type(component), key)
+        if identity not in self._modules:
+            base = "acf_" + "".join(("_" + c.lower()) if c.isupper() else c for c in type(component).__name__).lstrip("_")
+            taken = {name for name, _ in self._modules.values()}
+            name, number = base, 1
+            while name in taken:
+                number += 1
+                name = f"{base}_{number}"
+            self._modules[identity] = (name, "")  # reserved before its submodules ask for names
+            self._modules[identity] = (name, convert(component, name=name))
+        return self._modules[identity][0]
+
+    def verilog(self) -> str:
+        """The text of all modules."""
+        return "\n".join(text for _, text in self._modules.values())
+
+
+def convert(component: wiring.Component, *, name: str) -> str:
+    """Verilog of one component (without the modules of its library), submodule names made unique by ``name``."""
+    ports = {port: (value, _direction(is_input)) for port, (value, is_input) in port_map(component).items()}
+    return verilog.convert(component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
+
+
+def _direction(is_input: bool):
+    from amaranth.hdl._ir import PortDirection
+
+    return PortDirection.Input if is_input else PortDirection.Output
+
+
+def place(m: Module, name: str, component: wiring.Component, *, library: ModuleLibrary | None, key: tuple,
+          reset: Value | None = None) -> None:
+    """Add ``component`` to ``m`` as submodule ``name``.
+
+    Parameters
+    ----------
+    m : Module
+    name : str
+        Name of the instance.
+    component : wiring.Component
+        Wired by the caller through its ports, as any submodule.
+    library : ModuleLibrary or None
+        None adds a plain submodule.
+    key : tuple
+        Constructor arguments that make the module what it is; hashable.
+    reset : Value or None
+        Synchronous reset beside that of the ``sync`` domain.
+    """
+    if library is None:
+        m.submodules[name] = component if reset is None else ResetInserter(reset)(component)
+        return
+    module = library.module_name(component, key)
+    connections: dict[str, Any] = {
+        "i_clk": ClockSignal(),
+        "i_rst": ResetSignal() if reset is None else ResetSignal() | reset,
+    }
+    for port, (value, is_input) in port_map(component).items():
+        connections[("i_" if is_input else "o_") + port] = value
+    m.submodules[name] = Instance(module, **connections)
