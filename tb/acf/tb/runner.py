@@ -1,0 +1,193 @@
+"""Builds one block with a simulator and runs a cocotb bench on it.
+
+A build is kept under ``build/benches`` (``ACF_BUILD`` replaces ``build``) and used again as long as the Verilog text is the
+same; builds and runs of one folder exclude each other between processes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cocotb_tools.runner import Icarus, Verilator
+
+from acf.config import FabricConfig, preset
+from acf.hw import blocks
+from acf.sim.toolchain import verilator_environment
+
+__all__ = ["bench_config", "build_root", "has_icarus", "run_bench", "run_verilog"]
+
+_CONFIG_VARIABLE = "ACF_CONFIG"
+
+
+class _PortsOnlyVerilator(Verilator):
+    """Makes the signals of the top module visible to cocotb, not those of the whole design, which then runs faster."""
+
+    def _build_command(self):
+        commands = super()._build_command()
+        control = Path(self.build_dir) / "public.vlt"
+        control.write_text(f'`verilator_config\npublic_flat_rw -module "{self.hdl_toplevel}" -var "*"\n')
+        commands[0] = [argument for argument in commands[0] if argument != "--public-flat-rw"] + [str(control)]
+        return commands
+
+
+def has_icarus() -> bool:
+    """Whether Icarus Verilog is installed."""
+    return shutil.which("iverilog") is not None
+
+
+def build_root() -> Path:
+    """Folder of everything that is built: ``build``, or what ``ACF_BUILD`` names."""
+    return Path(os.environ.get("ACF_BUILD", "build")).absolute()
+
+
+def bench_config() -> FabricConfig:
+    """The configuration that the running bench was built with (called inside a bench)."""
+    name, _, format = os.environ[_CONFIG_VARIABLE].partition(":")
+    config = preset(name)
+    return config.with_format(format) if format else config
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run_bench(
+    block: str,
+    *,
+    module: str,
+    config: FabricConfig | None = None,
+    simulator: str = "verilator",
+    seed: int = 1,
+    testcase: str | Sequence[str] | None = None,
+    env: dict[str, str] | None = None,
+) -> None:
+    """Generate ``block``, build it, and run the cocotb tests of ``module`` on it.
+
+    Parameters
+    ----------
+    block : str
+        A key of ``acf.hw.blocks.BLOCKS``.
+    module : str
+        Python module that holds the cocotb tests.
+    config : FabricConfig or None
+        A preset, possibly in another number format; ``tiny`` when None. Benches get it by ``bench_config``.
+    simulator : str
+        ``verilator`` or ``icarus``.
+    seed : int
+        Seed of ``random`` in the bench.
+    testcase : str or sequence of str or None
+        Names of the tests to run; all when None.
+    env : dict or None
+        Further environment variables for the bench.
+
+    Raises
+    ------
+    AssertionError
+        If a test fails, or the simulation ends without results.
+    """
+    config = config or preset("tiny")
+    top = f"acf_{block}_top"
+    run_verilog(
+        blocks.generate(block, config=config, top=top),
+        top=top,
+        name=f"{block}-{config.name}-{config.lane.format}",
+        module=module,
+        simulator=simulator,
+        seed=seed,
+        testcase=testcase,
+        env={_CONFIG_VARIABLE: f"{config.name}:{config.lane.format}", **(env or {})},
+    )
+
+
+def run_verilog(
+    verilog: str,
+    *,
+    top: str,
+    name: str,
+    module: str,
+    simulator: str = "verilator",
+    seed: int = 1,
+    testcase: str | Sequence[str] | None = None,
+    env: dict[str, str] | None = None,
+) -> None:
+    """Build Verilog text and run the cocotb tests of ``module`` on it; ``name`` names its folder. See ``run_bench``."""
+    if simulator not in ("verilator", "icarus"):
+        raise ValueError(f"simulator must be verilator or icarus, not {simulator!r}")
+    os.environ.update(verilator_environment())
+    folder = build_root() / "benches" / f"{name}-{simulator}"
+    with _locked(folder):
+        source = folder / f"{top}.v"
+        stamp = folder / "built"
+        digest = hashlib.sha256(verilog.encode()).hexdigest()
+        runner: Any = _PortsOnlyVerilator() if simulator == "verilator" else Icarus()
+        log = folder / "build.log"
+        fresh = stamp.exists() and stamp.read_text() == digest
+        if not fresh:
+            stamp.unlink(missing_ok=True)
+            source.write_text(verilog)
+        arguments = ["-Wno-fatal", "-Wno-WIDTH", "-O3", "-CFLAGS", "-O1"] if simulator == "verilator" else []
+        try:
+            runner.build(
+                sources=[source],
+                hdl_toplevel=top,
+                build_dir=folder,
+                build_args=arguments,
+                timescale=("1ns", "1ps"),
+                always=not fresh,
+                log_file=log,
+            )
+        except (Exception, SystemExit) as error:
+            raise AssertionError(f"{name} does not build with {simulator}:\n{_tail(log)}") from error
+        stamp.write_text(digest)
+        _run(runner, folder, top, module, seed, testcase, env or {})
+
+
+def _run(
+    runner: Any,
+    folder: Path,
+    top: str,
+    module: str,
+    seed: int,
+    testcase: str | Sequence[str] | None,
+    env: dict[str, str],
+) -> None:
+    results = folder / "results.xml"
+    results.unlink(missing_ok=True)
+    log = folder / f"{module.rpartition('.')[2]}.log"
+    with contextlib.suppress(SystemExit):
+        runner.test(
+            hdl_toplevel=top,
+            test_module=module,
+            build_dir=folder,
+            test_dir=folder,
+            results_xml=str(results),
+            seed=seed,
+            testcase=testcase,
+            extra_env=env,
+            log_file=log,
+            timescale=("1ns", "1ps"),
+        )
+    if not results.exists():
+        raise AssertionError(f"the simulation of {top} ended without results:\n{_tail(log)}")
+    cases = list(ElementTree.parse(results).getroot().iter("testcase"))
+    failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    if not cases:
+        raise AssertionError(f"{module} has no test called {testcase!r}")
+    if failed:
+        raise AssertionError(f"{module} on {top} with seed {seed}: {', '.join(map(str, failed))} failed\n{_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 60) -> str:
+    if not log.exists():
+        return "(no log)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
