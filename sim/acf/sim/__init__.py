@@ -1,0 +1,1 @@
+"""Simulators of the fabric, its area and energy, and the tools that they need."""
