@@ -28,8 +28,10 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _require_range(what: str, value: int, low: int, high: int) -> None:
-    _require(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
-             f"{what} must be an integer from {low} to {high}, not {value!r}")
+    _require(
+        isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
+        f"{what} must be an integer from {low} to {high}, not {value!r}",
+    )
 
 
 def _require_power_of_two(what: str, value: int, low: int, high: int) -> None:
@@ -100,8 +102,10 @@ class LaneConfig:
     accumulator_rows: int = 128
 
     def __post_init__(self) -> None:
-        _require(self.format in NUMBER_FORMATS,
-                 f"number format must be one of {', '.join(NUMBER_FORMATS)}, not {self.format!r}")
+        _require(
+            self.format in NUMBER_FORMATS,
+            f"number format must be one of {', '.join(NUMBER_FORMATS)}, not {self.format!r}",
+        )
         _require_power_of_two("slots of a lane", self.slots, 2, 32)
         _require_power_of_two("lane FIFO depth", self.fifo_depth, 2, 64)
         _require_power_of_two("operand rows", self.operand_rows, 4, 4096)
@@ -128,7 +132,8 @@ class NocConfig:
         Flits per virtual channel and input port; a power of two.
     class_channels : tuple of int
         Virtual channel of each traffic class, indexed by ``acf.isa.TrafficClass``. Control and entries may wait for
-        compute, operands and results are always taken at their end: classes of these two kinds must not share a channel.
+        compute, operands and results are always taken at their end: classes of these two kinds must not share a
+        channel.
     """
 
     flit_width: int = 64
@@ -232,12 +237,16 @@ class FabricConfig:
         _require_range("mesh columns", self.cols, 1, 15)
         _require_power_of_two("lanes of a tile", self.lanes, 1, 16)
         per_flit = self.noc.flit_width // self.lane.number_format.operand_width
-        _require((self.lanes * self.lane.slots) % per_flit == 0,
-                 f"columns of a tile must fill whole flits of {per_flit} operands, not {self.tile_columns!r}")
+        _require(
+            (self.lanes * self.lane.slots) % per_flit == 0,
+            f"columns of a tile must fill whole flits of {per_flit} operands, not {self.tile_columns!r}",
+        )
         row_bytes = self.tile_columns * self.lane.number_format.operand_bytes
-        _require(row_bytes % self.memory.beat_bytes == 0,
-                 f"an operand row of a tile must fill whole memory beats of {self.memory.beat_bytes} bytes, "
-                 f"not {row_bytes!r} bytes")
+        _require(
+            row_bytes % self.memory.beat_bytes == 0,
+            f"an operand row of a tile must fill whole memory beats of {self.memory.beat_bytes} bytes, "
+            f"not {row_bytes!r} bytes",
+        )
 
     @property
     def tile_columns(self) -> int:
@@ -274,7 +283,10 @@ PRESETS = {
     config.name: config
     for config in (
         FabricConfig(
-            name="tiny", rows=2, cols=2, lanes=2,
+            name="tiny",
+            rows=2,
+            cols=2,
+            lanes=2,
             lane=LaneConfig(slots=4, operand_rows=32, accumulator_rows=16),
             noc=NocConfig(buffer_depth=4),
             feeder=FeederConfig(cursors=2, line_buffers=2, outstanding=4, packet_rows=2),

@@ -68,7 +68,7 @@ class Opcode(enum.IntEnum):
     CLEAR = 0x20
     """Row feeders have their tiles set accumulator rows to +0; every tile signals."""
     STREAM = 0x21
-    """Row feeders read rows of ``W`` and send their entries to their tiles; every tile signals when it has done them."""
+    """Row feeders read rows of ``W`` and send their entries to their tiles; every tile signals when all are done."""
     DRAIN = 0x22
     """Row feeders write accumulator rows of their tiles to memory, tiles set them to +0; every row feeder signals."""
 

@@ -15,12 +15,14 @@ COUNTER_LATENCY = 4
 counter_select = data.StructLayout({"index": 8, "x": 4, "y": 4})
 """Counter index and node, as in ``Register.COUNTER_SELECT``."""
 
-counter_bus = wiring.Signature({
-    "enable": Out(1),
-    "clear": Out(1),
-    "select": Out(counter_select),
-    "value": In(32),
-})
+counter_bus = wiring.Signature(
+    {
+        "enable": Out(1),
+        "clear": Out(1),
+        "select": Out(counter_select),
+        "value": In(32),
+    }
+)
 """Counters and their reading, seen from the command processor.
 
 Members

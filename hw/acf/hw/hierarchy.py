@@ -1,8 +1,9 @@
 """Modules that are generated once and instantiated many times.
 
-Amaranth emits a module per instance. A fabric of 64 equal lanes would give 64 copies of the same text, and synthesis and
-Verilator would compile each of them. A ``ModuleLibrary`` gives every distinct component one module; ``place`` makes an
-instance of it. Without a library (in Amaranth's own simulator, or in formal proofs) ``place`` adds a plain submodule.
+Amaranth emits a module per instance. A fabric of 64 equal lanes would give 64 copies of the same text, and synthesis
+and Verilator would compile each of them. A ``ModuleLibrary`` gives every distinct component one module; ``place``
+makes an instance of it. Without a library (in Amaranth's own simulator, or in formal proofs) ``place`` adds a plain
+submodule.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ __all__ = ["ModuleLibrary", "place", "port_map"]
 
 
 def port_map(component: wiring.Component) -> dict[str, tuple[Value, bool]]:
-    """Ports of a component by name, each with its value and whether it is an input; ``m_axi.araddr`` is ``m_axi_araddr``."""
+    """Ports by name, each with its value and whether it is an input; ``m_axi.araddr`` is called ``m_axi_araddr``."""
     ports = {}
     for path, member, value in component.signature.flatten(component):
         name = "_".join(map(str, path))
@@ -40,7 +41,9 @@ class ModuleLibrary:
         """Name of the module of ``component``, which is generated when it is new."""
         identity = (type(component), key)
         if identity not in self._modules:
-            base = "acf_" + "".join(("_" + c.lower()) if c.isupper() else c for c in type(component).__name__).lstrip("_")
+            base = "acf_" + "".join(("_" + c.lower()) if c.isupper() else c for c in type(component).__name__).lstrip(
+                "_"
+            )
             taken = {name for name, _ in self._modules.values()}
             name, number = base, 1
             while name in taken:
@@ -67,8 +70,15 @@ def _direction(is_input: bool):
     return PortDirection.Input if is_input else PortDirection.Output
 
 
-def place(m: Module, name: str, component: wiring.Component, *, library: ModuleLibrary | None, key: tuple,
-          reset: Value | None = None) -> None:
+def place(
+    m: Module,
+    name: str,
+    component: wiring.Component,
+    *,
+    library: ModuleLibrary | None,
+    key: tuple,
+    reset: Value | None = None,
+) -> None:
     """Add ``component`` to ``m`` as submodule ``name``.
 
     Parameters

