@@ -6,10 +6,22 @@ makes an instance of it. Without a library (in Amaranth's own simulator, or in f
 submodule.
 """
 
+import re
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Value, ValueCastable
+from amaranth.hdl import (
+    ClockSignal,
+    Elaboratable,
+    Instance,
+    Module,
+    ResetInserter,
+    ResetSignal,
+    Value,
+    ValueCastable,
+    ValueLike,
+)
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -36,14 +48,21 @@ class ModuleLibrary:
 
     def __init__(self) -> None:
         self._modules: dict[Any, tuple[str, str]] = {}
+        self._shapes: dict[str, dict[str, tuple[int, bool]]] = {}
 
     def module_name(self, component: wiring.Component, key: tuple) -> str:
-        """Name of the module of ``component``, which is generated when it is new."""
+        """Name of the module of ``component``, which is generated when it is new.
+
+        Raises
+        ------
+        ValueError
+            If ``key`` is that of a component with other ports, so that it leaves out an argument that matters.
+        """
         identity = (type(component), key)
+        shape = {port: (len(value), is_input) for port, (value, is_input) in port_map(component).items()}
         if identity not in self._modules:
-            base = "acf_" + "".join(("_" + c.lower()) if c.isupper() else c for c in type(component).__name__).lstrip(
-                "_"
-            )
+            words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(component).__name__)
+            base = f"acf_{words.lower()}"
             taken = {name for name, _ in self._modules.values()}
             name, number = base, 1
             while name in taken:
@@ -51,23 +70,48 @@ class ModuleLibrary:
                 name = f"{base}_{number}"
             self._modules[identity] = (name, "")  # reserved before its submodules ask for names
             self._modules[identity] = (name, convert(component, name=name))
-        return self._modules[identity][0]
+            self._shapes[name] = shape
+            return name
+        name, _ = self._modules[identity]
+        if self._shapes.get(name) != shape:
+            raise ValueError(f"key {key!r} stands for two {type(component).__name__} with different ports")
+        _mark_used(component)
+        return name
+
+    def module_ports(self, name: str) -> set[str]:
+        """Port names of the module called ``name``, clock and reset included."""
+        text = next(text for module, text in self._modules.values() if module == name)
+        header = re.search(rf"^module {re.escape(name)}\((.*?)\);", text, re.MULTILINE | re.DOTALL)
+        if header is None:
+            raise ValueError(f"the Verilog of module {name!r} has no header")
+        return {port.strip().lstrip("\\") for port in header.group(1).split(",")}
 
     def verilog(self) -> str:
         """The text of all modules."""
         return "\n".join(text for _, text in self._modules.values())
 
 
+def _mark_used(thing: Any) -> None:
+    # Only the first of equal components is elaborated. Amaranth warns of elaboratables that are not, which would hide
+    # those that were forgotten.
+    if isinstance(thing, Elaboratable):
+        if not getattr(thing, "_MustUse__used", True):
+            thing._MustUse__used = True
+            _mark_used(list(vars(thing).values()))
+    elif isinstance(thing, list | tuple):
+        for item in thing:
+            _mark_used(item)
+    elif isinstance(thing, dict):
+        _mark_used(list(thing.values()))
+
+
 def convert(component: wiring.Component, *, name: str) -> str:
     """Verilog of one component (without the modules of its library), submodule names made unique by ``name``."""
-    ports = {port: (value, _direction(is_input)) for port, (value, is_input) in port_map(component).items()}
+    ports = {
+        port: (value, PortDirection.Input if is_input else PortDirection.Output)
+        for port, (value, is_input) in port_map(component).items()
+    }
     return verilog.convert(component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
-
-
-def _direction(is_input: bool):
-    from amaranth.hdl._ir import PortDirection
-
-    return PortDirection.Input if is_input else PortDirection.Output
 
 
 def place(
@@ -77,7 +121,7 @@ def place(
     *,
     library: ModuleLibrary | None,
     key: tuple,
-    reset: Value | None = None,
+    reset: ValueLike | None = None,
 ) -> None:
     """Add ``component`` to ``m`` as submodule ``name``.
 
@@ -99,10 +143,13 @@ def place(
         m.submodules[name] = component if reset is None else ResetInserter(reset)(component)
         return
     module = library.module_name(component, key)
+    module_ports = library.module_ports(module)
     connections: dict[str, Any] = {
-        "i_clk": ClockSignal(),
-        "i_rst": ResetSignal() if reset is None else ResetSignal() | reset,
+        ("i_" if is_input else "o_") + port: value for port, (value, is_input) in port_map(component).items()
     }
-    for port, (value, is_input) in port_map(component).items():
-        connections[("i_" if is_input else "o_") + port] = value
+    # A module without registers has neither clock nor reset.
+    if "clk" in module_ports:
+        connections["i_clk"] = ClockSignal()
+    if "rst" in module_ports:
+        connections["i_rst"] = ResetSignal() if reset is None else ResetSignal() | reset
     m.submodules[name] = Instance(module, **connections)
