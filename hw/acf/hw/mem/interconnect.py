@@ -1,0 +1,236 @@
+"""Several AXI4 masters on one port, reads and writes apart.
+
+The number of the master stands above the master's own ID bits, so that responses find their way back by ID alone and
+those of different masters may come in any order and interleaved. Bursts are granted round-robin, one address a cycle;
+every channel of the port passes a ``SkidBuffer``.
+
+A master must take its responses without waiting for another master: a response that waits holds those behind it.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from acf.config import MemoryConfig
+from acf.hw.mem.arbiter import RoundRobinArbiter
+from acf.hw.mem.axi import BURST_INCREMENT, axi_read_signature, axi_write_signature, beat_size
+from acf.hw.mem.skid_buffer import SkidBuffer
+
+__all__ = ["ReadInterconnect", "WriteInterconnect", "address_layout", "interconnect_id_width"]
+
+
+def interconnect_id_width(*, memory: MemoryConfig, masters: int) -> int:
+    """Bits of an ID at the port of an interconnect of ``masters`` masters."""
+    return memory.id_width + ceil_log2(masters)
+
+
+def address_layout(*, memory: MemoryConfig, id_width: int) -> data.StructLayout:
+    """What differs between bursts: ID, address, beats less one."""
+    return data.StructLayout({"id": id_width, "address": memory.address_width, "length": 8})
+
+
+def _check(*, memory: MemoryConfig, masters: int, id_width: int | None) -> int:
+    if masters <= 0:
+        raise ValueError(f"masters of an interconnect must be positive, not {masters!r}")
+    least = interconnect_id_width(memory=memory, masters=masters)
+    if id_width is not None and id_width < least:
+        raise ValueError(f"ID width of an interconnect of {masters} masters must be at least {least}, not {id_width!r}")
+    return least if id_width is None else id_width
+
+
+def _selected(select, values):
+    """OR of the values whose bit in ``select`` is set: a multiplexer for one-hot selects."""
+    total = 0
+    for chosen, value in zip(select, values, strict=True):
+        total = total | (chosen.replicate(len(value)) & value)
+    return total
+
+
+class ReadInterconnect(wiring.Component):
+    """Joins the read channels of several masters.
+
+    Latency is one cycle in each direction; throughput one burst and one read beat per cycle.
+
+    Parameters
+    ----------
+    memory : MemoryConfig
+    masters : int
+        Masters; master ``n`` has number ``n`` in the ID bits from ``memory.id_width`` on.
+    id_width : int or None
+        Bits of an ID at the port, the upper ones 0; ``interconnect_id_width`` when None.
+
+    Members
+    -------
+    masters : In(axi_read).array(masters)
+        Bursts must be INCR of full-width beats: size and burst type are not looked at.
+    port : Out(axi_read)
+
+    Raises
+    ------
+    ValueError
+        If ``masters`` is not positive or ``id_width`` too small.
+    """
+
+    def __init__(self, *, memory: MemoryConfig, masters: int, id_width: int | None = None):
+        self._id_width = _check(memory=memory, masters=masters, id_width=id_width)
+        self._memory, self._count = memory, masters
+        super().__init__({
+            "masters": In(axi_read_signature(memory=memory)).array(masters),
+            "port": Out(axi_read_signature(memory=memory, id_width=self._id_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        memory, port, masters = self._memory, self.port, [self.masters[n] for n in range(self._count)]
+
+        m.submodules.arbiter = arbiter = RoundRobinArbiter(count=self._count)
+        m.submodules.requests = requests = SkidBuffer(shape=address_layout(memory=memory, id_width=self._id_width))
+        m.d.comb += [
+            arbiter.requests.eq(Cat(master.arvalid for master in masters)),
+            arbiter.advance.eq(requests.i.ready),
+            requests.i.valid.eq(arbiter.requests.any()),
+            requests.i.payload.eq(_selected(arbiter.grant, _addresses(masters, memory, self._id_width, "ar"))),
+            *(master.arready.eq(arbiter.grant[n] & requests.i.ready) for n, master in enumerate(masters)),
+            port.arid.eq(requests.o.p.id),
+            port.araddr.eq(requests.o.p.address),
+            port.arlen.eq(requests.o.p.length),
+            port.arsize.eq(beat_size(memory=memory)),
+            port.arburst.eq(BURST_INCREMENT),
+            port.arvalid.eq(requests.o.valid),
+            requests.o.ready.eq(port.arready),
+        ]
+
+        m.submodules.beats = beats = SkidBuffer(shape=data.StructLayout(
+            {"id": self._id_width, "data": memory.data_width, "response": 2, "last": 1}))
+        number = beats.o.p.id[memory.id_width:]
+        m.d.comb += [
+            beats.i.p.id.eq(port.rid),
+            beats.i.p.data.eq(port.rdata),
+            beats.i.p.response.eq(port.rresp),
+            beats.i.p.last.eq(port.rlast),
+            beats.i.valid.eq(port.rvalid),
+            port.rready.eq(beats.i.ready),
+            beats.o.ready.eq(Cat(master.rready & (number == n) for n, master in enumerate(masters)).any()),
+        ]
+        for n, master in enumerate(masters):
+            m.d.comb += [
+                master.rid.eq(beats.o.p.id),
+                master.rdata.eq(beats.o.p.data),
+                master.rresp.eq(beats.o.p.response),
+                master.rlast.eq(beats.o.p.last),
+                master.rvalid.eq(beats.o.valid & (number == n)),
+            ]
+
+        return m
+
+
+class WriteInterconnect(wiring.Component):
+    """Joins the write channels of several masters.
+
+    Data follow in the order in which addresses were granted, bursts whole and back to back; a master may send its data
+    at any time, they wait for their turn. Latency is one cycle in each direction (data: from the cycle after the
+    grant), throughput one burst and one data beat per cycle.
+
+    Parameters
+    ----------
+    memory : MemoryConfig
+    masters : int
+        Masters; master ``n`` has number ``n`` in the ID bits from ``memory.id_width`` on.
+    outstanding : int
+        Bursts whose addresses were granted and whose data are not yet all there.
+    id_width : int or None
+        Bits of an ID at the port, the upper ones 0; ``interconnect_id_width`` when None.
+
+    Members
+    -------
+    masters : In(axi_write).array(masters)
+        Bursts must be INCR of full-width beats: size and burst type are not looked at.
+    port : Out(axi_write)
+
+    Raises
+    ------
+    ValueError
+        If ``masters`` or ``outstanding`` is not positive or ``id_width`` too small.
+    """
+
+    def __init__(self, *, memory: MemoryConfig, masters: int, outstanding: int = 8, id_width: int | None = None):
+        self._id_width = _check(memory=memory, masters=masters, id_width=id_width)
+        if outstanding <= 0:
+            raise ValueError(f"outstanding bursts of an interconnect must be positive, not {outstanding!r}")
+        self._memory, self._count, self._outstanding = memory, masters, outstanding
+        super().__init__({
+            "masters": In(axi_write_signature(memory=memory)).array(masters),
+            "port": Out(axi_write_signature(memory=memory, id_width=self._id_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        memory, port, masters = self._memory, self.port, [self.masters[n] for n in range(self._count)]
+
+        m.submodules.arbiter = arbiter = RoundRobinArbiter(count=self._count)
+        m.submodules.requests = requests = SkidBuffer(shape=address_layout(memory=memory, id_width=self._id_width))
+        m.submodules.turns = turns = SyncFIFO(width=self._count, depth=self._outstanding)  # grants, one bit a master
+        can_grant = requests.i.ready & turns.w_rdy
+        m.d.comb += [
+            arbiter.requests.eq(Cat(master.awvalid for master in masters)),
+            arbiter.advance.eq(can_grant),
+            requests.i.valid.eq(arbiter.requests.any() & turns.w_rdy),
+            requests.i.payload.eq(_selected(arbiter.grant, _addresses(masters, memory, self._id_width, "aw"))),
+            turns.w_data.eq(arbiter.grant),
+            turns.w_en.eq(arbiter.requests.any() & requests.i.ready),
+            *(master.awready.eq(arbiter.grant[n] & can_grant) for n, master in enumerate(masters)),
+            port.awid.eq(requests.o.p.id),
+            port.awaddr.eq(requests.o.p.address),
+            port.awlen.eq(requests.o.p.length),
+            port.awsize.eq(beat_size(memory=memory)),
+            port.awburst.eq(BURST_INCREMENT),
+            port.awvalid.eq(requests.o.valid),
+            requests.o.ready.eq(port.awready),
+        ]
+
+        m.submodules.beats = beats = SkidBuffer(shape=data.StructLayout(
+            {"data": memory.data_width, "strobes": memory.beat_bytes, "last": 1}))
+        turn = Signal(self._count)
+        m.d.comb += [
+            turn.eq(turns.r_data & turns.r_rdy.replicate(self._count)),
+            beats.i.payload.eq(_selected(turn, [Cat(master.wdata, master.wstrb, master.wlast) for master in masters])),
+            beats.i.valid.eq((turn & Cat(master.wvalid for master in masters)).any()),
+            turns.r_en.eq(beats.i.valid & beats.i.ready & beats.i.p.last),
+            *(master.wready.eq(turn[n] & beats.i.ready) for n, master in enumerate(masters)),
+            port.wdata.eq(beats.o.p.data),
+            port.wstrb.eq(beats.o.p.strobes),
+            port.wlast.eq(beats.o.p.last),
+            port.wvalid.eq(beats.o.valid),
+            beats.o.ready.eq(port.wready),
+        ]
+
+        m.submodules.answers = answers = SkidBuffer(shape=data.StructLayout({"id": self._id_width, "response": 2}))
+        number = answers.o.p.id[memory.id_width:]
+        m.d.comb += [
+            answers.i.p.id.eq(port.bid),
+            answers.i.p.response.eq(port.bresp),
+            answers.i.valid.eq(port.bvalid),
+            port.bready.eq(answers.i.ready),
+            answers.o.ready.eq(Cat(master.bready & (number == n) for n, master in enumerate(masters)).any()),
+        ]
+        for n, master in enumerate(masters):
+            m.d.comb += [
+                master.bid.eq(answers.o.p.id),
+                master.bresp.eq(answers.o.p.response),
+                master.bvalid.eq(answers.o.valid & (number == n)),
+            ]
+
+        return m
+
+
+def _addresses(masters, memory: MemoryConfig, id_width: int, channel: str) -> list:
+    """The address channel of each master as ``address_layout``, its number in the ID."""
+    return [
+        Cat(getattr(master, f"{channel}id"), Const(number, id_width - memory.id_width),
+            getattr(master, f"{channel}addr"), getattr(master, f"{channel}len"))
+        for number, master in enumerate(masters)
+    ]
