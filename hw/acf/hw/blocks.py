@@ -64,6 +64,27 @@ def _command_processor(config: FabricConfig, library: ModuleLibrary) -> wiring.C
     return CommandProcessor(config=config)
 
 
+def _read_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.fabric.command_processor import read_masters
+    from acf.hw.mem.interconnect import ReadInterconnect
+
+    return ReadInterconnect(memory=config.memory, masters=read_masters(config))
+
+
+def _write_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.fabric.command_processor import write_masters
+    from acf.hw.mem.interconnect import WriteInterconnect
+
+    return WriteInterconnect(memory=config.memory, masters=write_masters(config))
+
+
+def _guard(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.fabric.command_processor import port_id_width
+    from acf.hw.mem.guard import AxiGuard
+
+    return AxiGuard(memory=config.memory, id_width=port_id_width(config))
+
+
 def _fabric(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.fabric.fabric import Fabric
 
@@ -80,6 +101,9 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "noc": _noc,
     "row_feeder": _row_feeder,
     "column_feeder": _column_feeder,
+    "read_interconnect": _read_interconnect,
+    "write_interconnect": _write_interconnect,
+    "guard": _guard,
     "command_processor": _command_processor,
     "fabric": _fabric,
 }

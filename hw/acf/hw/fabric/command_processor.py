@@ -31,7 +31,7 @@ _SETTLE_CYCLES = 8  # registers on the way of the reset
 
 
 def read_masters(config: FabricConfig) -> int:
-    """Masters of the read interconnect: 0 is the command processor, then the row feeders, then the column feeders."""
+    """Masters of the read interconnect: 0 is the command processor, then the column feeders, then the row feeders."""
     return 1 + config.rows + config.cols
 
 
@@ -235,17 +235,17 @@ class CommandProcessor(wiring.Component):
             ]
 
         # The master number in the ID of a refused burst says which node it came from.
-        rows = self._config.rows
+        cols = self._config.cols
         master = Signal(8)
         master_y = Signal(4)
         master_x = Signal(4)
         m.d.comb += master.eq(self.violation.id[self._config.memory.id_width:])
         with m.If(self.violation.write):
             m.d.comb += master_y.eq(master + 1)
-        with m.Elif(master > rows):
-            m.d.comb += master_x.eq(master - rows)
+        with m.Elif(master > cols):
+            m.d.comb += master_y.eq(master - cols)
         with m.Else():
-            m.d.comb += master_y.eq(master)
+            m.d.comb += master_x.eq(master)
 
         fault, fault_address = self._program_fault(registers)
         with m.If(registers.start):

@@ -261,10 +261,8 @@ class AxiGuard(wiring.Component):
 
     Members
     -------
-    read : In(axi_read)
-        From the read interconnect.
-    write : In(axi_write)
-        From the write interconnect. Data may come before, with or after their address.
+    inside : In(axi)
+        From the interconnects. Write data may come before, with or after their address.
     m_axi : Out(axi)
         The memory port.
     windows : In(window_layout).array(windows)
@@ -294,8 +292,7 @@ class AxiGuard(wiring.Component):
             raise ValueError(f"windows of the guard must be positive, not {windows!r}")
         self._memory, self._id_width, self._windows = memory, id_width, windows
         super().__init__({
-            "read": In(axi_read_signature(memory=memory, id_width=id_width)),
-            "write": In(axi_write_signature(memory=memory, id_width=id_width)),
+            "inside": In(axi_signature(memory=memory, id_width=id_width)),
             "m_axi": Out(axi_signature(memory=memory, id_width=id_width)),
             "windows": In(window_layout).array(windows),
             "violation": Out(violation_layout(memory=memory, id_width=id_width)),
@@ -311,16 +308,16 @@ class AxiGuard(wiring.Component):
         parameters = {"memory": self._memory, "id_width": self._id_width, "windows": self._windows}
         m.submodules.read = read = ReadGuard(**parameters)
         m.submodules.write = write = WriteGuard(**parameters)
-        wiring.connect(m, wiring.flipped(self.read), read.inside)
-        wiring.connect(m, wiring.flipped(self.write), write.inside)
         for half in (read, write):
             m.d.comb += [
                 *(half.windows[n].eq(self.windows[n]) for n in range(self._windows)),
                 half.quiesce.eq(self.quiesce),
             ]
-            for path, member, signal in half.port.signature.flatten(half.port):
-                outer = getattr(self.m_axi, path[0])
-                m.d.comb += outer.eq(signal) if member.flow == Out else signal.eq(outer)
+            for name, member in half.port.signature.members.items():
+                inner, outer = getattr(half.port, name), getattr(self.m_axi, name)
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+                inner, outer = getattr(half.inside, name), getattr(self.inside, name)
+                m.d.comb += inner.eq(outer) if member.flow == Out else outer.eq(inner)
 
         m.d.comb += [
             self.idle.eq(read.idle & write.idle),

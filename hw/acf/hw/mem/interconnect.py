@@ -31,13 +31,9 @@ def address_layout(*, memory: MemoryConfig, id_width: int) -> data.StructLayout:
     return data.StructLayout({"id": id_width, "address": memory.address_width, "length": 8})
 
 
-def _check(*, memory: MemoryConfig, masters: int, id_width: int | None) -> int:
+def _check_masters(masters: int) -> None:
     if masters <= 0:
         raise ValueError(f"masters of an interconnect must be positive, not {masters!r}")
-    least = interconnect_id_width(memory=memory, masters=masters)
-    if id_width is not None and id_width < least:
-        raise ValueError(f"ID width of an interconnect of {masters} masters must be at least {least}, not {id_width!r}")
-    return least if id_width is None else id_width
 
 
 def _selected(select, values):
@@ -57,9 +53,7 @@ class ReadInterconnect(wiring.Component):
     ----------
     memory : MemoryConfig
     masters : int
-        Masters; master ``n`` has number ``n`` in the ID bits from ``memory.id_width`` on.
-    id_width : int or None
-        Bits of an ID at the port, the upper ones 0; ``interconnect_id_width`` when None.
+        Masters; master ``n`` has number ``n`` in the ID bits of ``port`` from ``memory.id_width`` on.
 
     Members
     -------
@@ -70,12 +64,13 @@ class ReadInterconnect(wiring.Component):
     Raises
     ------
     ValueError
-        If ``masters`` is not positive or ``id_width`` too small.
+        If ``masters`` is not positive.
     """
 
-    def __init__(self, *, memory: MemoryConfig, masters: int, id_width: int | None = None):
-        self._id_width = _check(memory=memory, masters=masters, id_width=id_width)
+    def __init__(self, *, memory: MemoryConfig, masters: int):
+        _check_masters(masters)
         self._memory, self._count = memory, masters
+        self._id_width = interconnect_id_width(memory=memory, masters=masters)
         super().__init__({
             "masters": In(axi_read_signature(memory=memory)).array(masters),
             "port": Out(axi_read_signature(memory=memory, id_width=self._id_width)),
@@ -138,11 +133,9 @@ class WriteInterconnect(wiring.Component):
     ----------
     memory : MemoryConfig
     masters : int
-        Masters; master ``n`` has number ``n`` in the ID bits from ``memory.id_width`` on.
+        Masters; master ``n`` has number ``n`` in the ID bits of ``port`` from ``memory.id_width`` on.
     outstanding : int
         Bursts whose addresses were granted and whose data are not yet all there.
-    id_width : int or None
-        Bits of an ID at the port, the upper ones 0; ``interconnect_id_width`` when None.
 
     Members
     -------
@@ -153,14 +146,15 @@ class WriteInterconnect(wiring.Component):
     Raises
     ------
     ValueError
-        If ``masters`` or ``outstanding`` is not positive or ``id_width`` too small.
+        If ``masters`` or ``outstanding`` is not positive.
     """
 
-    def __init__(self, *, memory: MemoryConfig, masters: int, outstanding: int = 8, id_width: int | None = None):
-        self._id_width = _check(memory=memory, masters=masters, id_width=id_width)
+    def __init__(self, *, memory: MemoryConfig, masters: int, outstanding: int = 8):
+        _check_masters(masters)
         if outstanding <= 0:
             raise ValueError(f"outstanding bursts of an interconnect must be positive, not {outstanding!r}")
         self._memory, self._count, self._outstanding = memory, masters, outstanding
+        self._id_width = interconnect_id_width(memory=memory, masters=masters)
         super().__init__({
             "masters": In(axi_write_signature(memory=memory)).array(masters),
             "port": Out(axi_write_signature(memory=memory, id_width=self._id_width)),
