@@ -270,7 +270,7 @@ class Harness {
     // The handshakes of this cycle, seen with clk low just before it rises.
     void sample() {
         Vacf& t = *top_;
-        interrupt_ = t.interrupt;
+        interrupt_ = t.__SYM__interrupt;  // as Verilator calls a signal whose name is a word of some C++ compilers
         host_aw_ = t.s_axil_awvalid && t.s_axil_awready;
         host_w_ = t.s_axil_wvalid && t.s_axil_wready;
         host_b_ = t.s_axil_bvalid && t.s_axil_bready;

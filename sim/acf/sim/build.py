@@ -1,0 +1,153 @@
+"""Verilog to a shared library, by Verilator, once per design.
+
+Libraries are kept under ``build/rtl/`` (the environment variable ``ACF_BUILD`` names another folder than ``build``), in
+a folder named by the hash of everything that goes into them: the Verilog, the harness, the flags and the tools. A lock
+file lets only one process build a design; the others wait and take what it built.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from acf.sim.toolchain import verilator_environment
+
+__all__ = ["BuildError", "build_folder", "build_library"]
+
+HARNESS = Path(__file__).with_name("rtl_harness.cpp")
+
+LIBRARY = "libacf.so"
+
+# Modules are shared by the generator already; --output-split keeps each C++ file small enough for both cores.
+VERILATOR_FLAGS = (
+    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "20000",
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT",
+)  # fmt: skip
+MAKE_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
+
+
+class BuildError(RuntimeError):
+    """Verilator or the C++ compiler failed; the message holds the end of what it said."""
+
+
+def build_folder() -> Path:
+    """The folder for everything that can be built again: ``ACF_BUILD``, or ``build`` in the working folder."""
+    return Path(os.environ.get("ACF_BUILD", "build")).resolve()
+
+
+def build_library(verilog: str, *, top: str, trace: str | None = None, jobs: int | None = None, quiet: bool = False) -> Path:
+    """Compile ``verilog`` and the harness to a shared library.
+
+    Parameters
+    ----------
+    verilog : str
+        Text of the design.
+    top : str
+        Name of its top module.
+    trace : str or None
+        ``"vcd"`` or ``"fst"`` builds a library that can write waveforms, which is slower.
+    jobs : int or None
+        C++ files compiled at a time; the number of cores when None.
+    quiet : bool
+        No progress on standard error.
+
+    Returns
+    -------
+    Path
+        The library. It is built only when it is not there yet.
+
+    Raises
+    ------
+    ValueError
+        If ``trace`` is neither None, ``"vcd"`` nor ``"fst"``.
+    BuildError
+        If a tool fails.
+    """
+    if trace not in (None, "vcd", "fst"):
+        raise ValueError(f"trace format must be vcd or fst, not {trace!r}")
+    flags = [*VERILATOR_FLAGS, *([f"--trace-{trace}"] if trace else [])]
+    c_flags = f"-fPIC -std=c++17 -DACF_TRACE_VCD={int(trace == 'vcd')} -DACF_TRACE_FST={int(trace == 'fst')}"
+    folder = build_folder() / "rtl" / _digest(verilog, top, *flags, *MAKE_FLAGS, c_flags)
+    library = folder / LIBRARY
+    if library.exists():
+        return library
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.with_suffix(".lock")):
+        if library.exists():
+            return library
+        scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        try:
+            (scratch / "design.v").write_text(verilog)
+            _build(scratch, top=top, flags=flags, c_flags=c_flags, jobs=jobs or os.cpu_count() or 1, quiet=quiet)
+            # Objects and generated C++ are many times as large as what is needed from now on.
+            shutil.rmtree(scratch / "obj")
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+    return library
+
+
+def _digest(*parts: str) -> str:
+    hasher = hashlib.sha256()
+    compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+    for part in (*parts, HARNESS.read_text(), importlib.metadata.version("verilator"), compiler):
+        hasher.update(f"{len(part)}:{part}".encode())
+    return hasher.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(scratch: Path, *, top: str, flags: list[str], c_flags: str, jobs: int, quiet: bool) -> None:
+    objects = scratch / "obj"
+    environment = verilator_environment()
+    verilate = [
+        "verilator", "--cc", "--exe", "--top-module", top, "--prefix", "Vacf", "--Mdir", str(objects), *flags,
+        "-CFLAGS", c_flags, "-LDFLAGS", "-shared", "-o", f"../{LIBRARY}", "design.v", str(HARNESS),
+    ]  # fmt: skip
+    make = ["make", "-C", str(objects), "-f", "Vacf.mk", f"-j{jobs}", *MAKE_FLAGS]
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"Verilator reads {top}", total=None)
+        _command(verilate, scratch, environment, lambda: None)
+        sources = len(list(objects.glob("*.cpp"))) + 1
+        progress.update(task, description=f"compiling the simulator of {top}", total=sources)
+        _command(make, scratch, environment, lambda: progress.update(task, completed=len(list(objects.glob("*.o")))))
+
+
+def _command(arguments: list[str], folder: Path, environment: dict[str, str], tick) -> None:
+    log = folder / "build.log"
+    with log.open("ab") as output:
+        try:
+            process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        except FileNotFoundError as error:
+            raise BuildError(f"{arguments[0]} is not installed; `acf doctor` says what is missing") from error
+        try:
+            while process.poll() is None:
+                tick()
+                time.sleep(0.1)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        lines = log.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if "rror" in line][:5]
+        raise BuildError("\n".join([f"{arguments[0]} failed with status {process.returncode}:", *(errors or lines[-10:])]))
