@@ -48,23 +48,38 @@ class EntryReader:
         Named when a field is out of range.
     """
 
-    def __init__(self, memory: GuardedMemory, *, command: dict[str, int], arithmetic: GoldenFormat,
-                 source: tuple[int, int], command_address: int):
+    def __init__(
+        self,
+        memory: GuardedMemory,
+        *,
+        command: dict[str, int],
+        arithmetic: GoldenFormat,
+        source: tuple[int, int],
+        command_address: int,
+    ):
         self._memory = memory
         self._command = command
         self._arithmetic = arithmetic
         self._source = source
         if command["decoder"] not in set(Decoder):
-            raise CommandFault(ErrorCode.COMMAND_RANGE, address=command_address, source=source,
-                               detail=f"decoder {command['decoder']} is not built")
+            raise CommandFault(
+                ErrorCode.COMMAND_RANGE,
+                address=command_address,
+                source=source,
+                detail=f"decoder {command['decoder']} is not built",
+            )
         self._index_type = np.dtype("<u2" if command["index_size"] == IndexSize.UINT16 else "<u4")
         aligned = [("values", arithmetic.dtype.itemsize)]
         if command["decoder"] == Decoder.CSR:
             aligned += [("pointers", 4), ("indices", self._index_type.itemsize)]
         for what, size in aligned:
             if command[what] % size:
-                raise CommandFault(ErrorCode.MISALIGNED, address=command[what], source=source,
-                                   detail=f"{what} must lie at a multiple of {size}")
+                raise CommandFault(
+                    ErrorCode.MISALIGNED,
+                    address=command[what],
+                    source=source,
+                    detail=f"{what} must lie at a multiple of {size}",
+                )
 
     def read(self, rows: np.ndarray) -> Stream:
         """Entries of ``rows``, in order.
@@ -88,8 +103,12 @@ class EntryReader:
 
     def _read_csr(self, rows: np.ndarray) -> Stream:
         command = self._command
-        begins, ends = (self._memory.gather(command["pointers"] + 4 * (rows + offset), np.dtype("<u4"),
-                                            source=self._source).astype(np.int64) for offset in (0, 1))
+        begins, ends = (
+            self._memory.gather(command["pointers"] + 4 * (rows + offset), np.dtype("<u4"), source=self._source).astype(
+                np.int64
+            )
+            for offset in (0, 1)
+        )
         good, fault = self._check_pointers(rows, begins, ends)
         rows, begins, ends = rows[:good], begins[:good], ends[:good]
 
@@ -97,21 +116,33 @@ class EntryReader:
         rows_of_entries = np.repeat(np.arange(rows.size), counts)
         within = np.arange(rows_of_entries.size) - np.repeat(np.cumsum(counts) - counts, counts)
         places = begins[rows_of_entries] + within
-        indices = self._memory.gather(command["indices"] + places * self._index_type.itemsize, self._index_type,
-                                      source=self._source).astype(np.int64)
+        indices = self._memory.gather(
+            command["indices"] + places * self._index_type.itemsize, self._index_type, source=self._source
+        ).astype(np.int64)
         bad = indices >= command["inner_size"]
         if bad.any():
             first = int(np.argmax(bad))
-            raise CommandFault(ErrorCode.INDEX_RANGE, row=int(rows[rows_of_entries[first]]), index=int(indices[first]),
-                               source=self._source, detail=f"the inner size is {command['inner_size']}")
+            raise CommandFault(
+                ErrorCode.INDEX_RANGE,
+                row=int(rows[rows_of_entries[first]]),
+                index=int(indices[first]),
+                source=self._source,
+                detail=f"the inner size is {command['inner_size']}",
+            )
         if fault is not None:
             raise fault
         inside = (indices >= command["inner_begin"]) & (indices - command["inner_begin"] < command["inner_count"])
-        return self._send(places[inside], rows_of_entries[inside], rows.size, indices[inside] - command["inner_begin"],
-                          filtered=int(np.count_nonzero(~inside)))
+        return self._send(
+            places[inside],
+            rows_of_entries[inside],
+            rows.size,
+            indices[inside] - command["inner_begin"],
+            filtered=int(np.count_nonzero(~inside)),
+        )
 
-    def _check_pointers(self, rows: np.ndarray, begins: np.ndarray,
-                        ends: np.ndarray) -> tuple[int, CommandFault | None]:
+    def _check_pointers(
+        self, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray
+    ) -> tuple[int, CommandFault | None]:
         """How many rows come before the first bad pointer, and the fault that it is."""
         limit = self._command["entries"]
         bad = (begins > limit) | (ends > limit) | (ends < begins)
@@ -120,18 +151,31 @@ class EntryReader:
         first = int(np.argmax(bad))
         row, begin, end = int(rows[first]), int(begins[first]), int(ends[first])
         if begin > limit or end > limit:
-            return first, CommandFault(ErrorCode.POINTER_RANGE, row=row, index=begin if begin > limit else end,
-                                       source=self._source, detail=f"there are {limit} entries")
-        return first, CommandFault(ErrorCode.POINTER_ORDER, row=row, index=end, source=self._source,
-                                   detail=f"the pointer before it is {begin}")
+            return first, CommandFault(
+                ErrorCode.POINTER_RANGE,
+                row=row,
+                index=begin if begin > limit else end,
+                source=self._source,
+                detail=f"there are {limit} entries",
+            )
+        return first, CommandFault(
+            ErrorCode.POINTER_ORDER, row=row, index=end, source=self._source, detail=f"the pointer before it is {begin}"
+        )
 
-    def _send(self, places: np.ndarray, rows_of_entries: np.ndarray, rows: int, inner: np.ndarray, *,
-              filtered: int) -> Stream:
+    def _send(
+        self, places: np.ndarray, rows_of_entries: np.ndarray, rows: int, inner: np.ndarray, *, filtered: int
+    ) -> Stream:
         dtype = self._arithmetic.dtype
         values = self._memory.gather(self._command["values"] + places * dtype.itemsize, dtype, source=self._source)
         sent = np.ones(values.shape, dtype=np.bool_)
         if self._command["skip"]:
             sent = ~self._arithmetic.is_zero(values)
         counts = np.bincount(rows_of_entries[sent], minlength=rows)
-        return Stream(starts=np.cumsum(counts) - counts, counts=counts, inner=inner[sent], values=values[sent],
-                      zeros_dropped=int(np.count_nonzero(~sent)), filtered=filtered)
+        return Stream(
+            starts=np.cumsum(counts) - counts,
+            counts=counts,
+            inner=inner[sent],
+            values=values[sent],
+            zeros_dropped=int(np.count_nonzero(~sent)),
+            filtered=filtered,
+        )

@@ -24,8 +24,16 @@ class CommandFault(Exception):
         Further words for people.
     """
 
-    def __init__(self, code: ErrorCode, *, address: int = 0, row: int = 0, index: int = 0,
-                 source: tuple[int, int] = (0, 0), detail: str = ""):
+    def __init__(
+        self,
+        code: ErrorCode,
+        *,
+        address: int = 0,
+        row: int = 0,
+        index: int = 0,
+        source: tuple[int, int] = (0, 0),
+        detail: str = "",
+    ):
         super().__init__(f"{code.name} at address {address:#x}, row {row}, index {index}, node {source}: {detail}")
         self.code = code
         self.address = address
@@ -47,8 +55,8 @@ class WindowRights(NamedTuple):
 class GuardedMemory:
     """Bytes and the windows that open them.
 
-    Memory is reached in whole beats, so an access is refused when any beat that it touches is not inside one window. Beats
-    inside a window but beyond the end of the memory are answered with an error.
+    Memory is reached in whole beats, so an access is refused when any beat that it touches is not inside one window.
+    Beats inside a window but beyond the end of the memory are answered with an error.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The mathematics of the sparse products: what any device must answer, without a word about tiles or lanes.
 
-``gather`` is ``O[i, k] = sum over the entries of row i of W[i, j] A[j, k]``, each sum in the order in which the entries stand
-in memory, starting from +0, each term by one ``accumulate`` of the format, terms with a zero operand left out. The work is
-done for all rows and columns at once: step ``n`` adds the ``n``-th entry of every row that has one.
+``gather`` is ``O[i, k] = sum over the entries of row i of W[i, j] A[j, k]``, each sum in the order in which the entries
+stand in memory, starting from +0, each term by one ``accumulate`` of the format, terms with a zero operand left out. The
+work is done for all rows and columns at once: step ``n`` adds the ``n``-th entry of every row that has one.
 """
 
 from typing import NamedTuple
@@ -33,8 +33,15 @@ class GatherProduct(NamedTuple):
     effectual_macs: int
 
 
-def gather(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, operand: np.ndarray, *, format: str,
-           split: int | None = None) -> GatherProduct:
+def gather(
+    pointers: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    operand: np.ndarray,
+    *,
+    format: str,
+    split: int | None = None,
+) -> GatherProduct:
     """``W A`` with ``W`` in CSR.
 
     Parameters
@@ -69,7 +76,7 @@ def gather(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, operan
     longest_first = np.argsort(-counts, kind="stable")
     sorted_counts = -counts[longest_first]
     for step in range(int(counts.max(initial=0))):
-        rows = longest_first[:np.searchsorted(sorted_counts, -step, side="left")]
+        rows = longest_first[: np.searchsorted(sorted_counts, -step, side="left")]
         places = pointers[rows] + step
         inner = indices[places]
         counted = nonzero_value[places, None] & nonzero_operand[inner]
@@ -80,12 +87,13 @@ def gather(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, operan
     return GatherProduct(accumulators, overflow, effectual)
 
 
-def gather_reference(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray,
-                     operand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gather_reference(
+    pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, operand: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """``W A`` in float64, and how far a float32 accumulation in any order may be from it; operands must be finite.
 
-    The bound is Higham's for ``n`` rounded additions of exact products, ``n u / (1 - n u) sum |w a|`` with ``u = 2^-24``, and
-    half of the smallest subnormal for each of them (*Accuracy and Stability of Numerical Algorithms*, section 3.1).
+    The bound is Higham's for ``n`` rounded additions of exact products, ``n u / (1 - n u) sum |w a|`` with ``u = 2^-24``,
+    and half of the smallest subnormal for each (*Accuracy and Stability of Numerical Algorithms*, section 3.1).
     """
     shape = (len(pointers) - 1, operand.shape[0])
     weights = scipy.sparse.csr_array((np.asarray(values).astype(np.float64), indices, pointers), shape=shape)

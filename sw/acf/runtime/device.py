@@ -50,15 +50,24 @@ class FabricError(Exception):
         Further words for people.
     """
 
-    def __init__(self, code: ErrorCode, address: int = 0, row: int = 0, index: int = 0,
-                 source: tuple[int, int] = (0, 0), detail: str = ""):
+    def __init__(
+        self,
+        code: ErrorCode,
+        address: int = 0,
+        row: int = 0,
+        index: int = 0,
+        source: tuple[int, int] = (0, 0),
+        detail: str = "",
+    ):
         self.code = ErrorCode(code)
         self.address = address
         self.row = row
         self.index = index
         self.source = source
-        message = (f"the fabric stopped with {self.code.name}: address {address:#x}, row {row}, index {index}, "
-                   f"reported by node {source}")
+        message = (
+            f"the fabric stopped with {self.code.name}: address {address:#x}, row {row}, index {index}, "
+            f"reported by node {source}"
+        )
         super().__init__(f"{message}; {detail}" if detail else message)
 
 
