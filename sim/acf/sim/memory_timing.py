@@ -9,11 +9,11 @@ __all__ = ["MemoryTiming"]
 class MemoryTiming:
     """A memory with a latency and a bandwidth.
 
-    A read burst whose address is taken in cycle ``t`` gives its first beat in cycle ``t + latency`` at the earliest, then
-    one beat per cycle. A write is answered ``write_latency`` cycles after its last beat. Bursts are served in the order
-    in which they were taken, reads and writes apart. Both directions share the bandwidth: a beat moves only while the
-    balance is positive, takes a whole beat from it, and each cycle adds ``bandwidth``, of which no more than one cycle's
-    is ever saved up.
+    A read burst whose address is taken in cycle ``t`` gives its first beat in cycle ``t + latency`` at the earliest,
+    then one beat per cycle. A write is answered ``write_latency`` cycles after its last beat. Bursts are served in the
+    order in which they were taken, reads and writes apart. Both directions share the bandwidth: a beat moves only while
+    the balance is positive, takes a whole beat from it, and each cycle adds ``bandwidth``, of which no more than one
+    cycle's is ever saved up.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ class MemoryTiming:
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 1 << 32:
                 raise ValueError(f"{what} must be an integer of at least {low}, not {value!r}")
         if self.bandwidth is not None and not 1 / 1024 <= self.bandwidth <= 1 << 20:
-            raise ValueError(f"memory bandwidth must be from 1/1024 to {1 << 20} bytes per cycle, not {self.bandwidth!r}")
+            raise ValueError(
+                f"memory bandwidth must be from 1/1024 to {1 << 20} bytes per cycle, not {self.bandwidth!r}"
+            )
         if not 0 <= self.stall <= 0.99:
             raise ValueError(f"stall probability must be from 0 to 0.99, not {self.stall!r}")
         if self.interleave and not self.reorder:

@@ -66,7 +66,7 @@ struct Statistics {
     uint64_t refused;  // bursts answered with an error
 };
 
-enum RunResult { kInterrupt = 0, kCycleLimit = 1, kTimeSlice = 2, kProtocol = 3 };
+enum RunResult { kInterrupt = 0, kCycleLimit = 1, kTimeSlice = 2, kProtocol = 3, kQuiet = 4 };
 enum HostResult { kHostOkay = 0, kHostTimeout = -1, kHostProtocol = -2 };  // above 0: the AXI response
 
 struct Fault {
@@ -127,12 +127,13 @@ class Harness {
         message_.clear();
     }
 
-    int run(uint64_t max_cycles, double max_seconds) {
+    int run(uint64_t max_cycles, uint64_t quiet_cycles, double max_seconds) {
         const auto begin = std::chrono::steady_clock::now();
         for (uint64_t n = 0; n < max_cycles; n++) {
             cycle();
             if (!message_.empty()) return kProtocol;
             if (interrupt_) return kInterrupt;
+            if (quiet_cycles && now_ - std::max(moved_, quiet_from_) >= quiet_cycles) return kQuiet;
             if ((n & 63) == 63) {
                 const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
                 if (spent.count() > max_seconds) return kTimeSlice;
@@ -140,6 +141,9 @@ class Harness {
         }
         return kCycleLimit;
     }
+
+    // The port has to move within quiet_cycles from now on.
+    void begin_run() { quiet_from_ = now_; }
 
     int write_register(uint32_t address, uint32_t value, uint64_t limit) {
         top_->s_axil_awaddr = address;
@@ -287,6 +291,7 @@ class Harness {
         check_held(held_aw_, "AW", t.m_axi_awvalid, t.m_axi_awready, t.m_axi_awid, t.m_axi_awaddr, t.m_axi_awlen);
         check_held(held_w_, "W", t.m_axi_wvalid, t.m_axi_wready, t.m_axi_wdata, t.m_axi_wstrb, t.m_axi_wlast);
 
+        if ((t.m_axi_rvalid && t.m_axi_rready) || (t.m_axi_wvalid && t.m_axi_wready)) moved_ = now_;
         if (t.m_axi_rvalid && t.m_axi_rready) {
             statistics_.read_beats++;
             read_shown_ = false;
@@ -425,7 +430,7 @@ class Harness {
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<Vacf> top_;
     std::unique_ptr<Trace> trace_;
-    uint64_t now_ = 0, time_ = 0;
+    uint64_t now_ = 0, time_ = 0, moved_ = 0, quiet_from_ = 0;
     int64_t balance_ = 0;
     std::deque<Burst> reads_, writes_, answers_;
     int read_current_ = -1;
@@ -450,8 +455,9 @@ void* acf_open(uint8_t* memory, uint64_t size, uint64_t base, const Options* opt
 }
 void acf_close(void* h) { delete static_cast<Harness*>(h); }
 void acf_reset(void* h, uint64_t cycles) { static_cast<Harness*>(h)->reset(cycles); }
-int acf_run(void* h, uint64_t max_cycles, double max_seconds) {
-    return static_cast<Harness*>(h)->run(max_cycles, max_seconds);
+void acf_begin_run(void* h) { static_cast<Harness*>(h)->begin_run(); }
+int acf_run(void* h, uint64_t max_cycles, uint64_t quiet_cycles, double max_seconds) {
+    return static_cast<Harness*>(h)->run(max_cycles, quiet_cycles, max_seconds);
 }
 int acf_write_register(void* h, uint32_t address, uint32_t value, uint64_t limit) {
     return static_cast<Harness*>(h)->write_register(address, value, limit);

@@ -1,0 +1,52 @@
+"""Opens devices by name."""
+
+from typing import TYPE_CHECKING, Any
+
+from acf.config import FabricConfig
+from acf.runtime.device import Device
+from acf.runtime.golden_device import GoldenDevice
+
+if TYPE_CHECKING:
+    from acf.sim.memory_timing import MemoryTiming
+
+__all__ = ["DEVICES", "open_device"]
+
+DEVICES = ("golden", "rtl")
+
+_TOP = "acf_fabric_top"
+
+
+def open_device(
+    name: str, config: FabricConfig, *, memory_bytes: int = 1 << 26, timing: "MemoryTiming | None" = None, **options: Any
+) -> Device:
+    """The device called ``name``.
+
+    Parameters
+    ----------
+    name : str
+        ``golden``: the interpreter of commands, no timing. ``rtl``: the Verilated fabric.
+    config : FabricConfig
+    memory_bytes : int
+        Size of the memory.
+    timing : acf.sim.memory_timing.MemoryTiming or None
+        How fast the memory is; only for ``rtl``.
+    **options
+        Others of ``acf.sim.rtl_device.RtlDevice``.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or it has no such option.
+    """
+    if name == "golden":
+        if timing is not None or options:
+            raise ValueError(f"the golden device has no time and no option {next(iter(options), 'timing')!r}")
+        return GoldenDevice(config, memory_bytes=memory_bytes)
+    if name == "rtl":
+        # Only here, so that what needs no simulator works without a compiler, and does not wait for Amaranth.
+        from acf.hw.blocks import generate
+        from acf.sim.rtl_device import RtlDevice
+
+        verilog = generate("fabric", config=config, top=_TOP)
+        return RtlDevice(config, verilog=verilog, top=_TOP, memory_bytes=memory_bytes, timing=timing, **options)
+    raise ValueError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
