@@ -3,11 +3,10 @@
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
-from acf.hw.counters import counter_bus
-from acf.hw.fabric.command_processor import CommandProcessor
+from acf.hw.fabric.command_processor import CommandProcessor, port_id_width
+from acf.hw.fabric.registers import WINDOWS
 from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.mem.axi import axi_lite_signature, axi_signature
 from acf.hw.mem.column_feeder import ColumnFeeder
@@ -18,12 +17,7 @@ from acf.hw.noc.mesh import Mesh
 from acf.hw.pe.tile import Tile
 from acf.isa import TrafficClass
 
-__all__ = ["Fabric", "port_id_width"]
-
-
-def port_id_width(*, config: FabricConfig) -> int:
-    """Bits of a transaction ID at the memory port: those of a master, and the master's number."""
-    return config.memory.id_width + ceil_log2(1 + config.cols + config.rows)
+__all__ = ["Fabric"]
 
 
 class Fabric(wiring.Component):
@@ -52,11 +46,13 @@ class Fabric(wiring.Component):
     def __init__(self, *, config: FabricConfig, library: ModuleLibrary | None = None):
         self._config = config
         self._library = library
-        super().__init__({
-            "m_axi": Out(axi_signature(memory=config.memory, id_width=port_id_width(config=config))),
-            "s_axil": In(axi_lite_signature()),
-            "interrupt": Out(1),
-        })
+        super().__init__(
+            {
+                "m_axi": Out(axi_signature(memory=config.memory, id_width=port_id_width(config))),
+                "s_axil": In(axi_lite_signature()),
+                "interrupt": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -71,12 +67,20 @@ class Fabric(wiring.Component):
             place(m, name, component, library=self._library, key=key, reset=reset)
             return component
 
-        mesh = add("mesh", Mesh(height=rows + 1, width=cols + 1, noc=config.noc, library=self._library),
-                   rows + 1, cols + 1, config.noc)
+        mesh = add(
+            "mesh",
+            Mesh(height=rows + 1, width=cols + 1, noc=config.noc, library=self._library),
+            rows + 1,
+            cols + 1,
+            config.noc,
+        )
         column_feeders = [add(f"column_feeder_{c}", ColumnFeeder(config=config), config) for c in range(cols)]
         row_feeders = [add(f"row_feeder_{r}", RowFeeder(config=config), config) for r in range(rows)]
-        tiles = {(r, c): add(f"tile_{r}_{c}", Tile(config=config, library=self._library), config)
-                 for r in range(rows) for c in range(cols)}
+        tiles = {
+            (r, c): add(f"tile_{r}_{c}", Tile(config=config, library=self._library), config)
+            for r in range(rows)
+            for c in range(cols)
+        }
         nodes = {(0, 0): cp}
         nodes |= {(0, c + 1): feeder for c, feeder in enumerate(column_feeders)}
         nodes |= {(r + 1, 0): feeder for r, feeder in enumerate(row_feeders)}
@@ -97,10 +101,17 @@ class Fabric(wiring.Component):
         ports = {
             CommandProcessor: {"control": ("control_o", "control_i")},
             ColumnFeeder: {"control": ("control_o", "control_i"), "operands": ("operands_o", None)},
-            RowFeeder: {"control": ("control_o", "control_i"), "entries": ("entries_o", None),
-                        "results": (None, "results_i")},
-            Tile: {"control": ("control", None), "entries": (None, "entries"), "operands": (None, "operands"),
-                   "results": ("results", None)},
+            RowFeeder: {
+                "control": ("control_o", "control_i"),
+                "entries": ("entries_o", None),
+                "results": (None, "results_i"),
+            },
+            Tile: {
+                "control": ("control", None),
+                "entries": (None, "entries"),
+                "operands": (None, "operands"),
+                "results": ("results", None),
+            },
         }
         for (y, x), node in nodes.items():
             if not isinstance(node, CommandProcessor):
@@ -114,28 +125,52 @@ class Fabric(wiring.Component):
                     m.d.comb += [into.payload.eq(sent.payload), into.valid.eq(sent.valid), sent.ready.eq(into.ready)]
                 if sink is not None:
                     taken = getattr(node, sink)
-                    m.d.comb += [taken.payload.eq(out_of.payload), taken.valid.eq(out_of.valid),
-                                 out_of.ready.eq(taken.ready)]
+                    m.d.comb += [
+                        taken.payload.eq(out_of.payload),
+                        taken.valid.eq(out_of.valid),
+                        out_of.ready.eq(taken.ready),
+                    ]
                 else:
                     m.d.comb += out_of.ready.eq(1)
 
     def _connect_memory(self, m, cp, column_feeders, row_feeders, add):
         memory = self._config.memory
-        id_width = port_id_width(config=self._config)
+        id_width = port_id_width(self._config)
         readers = [cp, *column_feeders, *row_feeders]
-        reads = add("read_interconnect", ReadInterconnect(memory=memory, masters=len(readers)), memory, len(readers))
-        writes = add("write_interconnect", WriteInterconnect(memory=memory, masters=len(row_feeders)),
-                     memory, len(row_feeders))
-        guard = AxiGuard(memory=memory, id_width=id_width)
-        place(m, "guard", guard, library=self._library, key=(memory, id_width))
+        reads = add(
+            "read_interconnect",
+            ReadInterconnect(memory=memory, masters=len(readers), id_width=id_width),
+            memory,
+            len(readers),
+            id_width,
+        )
+        writes = add(
+            "write_interconnect",
+            WriteInterconnect(memory=memory, masters=len(row_feeders), id_width=id_width),
+            memory,
+            len(row_feeders),
+            id_width,
+        )
+        guard = AxiGuard(memory=memory, id_width=id_width, windows=WINDOWS)
+        place(m, "guard", guard, library=self._library, key=(memory, id_width, WINDOWS))
 
         for n, reader in enumerate(readers):
             connect(m, reader.read, reads.masters[n])
         for n, writer in enumerate(row_feeders):
             connect(m, writer.write, writes.masters[n])
-        _join(m, guard.inside, reads.port, "ar", "r")
-        _join(m, guard.inside, writes.port, "aw", "w", "b")
-        connect(m, guard.port, flipped(self.m_axi))
+        for port in (reads.port, writes.port):
+            for name, member in port.signature.members.items():
+                outer, inner = getattr(guard.inside, name), getattr(port, name)
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        connect(m, guard.m_axi, flipped(self.m_axi))
+        m.d.comb += [
+            *(guard.windows[n].eq(cp.windows[n]) for n in range(WINDOWS)),
+            guard.quiesce.eq(cp.quiesce),
+            cp.quiet.eq(guard.quiet),
+            cp.idle.eq(guard.idle),
+            cp.violation.eq(guard.violation),
+            cp.traffic.eq(guard.traffic),
+        ]
 
     def _connect_counters(self, m, cp, nodes):
         # One register stage each way: every node sees the same window, one cycle late.
@@ -150,7 +185,3 @@ class Fabric(wiring.Component):
             total = total | target.value
         m.d.sync += joined.eq(total)
         m.d.comb += cp.counters.value.eq(joined)
-
-
-def _join(m, master, slave, *channels):
-    """Connect some channels of an AXI port; IDs of different widths are zero-extended."""

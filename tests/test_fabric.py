@@ -1,0 +1,21 @@
+"""The fabric under Verilator and Icarus."""
+
+import pytest
+
+from acf.config import preset
+from acf.tb.runner import has_icarus, run_bench
+
+
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+def test_fabric_verilator(format):
+    run_bench("fabric", module="acf.tb.bench_fabric", config=preset("tiny").with_format(format))
+
+
+@pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog (iverilog) is not installed")
+def test_fabric_icarus():
+    run_bench(
+        "fabric",
+        module="acf.tb.bench_fabric",
+        simulator="icarus",
+        testcase=["skipping_off_has_the_same_bits", "faults_end_a_program_and_leave_the_fabric_usable"],
+    )
