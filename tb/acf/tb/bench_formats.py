@@ -1,0 +1,158 @@
+"""Drives a multiply-accumulate operator and compares every bit, in every cycle, with the golden arithmetic.
+
+``ACF_MAC_STAGES`` names the stages of a bf16 operator that has not the default number of them.
+"""
+
+import os
+import random
+from collections import deque
+
+import cocotb
+import numpy as np
+from cocotb.triggers import FallingEdge
+
+from acf.golden.formats import golden_format
+from acf.hw.formats import Bf16Mac, mac
+from acf.tb.format_cases import bf16_cases, int8_cases, testfloat_cases, testfloat_folder
+from acf.tb.runner import bench_config
+from acf.tb.stream import always, at_random, start_clock
+
+_CASES = int(os.environ.get("ACF_MAC_CASES", "100000"))
+
+
+def _format() -> str:
+    return bench_config().lane.format
+
+
+def _latency() -> int:
+    stages = os.environ.get("ACF_MAC_STAGES")
+    return Bf16Mac(stages=int(stages)).latency if stages else mac(format=_format()).latency
+
+
+def _cases(count: int):
+    rng = np.random.default_rng(random.getrandbits(64))
+    return {"bf16": bf16_cases, "int8": int8_cases}[_format()](rng, count)
+
+
+def _golden(cases) -> tuple[list[int], list[int]]:
+    arithmetic = golden_format(_format())
+    acc, x, y = cases
+    result, overflow = arithmetic.accumulate(
+        acc.view(arithmetic.accumulator_dtype), x.view(arithmetic.dtype), y.view(arithmetic.dtype)
+    )
+    return result.view(np.uint32).tolist(), overflow.astype(int).tolist()
+
+
+async def _start(dut) -> None:
+    for port in (dut.x, dut.y, dut.a, dut.enable):
+        port.value = 0
+    await start_clock(dut)
+
+
+async def _run(dut, cases, expected: list[int], overflow: list[int], *, use=always) -> int:
+    """Feed all cases, one in every cycle that ``use`` grants; check ``o`` in every cycle. Returns the cycles taken."""
+    # Cases on their way, by number, the oldest first; None for an idle cycle.
+    pending: deque[int | None] = deque([None] * (_latency() - 1))
+    cases = [array.tolist() for array in cases]
+    last, sent, cycle = None, 0, 0
+    await FallingEdge(dut.clk)
+    while sent < len(expected) or any(number is not None for number in pending):
+        granted = sent < len(expected) and use()
+        dut.enable.value = int(granted)
+        if granted:
+            dut.a.value, dut.x.value, dut.y.value = cases[0][sent], cases[1][sent], cases[2][sent]
+            pending.append(sent)
+            sent += 1
+        else:
+            # What an idle operator is given must not matter.
+            dut.a.value = random.getrandbits(32)
+            dut.x.value = random.getrandbits(len(dut.x))
+            pending.append(None)
+        await FallingEdge(dut.clk)
+        cycle += 1
+        finished = pending.popleft()
+        last = last if finished is None else finished
+        if last is not None:
+            got = int(dut.o.value)
+            assert got == expected[last] and int(dut.overflow.value) == overflow[last], (
+                f"cycle {cycle}, case {last}: a={cases[0][last]:08X} x={cases[1][last]:04X} y={cases[2][last]:04X} gave "
+                f"{got:08X} overflow {dut.overflow.value}, not {expected[last]:08X} overflow {overflow[last]}"
+            )
+    return cycle
+
+
+@cocotb.test()
+async def full_rate(dut):
+    """One operation per cycle, each with its result after exactly ``latency`` cycles."""
+    await _start(dut)
+    cases = _cases(_CASES)
+    cycles = await _run(dut, cases, *_golden(cases))
+    assert cycles == len(cases[0]) + _latency() - 1
+
+
+@cocotb.test()
+async def with_gaps(dut):
+    """Random idle cycles, with other inputs: every result as before, and kept until the next one."""
+    await _start(dut)
+    cases = _cases(_CASES // 4)
+    rng = random.Random(random.getrandbits(64))
+    for probability in (0.1, 0.5, 0.9):
+        first = rng.randrange(3)
+        part = tuple(array[first::3] for array in cases)
+        await _run(dut, part, *_golden(part), use=at_random(probability, rng))
+
+
+@cocotb.test()
+async def idle_registers_hold(dut):
+    """While nothing valid is inside, no register changes, whatever the inputs do."""
+    await _start(dut)
+    cases = tuple(array[:64] for array in _cases(64))
+    await _run(dut, cases, *_golden(cases))
+    registers = [handle for handle in dut if handle._name.endswith(tuple(f"_{stage}" for stage in range(1, 5)))]
+    registers += [dut.o, dut.overflow]
+    assert len(registers) >= 2 + 4 * (_format() == "bf16" and _latency() == 4), "the registers have other names"
+    before = [int(handle.value) for handle in registers]
+    for _ in range(200):
+        dut.a.value, dut.x.value = random.getrandbits(32), random.getrandbits(len(dut.x))
+        dut.y.value = random.getrandbits(len(dut.y))
+        await FallingEdge(dut.clk)
+        now = [int(handle.value) for handle in registers]
+        assert now == before, [
+            handle._name for handle, old, new in zip(registers, before, now, strict=True) if old != new
+        ]
+
+
+@cocotb.test()
+async def reset_empties_the_pipeline(dut):
+    """A reset at any time is followed by the same results as the first one; nothing older comes out."""
+    await _start(dut)
+    cases = tuple(array[-256:] for array in _cases(4096))
+    expected = _golden(cases)
+    for depth in range(6):
+        await _run(dut, tuple(array[:64] for array in cases), *(column[:64] for column in expected))
+        dut.enable.value = 1
+        for _ in range(depth):
+            dut.a.value, dut.x.value = random.getrandbits(32), random.getrandbits(len(dut.x))
+            await FallingEdge(dut.clk)
+        dut.rst.value = 1
+        dut.enable.value = 0
+        await FallingEdge(dut.clk)
+        dut.rst.value = 0
+        before = int(dut.o.value)
+        for _ in range(_latency() + 2):
+            await FallingEdge(dut.clk)
+            assert int(dut.o.value) == before, "a result came out of an emptied pipeline"
+        await _run(dut, cases, *expected)
+
+
+@cocotb.test()
+async def testfloat(dut):
+    """Every applicable TestFloat vector; those of other formats have none."""
+    folder = testfloat_folder()
+    if _format() != "bf16" or folder is None:
+        dut._log.info("no TestFloat vectors for this format, or on this machine")
+        return
+    await _start(dut)
+    for name, (cases, expected) in testfloat_cases(folder).items():
+        await _run(dut, cases, expected.tolist(), [0] * len(expected))
+        dut._log.info("%s: %d vectors", name, len(expected))

@@ -1,0 +1,162 @@
+"""Operands on which the arithmetic of a number format is judged: corners, random ones, and the TestFloat vectors.
+
+A list of cases is a tuple of arrays ``acc, x, y`` of equal length, as bit patterns (uint32, uint16 or uint8).
+"""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["TESTFLOAT_FILES", "bf16_cases", "int8_cases", "testfloat_cases", "testfloat_columns", "testfloat_folder"]
+
+Cases = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+TESTFLOAT_FILES = {
+    "bf16_mul": "bf16_mul_rne_derived_nanriscv.txt.gz",
+    "bf16_add": "bf16_add_rne_derived_nanriscv.txt.gz",
+    "f32_add": "f32_add_rne_level1_nanriscv.txt.gz",
+    "f32_to_bf16": "f32_to_bf16_rne_level1_nanriscv.txt.gz",
+    "bf16_to_f32": "bf16_to_f32_rne_level1_nanriscv.txt.gz",
+}
+"""The vectors that say something about the bf16 operator, by function. ``f32_mul`` does not: of its 46,464 products the
+operator has those of two bfloat16 numbers only, and ``bf16_mul`` holds these with more operands."""
+
+_BF16_ONE = 0x3F80
+_BF16_CORNERS = (
+    0x0000,
+    0x0001,
+    0x0002,
+    0x007F,
+    0x0080,
+    0x0081,
+    0x00FF,
+    0x1F80,
+    0x2000,
+    0x3F00,
+    0x3F7F,
+    0x3F80,
+    0x3F81,
+    0x3FFF,
+    0x4000,
+    0x4B7F,
+    0x7F00,
+    0x7F7F,
+    0x7F80,
+    0x7F81,
+    0x7FC0,
+    0x7FFF,
+)
+_F32_CORNERS = (
+    0x00000000,
+    0x00000001,
+    0x00000002,
+    0x003FFFFF,
+    0x00400000,
+    0x007FFFFF,
+    0x00800000,
+    0x00800001,
+    0x00FFFFFF,
+    0x01000000,
+    0x33800000,
+    0x3F7FFFFF,
+    0x3F800000,
+    0x3F800001,
+    0x3FFFFFFF,
+    0x40000000,
+    0x7F000000,
+    0x7F7FFFFE,
+    0x7F7FFFFF,
+    0x7F800000,
+    0x7F800001,
+    0x7FC00000,
+    0x7FFFFFFF,
+)
+
+
+def bf16_cases(rng: np.random.Generator, count: int) -> Cases:
+    """All corners against each other (in both signs), then random cases, at least ``count`` in all.
+
+    A third of the random ones have any bits; the others an accumulator near the product, by exponent or as its
+    negative but for a few units in the last places: there sums cancel, round and become subnormal.
+    """
+    small = np.array([s | c for s in (0, 0x8000) for c in _BF16_CORNERS], dtype=np.uint16)
+    large = np.array([s | c for s in (0, 0x80000000) for c in _F32_CORNERS], dtype=np.uint32)
+    acc, x, y = (grid.ravel() for grid in np.meshgrid(large, small, small, indexing="ij"))
+    number = max(count - len(acc), 3)
+    random_x, random_y = rng.integers(0, 1 << 16, (2, number), dtype=np.uint16)
+    # Some operands without most of their significand, so that sums come out even, or tie.
+    thin = rng.random(number) < 0.25
+    random_x[thin] &= 0xFFE0
+    random_acc = rng.integers(0, 1 << 32, number, dtype=np.uint32)
+    kind = rng.integers(0, 3, number)
+    with np.errstate(all="ignore"):
+        near = (_as_f32(random_x) * _as_f32(random_y)).view(np.uint32)
+    shifted = (near >> 23 & 0xFF).astype(np.int64) + rng.integers(-28, 29, number)
+    by_exponent = (random_acc & 0x807FFFFF) | (np.clip(shifted, 0, 254).astype(np.uint32) << 23)
+    by_exponent[thin] &= 0xFFFFF000
+    opposite = ((near.astype(np.int64) + rng.integers(-3, 4, number)) & 0xFFFFFFFF).astype(np.uint32) ^ 0x80000000
+    random_acc = np.select([kind == 1, kind == 2], [by_exponent, opposite], random_acc).astype(np.uint32)
+    return np.concatenate([acc, random_acc]), np.concatenate([x, random_x]), np.concatenate([y, random_y])
+
+
+def int8_cases(rng: np.random.Generator, count: int) -> Cases:
+    """Corners against each other, then random cases of which half are about to wrap, at least ``count`` in all."""
+    small = np.array([0, 1, 2, 0x7E, 0x7F, 0x80, 0x81, 0xFF], dtype=np.uint8)
+    large = np.array([0, 1, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFC000, 0x7FFFBFFF, 0x80000000, 0x80003F80], dtype=np.uint32)
+    acc, x, y = (grid.ravel() for grid in np.meshgrid(large, small, small, indexing="ij"))
+    number = max(count - len(acc), 2)
+    random_x, random_y = rng.integers(0, 1 << 8, (2, number), dtype=np.uint8)
+    random_acc = rng.integers(0, 1 << 32, number, dtype=np.uint32)
+    edge = (0x80000000 + rng.integers(-(1 << 14), 1 << 14, number)).astype(np.uint32)
+    random_acc = np.where(rng.random(number) < 0.5, edge, random_acc)
+    return np.concatenate([acc, random_acc]), np.concatenate([x, random_x]), np.concatenate([y, random_y])
+
+
+def testfloat_folder() -> Path | None:
+    """Where the TestFloat vectors lie: ``testfloat`` in ``ACF_SHARED_DATA``, else in ``../shared/data``; None if not."""
+    beside = Path(__file__).parents[4] / "shared" / "data"
+    folder = Path(os.environ.get("ACF_SHARED_DATA", beside)) / "testfloat"
+    return folder if all((folder / name).exists() for name in TESTFLOAT_FILES.values()) else None
+
+
+def testfloat_columns(folder: Path, function: str) -> list[np.ndarray]:
+    """The columns of one vector file, as unsigned integers."""
+    with gzip.open(folder / TESTFLOAT_FILES[function], "rt") as file:
+        rows = [line.split() for line in file]
+    return [np.array([int(word, 16) for word in column], dtype=np.uint32) for column in zip(*rows, strict=True)]
+
+
+def testfloat_cases(folder: Path) -> dict[str, tuple[Cases, np.ndarray]]:
+    """Every vector that the bf16 operator can run, with the float32 result it must give.
+
+    - ``bf16_mul``: the product, added to -0, which leaves every product as it is, the sign of zero included;
+    - ``bf16_add``: the first operand times 1, added to the second, and with the operands exchanged;
+    - ``f32_add``: the same where the operand that is multiplied is a bfloat16 number.
+    """
+    cases = {}
+    x, y, _, expected = testfloat_columns(folder, "bf16_mul")
+    cases["bf16_mul"] = (np.full(len(x), 0x80000000, dtype=np.uint32), _low(x), _low(y)), expected
+    x, y, _, expected = testfloat_columns(folder, "bf16_add")
+    cases["bf16_add"] = _added([(x, y << 16), (y, x << 16)], [expected, expected])
+    left, right, expected, _ = testfloat_columns(folder, "f32_add")
+    first, second = left & 0xFFFF == 0, right & 0xFFFF == 0
+    cases["f32_add"] = _added(
+        [(left[first] >> 16, right[first]), (right[second] >> 16, left[second])], [expected[first], expected[second]]
+    )
+    return cases
+
+
+def _added(pairs: list[tuple[np.ndarray, np.ndarray]], expected: list[np.ndarray]) -> tuple[Cases, np.ndarray]:
+    x = _low(np.concatenate([pair[0] for pair in pairs]))
+    acc = np.concatenate([pair[1] for pair in pairs]).astype(np.uint32)
+    return (acc, x, np.full(len(x), _BF16_ONE, dtype=np.uint16)), np.concatenate(expected)
+
+
+def _low(bits: np.ndarray) -> np.ndarray:
+    return bits.astype(np.uint16)
+
+
+def _as_f32(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -1,0 +1,240 @@
+# amaranth: UnusedElaboratable=no
+"""Number formats: the golden arithmetic against exact rational numbers and TestFloat, the operators against the golden."""
+
+from fractions import Fraction
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from acf.config import NUMBER_FORMATS, preset
+from acf.golden.formats import Bf16, Int8, golden_format
+from acf.hw.formats import Bf16Mac, Int8Mac, mac
+from acf.hw.hierarchy import convert
+from acf.tb.format_cases import (
+    bf16_cases,
+    int8_cases,
+    testfloat_cases,
+    testfloat_columns,
+    testfloat_folder,
+)
+from acf.tb.runner import has_icarus, run_bench, run_verilog
+
+needs_vectors = pytest.mark.skipif(
+    testfloat_folder() is None, reason="no TestFloat vectors: ACF_SHARED_DATA names no folder that holds testfloat/"
+)
+
+_NAN, _INFINITE = "nan", "infinite"
+
+
+def exact(bits: int, *, fraction: int):
+    """Sign, and value of an IEEE number with 8 exponent bits: a Fraction, or what it is instead."""
+    sign, exponent, low = bits >> (8 + fraction), bits >> fraction & 0xFF, bits & ((1 << fraction) - 1)
+    if exponent == 0xFF:
+        return sign, _NAN if low else _INFINITE
+    significand = low | (exponent != 0) << fraction
+    magnitude = Fraction(significand) * Fraction(2) ** (max(exponent, 1) - 127 - fraction)
+    return sign, -magnitude if sign else magnitude
+
+
+def rounded(value: Fraction, *, fraction: int) -> int:
+    """Bits of a non-zero rational number, rounded to nearest even."""
+    sign, magnitude = value < 0, abs(value)
+    exponent = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    exponent -= magnitude < Fraction(2) ** exponent
+    quantum = max(exponent, -126) - fraction
+    significand = round(magnitude / Fraction(2) ** quantum)  # Python rounds ties of a Fraction to even
+    # The leading bit of a normal significand adds one to the exponent field.
+    bits = significand + ((quantum + fraction + 126) << fraction)
+    return min(bits, 0xFF << fraction) | sign << (8 + fraction)
+
+
+def fused(acc: int, x: int, y: int) -> int:
+    """``acc + x * y`` by IEEE 754, in exact arithmetic."""
+    (sign_a, a), (sign_x, u), (sign_y, v) = exact(acc, fraction=23), exact(x, fraction=7), exact(y, fraction=7)
+    sign = sign_x ^ sign_y
+    infinite = [s for s, terms in ((sign_a, (a,)), (sign, (u, v))) if _INFINITE in terms]
+    if _NAN in (a, u, v) or (_INFINITE in (u, v) and 0 in (u, v)) or len(set(infinite)) == 2:
+        return 0x7FC00000
+    if infinite:
+        return infinite[0] << 31 | 0x7F800000
+    total = a + u * v
+    if total == 0:
+        # Zeros keep a sign that both terms have; a sum that cancels is +0.
+        return (sign_a & sign) << 31
+    return rounded(total, fraction=23)
+
+
+def bits_of(result: np.ndarray) -> np.ndarray:
+    return result.view(np.uint32)
+
+
+def bf16_golden(acc, x, y) -> np.ndarray:
+    result, overflow = Bf16().accumulate(acc.view(np.float32), x.view(ml_dtypes.bfloat16), y.view(ml_dtypes.bfloat16))
+    assert not overflow.any()
+    return bits_of(result)
+
+
+def test_bf16_golden_is_the_exact_sum_rounded_once():
+    acc, x, y = bf16_cases(np.random.default_rng(1), 150_000)
+    corners = 46 * 44 * 44
+    chosen = np.r_[0:corners:7, corners : len(acc) : 3]
+    acc, x, y = acc[chosen], x[chosen], y[chosen]
+    got = bf16_golden(acc, x, y)
+    for number, (a, u, v) in enumerate(zip(acc.tolist(), x.tolist(), y.tolist(), strict=True)):
+        assert got[number] == fused(a, u, v), f"a={a:08X} x={u:04X} y={v:04X}"
+
+
+@pytest.mark.parametrize(
+    ("acc", "x", "y", "expected"),
+    [
+        # The smallest product, 2^-266: lost, but for the sign of a zero accumulator and the tie it breaks.
+        (0x00000000, 0x8001, 0x0001, 0x80000000),
+        (0x80000000, 0x0001, 0x0001, 0x00000000),
+        (0x00000001, 0x8001, 0x0001, 0x00000001),
+        # 1 + 2^-24 is a tie and goes to even, as 1 + 3 * 2^-24 is and does.
+        (0x3F800000, 0x3380, 0x3F80, 0x3F800000),
+        (0x3F800001, 0x3380, 0x3F80, 0x3F800002),
+        # A subnormal operand times 2^-12, exact; half the smallest float32 goes to 0, three halves to twice it.
+        (0x00000000, 0x0020, 0x3980, 0x00000200),
+        (0x00000000, 0x1F80, 0x1480, 0x00000000),
+        (0x00000001, 0x1F80, 0x1480, 0x00000002),
+        # The product is not rounded first: 255/128 squared needs 16 bits.
+        (0xC07E0000, 0x3FFF, 0x3FFF, 0x38800000),
+        (0x80000000, 0x8000, 0x3F80, 0x80000000),
+        (0x00000000, 0x8000, 0x3F80, 0x00000000),
+        (0xBF800000, 0x3F80, 0x3F80, 0x00000000),
+        (0x7F7FFFFF, 0x7F00, 0x3F80, 0x7F800000),
+        (0xFF800000, 0x7F7F, 0x7F7F, 0xFF800000),
+        (0xFF800000, 0x7F80, 0x3F80, 0x7FC00000),
+        (0x00000000, 0x7F80, 0x0000, 0x7FC00000),
+        (0x00000000, 0xFF81, 0x0000, 0x7FC00000),
+        (0xFFFFFFFF, 0x0000, 0x0000, 0x7FC00000),
+    ],
+)
+def test_bf16_golden_corners_by_hand(acc, x, y, expected):
+    assert fused(acc, x, y) == expected
+    assert bf16_golden(np.array([acc], np.uint32), np.array([x], np.uint16), np.array([y], np.uint16))[0] == expected
+
+
+def test_bf16_golden_broadcasts_without_warnings(recwarn):
+    result, overflow = Bf16().accumulate(
+        np.full((2, 3), np.float32(np.inf)), Bf16().quantize([[-np.inf], [1.0]]), Bf16().quantize([1.0, 2.0, 0.0])
+    )
+    assert result.shape == overflow.shape == (2, 3)
+    assert result.dtype == np.float32
+    assert bits_of(result).tolist() == [[0x7FC00000] * 3, [0x7F800000] * 3]
+    scalar, _ = Bf16().accumulate(np.float32(1.0), Bf16().quantize(2.0), Bf16().quantize(3.0))
+    assert scalar.shape == ()
+    assert scalar == 7.0
+    assert not recwarn.list
+
+
+def test_bf16_quantize_rounds_once():
+    rng = np.random.default_rng(2)
+    values = rng.standard_normal(20_000) * 2.0 ** rng.integers(-150, 130, 20_000)
+    # Just beside a tie of bfloat16, by less than float32 can see.
+    ties = (np.arange(1, 2_001) * 2.0 + 1) * 2.0 ** rng.integers(-134, -10, 2_000)
+    values = np.concatenate([values, ties, ties * (1 + 2.0**-40), ties * (1 - 2.0**-40), -ties * (1 + 2.0**-40)])
+    got = Bf16().quantize(values).view(np.uint16)
+    for value, bits in zip(values.tolist(), got.tolist(), strict=True):
+        assert bits == rounded(Fraction(value), fraction=7), value.hex()
+    special = Bf16().quantize([0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1e300, -1e-300]).view(np.uint16)
+    assert special.tolist() == [0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0x7FC0, 0x7F80, 0x8000]
+
+
+def test_zeros_are_those_and_no_more():
+    bits = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16)
+    assert np.flatnonzero(Bf16().is_zero(bits.view(ml_dtypes.bfloat16))).tolist() == [0x0000, 0x8000]
+    assert np.flatnonzero(Int8().is_zero(np.arange(256, dtype=np.uint8).view(np.int8))).tolist() == [0]
+
+
+def test_int8_golden_wraps_and_says_so():
+    acc, x, y = int8_cases(np.random.default_rng(3), 20_000)
+    acc, x, y = acc.view(np.int32), x.view(np.int8), y.view(np.int8)
+    result, overflow = Int8().accumulate(acc, x, y)
+    for a, u, v, o, wrapped in zip(*(array.tolist() for array in (acc, x, y, result, overflow)), strict=True):
+        total = a + u * v
+        assert o == (total + 2**31) % 2**32 - 2**31
+        assert wrapped == (not -(2**31) <= total < 2**31)
+    assert 0 < overflow.sum() < len(overflow)
+
+
+def test_int8_quantize_saturates_and_refuses_nan():
+    assert Int8().quantize([0.5, 1.5, -0.5, 127.5, 1e9, -128.6, -np.inf]).tolist() == [0, 2, 0, 127, 127, -128, -128]
+    with pytest.raises(ValueError, match="int8 cannot hold nan, at flat index 1"):
+        Int8().quantize([0.0, np.nan])
+
+
+def test_formats_are_found_by_name():
+    for name, number_format in NUMBER_FORMATS.items():
+        golden, operator = golden_format(name), mac(format=name)
+        assert golden.number_format is number_format
+        assert golden.dtype.itemsize == number_format.operand_bytes
+        assert golden.accumulator_dtype.itemsize == number_format.accumulator_bytes
+        assert len(operator.x) == len(operator.y) == number_format.operand_width
+        assert len(operator.a) == len(operator.o) == number_format.accumulator_width
+    for function in (golden_format, lambda name: mac(format=name)):
+        with pytest.raises(ValueError, match="number format must be one of bf16, int8, not 'fp8'"):
+            function("fp8")
+
+
+def test_stages_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="stages of the bf16 operator must be from 1 to 4, not 5"):
+        Bf16Mac(stages=5)
+    assert [Bf16Mac(stages=stages).latency for stages in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert Bf16Mac().latency == 4
+    assert Int8Mac().latency == 1
+
+
+@needs_vectors
+def test_bf16_golden_matches_every_applicable_testfloat_vector():
+    cases = testfloat_cases(testfloat_folder())
+    for name, (operands, expected) in cases.items():
+        wrong = np.flatnonzero(bf16_golden(*operands) != expected)
+        assert not len(wrong), f"{name}: {len(wrong)} wrong, first {wrong[0]}"
+    assert {name: len(expected) for name, (_, expected) in cases.items()} == {
+        "bf16_mul": 47_397, "bf16_add": 2 * 47_397, "f32_add": 4_719 + 4_645,
+    }  # fmt: skip
+
+
+@needs_vectors
+def test_bf16_conversions_match_testfloat():
+    single, half, _ = testfloat_columns(testfloat_folder(), "f32_to_bf16")
+    assert len(single) == 600
+    assert (Bf16().quantize(single.view(np.float32)).view(np.uint16) == half).all()
+    half, single, _ = testfloat_columns(testfloat_folder(), "bf16_to_f32")
+    assert len(half) == 600
+    # Widening is what adding the product with 1 to -0 does.
+    one, zero = np.full(len(half), 0x3F80, np.uint16), np.full(len(half), 0x80000000, np.uint32)
+    assert (bf16_golden(zero, half.astype(np.uint16), one) == single).all()
+
+
+@pytest.mark.parametrize("format", list(NUMBER_FORMATS))
+def test_operator_equals_golden(format):
+    run_bench("mac", module="acf.tb.bench_formats", config=preset("tiny").with_format(format))
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_shorter_pipelines_equal_golden(stages):
+    run_verilog(
+        convert(Bf16Mac(stages=stages), name="acf_mac_top"),
+        top="acf_mac_top",
+        name=f"mac-{stages}-stages",
+        module="acf.tb.bench_formats",
+        testcase=["full_rate", "with_gaps"],
+        env={"ACF_CONFIG": "tiny:bf16", "ACF_MAC_STAGES": str(stages), "ACF_MAC_CASES": "20000"},
+    )
+
+
+@pytest.mark.skipif(not has_icarus(), reason="no Icarus Verilog on this machine")
+@pytest.mark.parametrize("format", list(NUMBER_FORMATS))
+def test_operator_equals_golden_under_icarus(format):
+    run_bench(
+        "mac",
+        module="acf.tb.bench_formats",
+        config=preset("tiny").with_format(format),
+        simulator="icarus",
+        testcase=["full_rate", "with_gaps"],
+        env={"ACF_MAC_CASES": "5000"},
+    )
