@@ -1,0 +1,1 @@
+"""Memory side of the fabric: feeders, their engines, interconnect and guard."""

@@ -1,0 +1,208 @@
+"""Row cursors: entries of several rows of ``W`` in turn."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from acf.config import FabricConfig
+from acf.hw.mem.arbiter import RoundRobinArbiter
+from acf.hw.mem.line_fetch import encode
+
+__all__ = ["CsrCursors", "cursor_job_layout", "raw_entry_layout"]
+
+
+def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
+    """A row for a cursor: number of entries, byte offsets of the first index and value in their beats, which row."""
+    beat_bits = exact_log2(config.memory.beat_bytes)
+    return data.StructLayout({
+        "cursor": max(1, exact_log2(config.feeder.cursors)),
+        "count": 32,
+        "index_offset": beat_bits,
+        "value_offset": beat_bits,
+        "row": 32,
+        "accumulator": 16,
+    })
+
+
+def raw_entry_layout(*, config: FabricConfig) -> data.StructLayout:
+    """An entry as it stands in memory: index (in dense rows the position in the row's span) and value."""
+    return data.StructLayout({
+        "index": 32,
+        "value": config.lane.number_format.operand_width,
+        "row": 32,
+        "accumulator": 16,
+    })
+
+
+class CsrCursors(wiring.Component):
+    """Takes entries out of the beats of the index and value arrays, one a cycle, from each cursor in turn.
+
+    Every cursor works through the rows given to it, one after another; the cursor that comes next among those that have
+    an entry gives it. Between two rows a cursor misses one turn. The entry is at ``o`` one cycle after its beats are
+    available.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    job : In(cursor_job_layout)
+        A row with at least one entry.
+    job_valid : In(1)
+        Takes ``job``; only while its cursor has ``room``.
+    room : Out(cursors)
+    idle : Out(1)
+        No cursor has a row, and ``o`` is empty.
+    dense : In(1)
+        There are no indices; ``length`` is the number of entries of every row.
+    wide : In(1)
+        Indices have 32 bits, else 16.
+    length : In(16)
+    index_available, value_available : In(cursors)
+    index_line, value_line : In(data_width)
+        The oldest beats of cursor ``select``.
+    select : Out
+    index_pop, value_pop : Out(1)
+        The entry taken was the last one in its beat.
+    o : Out(stream), ``raw_entry_layout``
+    """
+
+    def __init__(self, *, config: FabricConfig):
+        self._config = config
+        cursors, width = config.feeder.cursors, config.memory.data_width
+        cursor_bits = max(1, exact_log2(cursors))
+        super().__init__({
+            "job": In(cursor_job_layout(config=config)),
+            "job_valid": In(1),
+            "room": Out(cursors),
+            "idle": Out(1),
+            "dense": In(1),
+            "wide": In(1),
+            "length": In(16),
+            "index_available": In(cursors),
+            "value_available": In(cursors),
+            "index_line": In(width),
+            "value_line": In(width),
+            "select": Out(cursor_bits),
+            "index_pop": Out(1),
+            "value_pop": Out(1),
+            "o": Out(stream.Signature(raw_entry_layout(config=config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self._config
+        cursors, lines = config.feeder.cursors, config.feeder.line_buffers
+        beat_bits = exact_log2(config.memory.beat_bytes)
+        operand = config.lane.number_format
+        operand_bits = exact_log2(operand.operand_bytes)
+        job_layout = cursor_job_layout(config=config)
+
+        # Rows that wait: at most one per line buffer is of use, since each row has a beat of its own.
+        m.submodules.waiting = waiting = Memory(shape=job_layout, depth=cursors * lines, init=[])
+        put, get = waiting.write_port(), waiting.read_port(domain="comb")
+        put_place = [Signal(exact_log2(lines), name=f"put_place_{c}") for c in range(cursors)]
+        get_place = [Signal(exact_log2(lines), name=f"get_place_{c}") for c in range(cursors)]
+        level = [Signal(range(lines + 1), name=f"level_{c}") for c in range(cursors)]
+
+        active = Signal(cursors)
+        left = [Signal(32, name=f"left_{c}") for c in range(cursors)]  # entries after the present one
+        index_offset = [Signal(beat_bits - 1, name=f"index_offset_{c}") for c in range(cursors)]  # in units of 2 bytes
+        value_offset = [Signal(beat_bits - operand_bits, name=f"value_offset_{c}") for c in range(cursors)]
+        row = [Signal(32, name=f"row_{c}") for c in range(cursors)]
+        accumulator = [Signal(16, name=f"accumulator_{c}") for c in range(cursors)]
+
+        def of(registers, one_hot):
+            value = 0
+            for number, register in enumerate(registers):
+                value = value | (one_hot[number].replicate(len(register)) & register)
+            return value
+
+        # Begin a row: one cursor a cycle that has none and has one waiting.
+        m.submodules.begin_turn = begin_turn = RoundRobinArbiter(count=cursors)
+        begin = begin_turn.grant
+        begun = encode(begin, cursors)
+
+        def place(places, one_hot, number):
+            return Cat(of(places, one_hot), number)[: exact_log2(cursors * lines)]
+
+        put_one_hot = Signal(cursors)
+        m.d.comb += [
+            begin_turn.requests.eq(Cat(~active[c] & (level[c] != 0) for c in range(cursors))),
+            begin_turn.advance.eq(1),
+            put_one_hot.eq(Cat(self.job.cursor == c for c in range(cursors))),
+            put.addr.eq(place(put_place, put_one_hot, self.job.cursor)),
+            put.data.eq(self.job),
+            put.en.eq(self.job_valid),
+            get.addr.eq(place(get_place, begin, begun)),
+        ]
+
+        # Take an entry.
+        m.submodules.turn = turn = RoundRobinArbiter(count=cursors)
+        take = Signal()
+        can_load = ~self.o.valid | self.o.ready
+        grant = turn.grant
+        m.d.comb += [
+            turn.requests.eq(active & self.value_available & (self.index_available | self.dense.replicate(cursors))),
+            turn.advance.eq(take),
+            take.eq(can_load & grant.any()),
+            self.select.eq(encode(grant, cursors)),
+        ]
+        index_at, value_at, remaining = of(index_offset, grant), of(value_offset, grant), of(left, grant)
+        is_last = Signal()
+        index_step = Mux(self.wide, 2, 1)
+        next_index, next_value = Signal(beat_bits), Signal(beat_bits - operand_bits + 1)
+        narrow = Signal(16)
+        full = Signal(32)
+        value = Signal(operand.operand_width)
+        m.d.comb += [
+            is_last.eq(remaining == 0),
+            next_index.eq(index_at + index_step),
+            next_value.eq(value_at + 1),
+            self.index_pop.eq(take & ~self.dense & (next_index[-1] | is_last)),
+            self.value_pop.eq(take & (next_value[-1] | is_last)),
+            narrow.eq(self.index_line.word_select(index_at, 16)),
+            full.eq(self.index_line.word_select(index_at[1:], 32)),
+            value.eq(self.value_line.word_select(value_at, operand.operand_width)),
+        ]
+        with m.If(can_load):
+            m.d.sync += [
+                self.o.valid.eq(take),
+                self.o.p.index.eq(Mux(self.dense, self.length - 1 - remaining, Mux(self.wide, full, narrow))),
+                self.o.p.value.eq(value),
+                self.o.p.row.eq(of(row, grant)),
+                self.o.p.accumulator.eq(of(accumulator, grant)),
+            ]
+
+        for c in range(cursors):
+            put_here = self.job_valid & put_one_hot[c]
+            m.d.comb += self.room[c].eq(level[c] != lines)
+            m.d.sync += [
+                level[c].eq(level[c] + put_here - begin[c]),
+                put_place[c].eq(put_place[c] + put_here),
+                get_place[c].eq(get_place[c] + begin[c]),
+            ]
+            with m.If(take & grant[c]):
+                m.d.sync += [
+                    active[c].eq(~is_last),
+                    left[c].eq(left[c] - 1),
+                    index_offset[c].eq(next_index),
+                    value_offset[c].eq(next_value),
+                ]
+            with m.If(begin[c]):
+                m.d.sync += [
+                    active[c].eq(1),
+                    left[c].eq(get.data.count - 1),
+                    index_offset[c].eq(get.data.index_offset >> 1),
+                    value_offset[c].eq(get.data.value_offset >> operand_bits),
+                    row[c].eq(get.data.row),
+                    accumulator[c].eq(get.data.accumulator),
+                ]
+
+        m.d.comb += self.idle.eq(~active.any() & ~Cat(level).any() & ~self.o.valid)
+
+        return m

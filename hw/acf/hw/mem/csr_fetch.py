@@ -1,0 +1,259 @@
+"""The CSR-fetch engine: from a compressed matrix in memory to a stream of entries.
+
+Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) give rows. Each row with entries is dealt
+to a free cursor: ``LineFetch`` reads its indices and its values, ``CsrCursors`` takes the entries out of both, from the
+cursors in turn, and ``EntryFilter`` checks them. Reads of pointers, and of indices and values of each cursor, have AXI
+IDs of their own, so that memory may answer them in any order.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from acf.config import FabricConfig
+from acf.hw.mem.arbiter import RoundRobinArbiter
+from acf.hw.mem.axi import BURST_INCREMENT, axi_read_signature, beat_size
+from acf.hw.mem.csr_cursors import CsrCursors
+from acf.hw.mem.dense_rows import DenseRows
+from acf.hw.mem.entry_filter import EntryFilter, entry_layout
+from acf.hw.mem.fault_report import fault_signature
+from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
+from acf.hw.mem.pointer_fetch import PointerFetch, row_span_layout, row_walk_layout
+
+__all__ = ["CsrFetch", "csr_job_layout"]
+
+csr_job_layout = data.StructLayout({
+    "pointers": 32,
+    "indices": 32,
+    "values": 32,
+    "entries": 32,
+    "inner_begin": 32,
+    "inner_size": 32,
+    "inner_count": 16,
+    "dense": 1,
+    "wide": 1,
+    "skip": 1,
+    "rows": row_walk_layout,
+})
+"""The fields of a STREAM command that concern the matrix; ``dense`` for the decoder, ``wide`` for 32-bit indices."""
+
+
+class CsrFetch(wiring.Component):
+    """Reads rows of a matrix and gives their entries.
+
+    Entries of one row come in the order of memory, rows interleaved as their beats arrive. One entry a cycle as long as
+    memory keeps up: up to ``feeder.outstanding`` bursts each of pointers, indices and values are in flight.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    start : In(1)
+        Begins; ``job`` is held until ``busy`` falls. Bases are aligned to their elements.
+    job : In(csr_job_layout)
+    busy : Out(1)
+        High from the cycle after ``start`` until the last entry has been taken from ``o``.
+    o : Out(stream), ``entry_layout``
+    read : Out(axi_read)
+    filtered, zero_dropped : Out(1)
+        See ``EntryFilter``.
+    faults : Out(fault_signature).array(4)
+        Of pointers, indices, values and entries. After the first one ``halt`` is expected.
+    halt : In(1)
+        Nothing more is asked of memory; answers are still taken.
+
+    Raises
+    ------
+    ValueError
+        If the memory IDs are too few for all cursors.
+    """
+
+    def __init__(self, *, config: FabricConfig):
+        # Indices of cursor c have ID 2c, values 2c + 1, pointers the ID after them.
+        self._pointer_id = 2 * config.feeder.cursors
+        if self._pointer_id >= 1 << config.memory.id_width:
+            raise ValueError(f"{config.feeder.cursors} row cursors need {self._pointer_id + 1} memory IDs, "
+                             f"but the ID width is {config.memory.id_width!r}")
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "job": In(csr_job_layout),
+            "busy": Out(1),
+            "o": Out(stream.Signature(entry_layout)),
+            "read": Out(axi_read_signature(memory=config.memory)),
+            "filtered": Out(1),
+            "zero_dropped": Out(1),
+            "faults": Out(fault_signature).array(4),
+            "halt": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config, job = self._config, self.job
+        m.submodules.pointers = pointers = PointerFetch(config=config)
+        m.submodules.dense_rows = dense_rows = DenseRows()
+        m.submodules.indices = indices = LineFetch(config=config)
+        m.submodules.values = values = LineFetch(config=config)
+        m.submodules.cursors = cursors = CsrCursors(config=config)
+        m.submodules.filter = entry_filter = EntryFilter(config=config)
+
+        m.d.comb += [
+            pointers.start.eq(self.start & ~job.dense),
+            pointers.pointers.eq(job.pointers),
+            pointers.entries.eq(job.entries),
+            pointers.rows.eq(job.rows),
+            dense_rows.start.eq(self.start & job.dense),
+            dense_rows.rows.eq(job.rows),
+            dense_rows.inner_begin.eq(job.inner_begin),
+            dense_rows.inner_size.eq(job.inner_size),
+            dense_rows.inner_count.eq(job.inner_count),
+            cursors.dense.eq(job.dense),
+            cursors.wide.eq(job.wide),
+            cursors.length.eq(dense_rows.length),
+            cursors.index_available.eq(indices.available),
+            cursors.value_available.eq(values.available),
+            cursors.index_line.eq(indices.line),
+            cursors.value_line.eq(values.line),
+            indices.select.eq(cursors.select),
+            values.select.eq(cursors.select),
+            indices.pop.eq(cursors.index_pop),
+            values.pop.eq(cursors.value_pop),
+            indices.halt.eq(self.halt),
+            values.halt.eq(self.halt),
+            entry_filter.dense.eq(job.dense),
+            entry_filter.skip.eq(job.skip),
+            entry_filter.inner_begin.eq(job.inner_begin),
+            entry_filter.inner_size.eq(job.inner_size),
+            entry_filter.inner_count.eq(job.inner_count),
+            self.filtered.eq(entry_filter.filtered),
+            self.zero_dropped.eq(entry_filter.zero_dropped),
+        ]
+        wiring.connect(m, cursors.o, entry_filter.i)
+        wiring.connect(m, entry_filter.o, wiring.flipped(self.o))
+        for fault, source in zip(self.faults, (pointers, indices, values, entry_filter), strict=True):
+            wiring.connect(m, source.fault, wiring.flipped(fault))
+
+        dealing = self._deal(m, pointers, dense_rows, indices, values, cursors)
+        self._ask(m, pointers, indices, values)
+        self._answer(m, pointers, indices, values)
+        m.d.comb += self.busy.eq(pointers.busy | dense_rows.busy | dealing | ~cursors.idle | self.o.valid)
+
+        return m
+
+    def _deal(self, m, pointers, dense_rows, indices, values, cursors):
+        """Deal rows to cursors: first the addresses of a row, then the cursor. Returns whether a row is on the way."""
+        config, job = self._config, self.job
+        count = config.feeder.cursors
+        beat_bytes = config.memory.beat_bytes
+        beat_bits = exact_log2(beat_bytes)
+        operand_bits = exact_log2(config.lane.number_format.operand_bytes)
+
+        span = Signal(row_span_layout)
+        span_valid = Signal()
+        dealt = Signal()
+        can_load = ~span_valid | dealt
+        source = Mux(job.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())
+        row = data.View(row_span_layout, source)
+        m.d.comb += [dense_rows.o.ready.eq(can_load), pointers.o.ready.eq(can_load)]
+
+        # Byte address of the first element; bytes from the begin of its beat to the end of the last element.
+        index_address, value_address = Signal(32), Signal(32)
+        index_extent, value_extent = Signal(35), Signal(35)
+        index_begin = job.indices + Mux(job.wide, row.begin << 2, row.begin << 1)
+        index_bytes = Mux(job.wide, row.count << 2, row.count << 1)
+        value_begin = job.values + (row.begin << operand_bits)
+        with m.If(can_load):
+            m.d.sync += [
+                span_valid.eq(Mux(job.dense, dense_rows.o.valid, pointers.o.valid)),
+                span.eq(source),
+                index_address.eq(index_begin),
+                value_address.eq(value_begin),
+                index_extent.eq(index_begin[:beat_bits] + index_bytes),
+                value_extent.eq(value_begin[:beat_bits] + (row.count << operand_bits)),
+            ]
+
+        m.submodules.deal_turn = turn = RoundRobinArbiter(count=count)
+        cursor = encode(turn.grant, count)
+        m.d.comb += [
+            turn.requests.eq(indices.idle & values.idle & cursors.room),
+            turn.advance.eq(span_valid),
+            dealt.eq(span_valid & turn.grant.any()),
+        ]
+        for fetch, address, extent, used in ((indices, index_address, index_extent, ~job.dense),
+                                             (values, value_address, value_extent, 1)):
+            m.d.comb += [
+                fetch.job_valid.eq(dealt & used),
+                fetch.job.cursor.eq(cursor),
+                fetch.job.beat.eq(address[beat_bits:]),
+                fetch.job.count.eq((extent + beat_bytes - 1) >> beat_bits),
+            ]
+        m.d.comb += [
+            cursors.job_valid.eq(dealt),
+            cursors.job.cursor.eq(cursor),
+            cursors.job.count.eq(span.count),
+            cursors.job.index_offset.eq(index_address),
+            cursors.job.value_offset.eq(value_address),
+            cursors.job.row.eq(span.row),
+            cursors.job.accumulator.eq(span.accumulator),
+        ]
+        return span_valid
+
+    def _ask(self, m, pointers, indices, values):
+        """Send bursts: pointers before all, indices and values in turn."""
+        config, read = self._config, self.read
+        can_load = Signal()
+        values_next = Signal()
+        take_index, take_value = Signal(), Signal()
+        m.d.comb += [
+            can_load.eq((~read.arvalid | read.arready) & ~self.halt),
+            pointers.request.ready.eq(can_load),
+            take_index.eq(~pointers.request.valid & indices.request.valid & ~(values_next & values.request.valid)),
+            take_value.eq(~pointers.request.valid & values.request.valid & ~take_index),
+            indices.request.ready.eq(can_load & take_index),
+            values.request.ready.eq(can_load & take_value),
+            read.arsize.eq(beat_size(memory=config.memory)),
+            read.arburst.eq(BURST_INCREMENT),
+        ]
+        burst = Signal(line_request_layout(config=config))
+        m.d.comb += burst.eq(Mux(take_value, values.request.payload.as_value(), indices.request.payload.as_value()))
+        with m.If(read.arready):
+            m.d.sync += read.arvalid.eq(0)
+        with m.If(can_load):
+            m.d.sync += [
+                read.arvalid.eq(pointers.request.valid | take_index | take_value),
+                read.arid.eq(Cat(take_value, burst.cursor)),
+                read.araddr.eq(burst.address),
+                read.arlen.eq(burst.length),
+            ]
+            with m.If(take_index | take_value):
+                m.d.sync += values_next.eq(take_index)
+            with m.If(pointers.request.valid):
+                m.d.sync += [
+                    read.arid.eq(self._pointer_id),
+                    read.araddr.eq(pointers.request.payload),
+                    read.arlen.eq(0),
+                ]
+
+    def _answer(self, m, pointers, indices, values):
+        """Hand beats to the reader that asked for them; there is always room."""
+        read = self.read
+        is_pointer = read.rid == self._pointer_id
+        is_bad = read.rresp[1]
+        m.d.comb += [
+            read.rready.eq(1),
+            pointers.beat_valid.eq(read.rvalid & is_pointer),
+            pointers.beat_data.eq(read.rdata),
+            pointers.beat_error.eq(is_bad),
+        ]
+        for fetch, array in ((indices, 0), (values, 1)):
+            m.d.comb += [
+                fetch.beat_valid.eq(read.rvalid & ~is_pointer & (read.rid[0] == array)),
+                fetch.beat_cursor.eq(read.rid[1:]),
+                fetch.beat_data.eq(read.rdata),
+                fetch.beat_last.eq(read.rlast),
+                fetch.beat_error.eq(is_bad),
+            ]

@@ -1,0 +1,200 @@
+"""The drain engine: accumulator rows from the tiles to memory."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from acf.config import FabricConfig
+from acf.hw.mem.axi import axi_write_signature
+from acf.hw.mem.fault_report import fault_signature
+from acf.hw.mem.multiply import PairMultiplier
+from acf.hw.mem.result_writer import ResultWriter, result_burst_layout
+from acf.hw.noc.flit import flit_stream, result_head
+
+__all__ = ["DrainEngine", "drain_job_layout"]
+
+drain_job_layout = data.StructLayout({
+    "address": 32,
+    "row_stride": 32,
+    "first": 32,
+    "step": 16,
+    "count": 16,
+    "accumulator": 16,
+    "columns": 16,
+    "tile_columns": 16,
+    "semaphore": 4,
+})
+"""Rows ``first``, ``first + step``, ... (``count`` of them) of the result, from accumulator row ``accumulator`` on, and
+the other fields of a DRAIN command."""
+
+
+class DrainEngine(wiring.Component):
+    """Takes RESULTS packets and writes each one to its place in memory.
+
+    The addresses of all rows are worked out first, one a cycle after two products of at most 33 cycles; until then
+    packets wait. Packets may come in any order of rows and tile columns. They are taken at one flit a cycle as long as
+    memory keeps up. Two packets are held; a packet is written as a burst (two if it crosses a 4 KiB border) when it is
+    whole, so that no burst waits for the network. Columns that are not valid are not written.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    i : In(stream), ``drain_job_layout``
+        Taken when the job before it is done.
+    results_i : In(flit_stream)
+        One packet for each row and tile column of the job.
+    done : Out(stream), 4 bits
+        The semaphore of the job, when every write has been answered.
+    write : Out(axi_write)
+    row_taken : Out(1)
+        A packet is complete in this cycle.
+    fault : Out(fault_signature)
+        WRITE_RESPONSE.
+    halt : In(1)
+        No more bursts are begun.
+    """
+
+    def __init__(self, *, config: FabricConfig):
+        self._config = config
+        super().__init__({
+            "i": In(stream.Signature(drain_job_layout)),
+            "results_i": In(flit_stream(noc=config.noc)),
+            "done": Out(stream.Signature(4)),
+            "write": Out(axi_write_signature(memory=config.memory)),
+            "row_taken": Out(1),
+            "fault": Out(fault_signature),
+            "halt": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self._config
+        m.submodules.writer = writer = ResultWriter(config=config)
+        wiring.connect(m, writer.write, wiring.flipped(self.write))
+        wiring.connect(m, writer.fault, wiring.flipped(self.fault))
+        m.d.comb += writer.halt.eq(self.halt)
+
+        job = Signal(drain_job_layout)
+        accepting = Signal()  # packets may come
+        packets_left = Signal(16 + 4)
+
+        # The table of row addresses.
+        m.submodules.products = products = PairMultiplier(width=32)
+        m.submodules.table = table = Memory(shape=32, depth=config.lane.accumulator_rows, init=[])
+        note, recall = table.write_port(), table.read_port(transparent_for=())
+        row_address = Signal(32)
+        row = Signal(16)
+        rows_left = Signal(16)
+        m.d.comb += [
+            products.multiplicand.eq(self.i.p.row_stride),
+            products.a.eq(self.i.p.first),
+            products.b.eq(self.i.p.step),
+            note.addr.eq(row),
+            note.data.eq(row_address),
+            note.en.eq(rows_left != 0),
+        ]
+        with m.If(rows_left != 0):
+            m.d.sync += [
+                row.eq(row + 1),
+                row_address.eq(row_address + products.b_product),
+                rows_left.eq(rows_left - 1),
+            ]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.comb += products.start.eq(1)
+                    m.d.sync += [job.eq(self.i.p), packets_left.eq(self.i.p.count * config.cols)]
+                    m.next = "MULTIPLY"
+            with m.State("MULTIPLY"), m.If(~products.busy):
+                # From the next cycle on the table is filled faster than packets can ask for it.
+                m.d.sync += [
+                    row.eq(job.accumulator),
+                    row_address.eq(job.address + products.a_product),
+                    rows_left.eq(job.count),
+                ]
+                m.next = "FIRST_ROW"
+            with m.State("FIRST_ROW"):
+                m.next = "RECEIVE"
+            with m.State("RECEIVE"):
+                m.d.comb += accepting.eq(packets_left != 0)
+                with m.If((packets_left == 0) & writer.idle):
+                    m.next = "DONE"
+            with m.State("DONE"):
+                m.d.comb += [self.done.valid.eq(1), self.done.payload.eq(job.semaphore)]
+                with m.If(self.done.ready):
+                    m.next = "IDLE"
+
+        self._receive(m, writer, accepting, packets_left)
+        self._locate(m, writer, job, recall)
+
+        return m
+
+    def _receive(self, m, writer, accepting, packets_left):
+        """Assemble the flits of a packet to beats."""
+        flits = self._config.memory.data_width // self._config.noc.flit_width
+        flit = self.results_i.p
+        taken = Signal()
+        part = Signal(range(max(2, flits)))
+        beat = Signal(self._config.memory.data_width)
+        earlier = beat[self._config.noc.flit_width :]
+        completes = (part == flits - 1) & ~flit.head
+        m.d.comb += [
+            self.results_i.ready.eq(accepting & Mux(flit.head, writer.packet_room, ~completes | writer.beat_room)),
+            taken.eq(self.results_i.valid & self.results_i.ready),
+            writer.beat.eq(Cat(earlier, flit.payload)),
+            writer.beat_valid.eq(taken & completes),
+            self.row_taken.eq(taken & flit.tail),
+        ]
+        with m.If(taken & ~flit.head):
+            m.d.sync += [part.eq(Mux(completes, 0, part + 1)), beat.eq(Cat(earlier, flit.payload))]
+        with m.If(self.row_taken):
+            m.d.sync += packets_left.eq(packets_left - 1)
+
+    def _locate(self, m, writer, job, recall):
+        """Work out where a packet goes while it comes in: its head, then the column offset, then the address."""
+        config = self._config
+        words = config.memory.beat_bytes // 4
+        head = data.View(result_head, self.results_i.p.payload)
+        head_taken = self.results_i.valid & self.results_i.ready & self.results_i.p.head
+        column = Signal(8)
+        has_head, has_offset, has_burst = Signal(), Signal(), Signal()
+        offset = Signal(20)  # columns before those of the tile
+        address = Signal(32)
+        burst = Signal(result_burst_layout(config=config))
+        m.d.comb += [
+            recall.addr.eq(head.row),
+            recall.en.eq(head_taken),
+            writer.burst.eq(burst),
+            writer.burst_valid.eq(has_burst),
+            writer.begin.eq(head_taken),
+        ]
+        m.d.sync += [
+            has_head.eq(head_taken),
+            column.eq(head.column),
+            has_offset.eq(has_head),
+            offset.eq(column[:4] * job.tile_columns),
+            address.eq(recall.data),
+            has_burst.eq(has_offset),
+        ]
+        rest = Signal(16)
+        valid = Signal(16)
+        beats = Signal(16)
+        m.d.comb += [
+            rest.eq(Mux(job.columns > offset, job.columns - offset, 0)),
+            valid.eq(Mux(rest < job.tile_columns, rest, job.tile_columns)),
+            beats.eq((valid + words - 1) >> exact_log2(words)),
+        ]
+        m.d.sync += [
+            burst.address.eq(address + (offset << 2)),
+            burst.beats.eq(beats),
+            # Words of the last beat; 0 stands for all.
+            burst.words.eq(valid[: exact_log2(words)]),
+        ]

@@ -1,0 +1,140 @@
+"""Operand rows as packets."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from acf.config import FabricConfig
+from acf.hw.noc.flit import flit_stream, header_values, operand_head
+from acf.isa import Cast, OperandKind, TrafficClass
+
+__all__ = ["OperandPackets", "operand_packets_layout"]
+
+operand_packets_layout = data.StructLayout({"rows": 16, "first": 16, "bank": 4, "semaphore": 4, "columns": 16})
+"""Rows to send, the operand row that takes the first, bank, semaphore, and valid columns of this tile."""
+
+
+class OperandPackets(wiring.Component):
+    """Sends operand rows to the tiles of a mesh column, ``feeder.packet_rows`` of them in a packet.
+
+    One flit a cycle, heads included, one cycle between jobs. Columns that are not valid are sent as zero. A job without
+    rows is a single head flit with ``last`` set.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    i : In(stream), ``operand_packets_layout``
+        Taken with the last flit of the job.
+    beats_i : In(stream), data_width
+        Of each row the beats that hold valid columns.
+    o : Out(flit_stream)
+    x : In(4)
+        Column of the node.
+    row_sent : Out(1)
+        The last flit of a row is taken in this cycle.
+    """
+
+    def __init__(self, *, config: FabricConfig):
+        self._config = config
+        super().__init__({
+            "i": In(stream.Signature(operand_packets_layout)),
+            "beats_i": In(stream.Signature(config.memory.data_width)),
+            "o": Out(flit_stream(noc=config.noc)),
+            "x": In(4),
+            "row_sent": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self._config
+        flit_width = config.noc.flit_width
+        operand_width = config.lane.number_format.operand_width
+        per_flit = flit_width // operand_width
+        flits_per_row = config.tile_columns // per_flit
+        flits_per_beat = config.memory.data_width // flit_width
+
+        started = Signal()
+        rows_left = Signal(16)
+        row = Signal(16)  # operand row of the next packet
+        packet_left = Signal(range(config.feeder.packet_rows + 1))  # rows of the present packet
+        flit = Signal(range(flits_per_row))
+        part = Signal(range(max(2, flits_per_beat)))
+        columns_left = Signal(16)  # valid columns of the row from this flit on
+
+        rows = Mux(started, rows_left, self.i.p.rows)
+        is_last = Signal()
+        head = Signal(operand_head)
+        header = header_values(x=self.x, y=config.rows, traffic_class=TrafficClass.OPERANDS, kind=OperandKind.ROWS,
+                               cast=Cast.COLUMN)
+        m.d.comb += [
+            is_last.eq(rows <= config.feeder.packet_rows),
+            *(head[name].eq(value) for name, value in header.items()),
+            head.row.eq(Mux(started, row, self.i.p.first)),
+            head.bank.eq(self.i.p.bank),
+            head.last.eq(is_last),
+            head.semaphore.eq(self.i.p.semaphore),
+        ]
+
+        operands = Signal(flit_width)
+        needs_beat = columns_left != 0
+        read = self.beats_i.payload.word_select(part, flit_width)
+        m.d.comb += operands.eq(
+            Cat(Mux(n < columns_left, read.word_select(n, operand_width), 0) for n in range(per_flit)))
+
+        def finish_job():
+            m.d.comb += self.i.ready.eq(1)
+            m.d.sync += started.eq(0)
+            m.next = "HEAD"
+
+        with m.FSM():
+            with m.State("HEAD"):
+                m.d.comb += [
+                    self.o.valid.eq(self.i.valid),
+                    self.o.p.payload.eq(head),
+                    self.o.p.head.eq(1),
+                    self.o.p.tail.eq(rows == 0),
+                ]
+                m.d.sync += [flit.eq(0), part.eq(0), columns_left.eq(self.i.p.columns)]
+                with m.If(self.o.valid & self.o.ready):
+                    m.d.sync += [
+                        started.eq(1),
+                        packet_left.eq(Mux(is_last, rows, config.feeder.packet_rows)),
+                        rows_left.eq(Mux(is_last, 0, rows - config.feeder.packet_rows)),
+                        row.eq(head.row + config.feeder.packet_rows),
+                    ]
+                    m.next = "ROWS"
+                    with m.If(rows == 0):
+                        finish_job()
+            with m.State("ROWS"):
+                ends_row = flit == flits_per_row - 1
+                ends_packet = ends_row & (packet_left == 1)
+                ends_beat = (part == flits_per_beat - 1) | (columns_left <= per_flit)
+                m.d.comb += [
+                    self.o.valid.eq(self.beats_i.valid | ~needs_beat),
+                    self.o.p.payload.eq(operands),
+                    self.o.p.tail.eq(ends_packet),
+                ]
+                with m.If(self.o.valid & self.o.ready):
+                    m.d.comb += [self.beats_i.ready.eq(needs_beat & ends_beat), self.row_sent.eq(ends_row)]
+                    m.d.sync += [
+                        flit.eq(flit + 1),
+                        part.eq(Mux(ends_beat, 0, part + 1)),
+                        columns_left.eq(Mux(columns_left < per_flit, 0, columns_left - per_flit)),
+                    ]
+                    with m.If(ends_row):
+                        m.d.sync += [
+                            flit.eq(0),
+                            part.eq(0),
+                            columns_left.eq(self.i.p.columns),
+                            packet_left.eq(packet_left - 1),
+                        ]
+                    with m.If(ends_packet):
+                        m.next = "HEAD"
+                        with m.If(rows_left == 0):
+                            finish_job()
+
+        return m

@@ -1,0 +1,291 @@
+"""The row feeder: entries of ``W`` to the tiles of its row, results back to memory.
+
+Commands are carried out in order by the entry side, which sends everything the tiles see. A DRAIN is handed to the
+drain engine before the tiles hear of it; the entry side then goes on with the next command while results come in.
+"""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from acf.config import FabricConfig
+from acf.hw.counters import counter_bus
+from acf.hw.mem.axi import axi_read_signature, axi_write_signature
+from acf.hw.mem.command_receiver import CommandReceiver, command_field
+from acf.hw.mem.csr_fetch import CsrFetch
+from acf.hw.mem.drain import DrainEngine
+from acf.hw.mem.fault_report import ReportSender, fault_signature, raise_fault
+from acf.hw.mem.feeder_counters import FeederCounters
+from acf.hw.mem.row_share import RowShare
+from acf.hw.noc.flit import clear_head, drain_head, entry_head, flit_stream, header_values, setup_head, signal_head
+from acf.isa import Cast, Decoder, EntryKind, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, TrafficClass
+
+__all__ = ["RowFeeder"]
+
+
+class RowFeeder(wiring.Component):
+    """Carries out CLEAR, STREAM and DRAIN for the tiles of one mesh row.
+
+    Two commands wait while a third is carried out. A STREAM sends SETUP, the entries and SIGNAL; a CLEAR sends CLEAR
+    and SIGNAL; a DRAIN sends DRAIN, writes what the tiles answer and sends DONE. Commands are checked before anything is
+    sent. After the first fault an ERROR packet is sent and nothing more is begun until reset. COMMAND_RANGE tells the
+    value, destination or matrix address of the command.
+
+    Throughput is one entry a cycle (see ``CsrFetch``) and one result flit a cycle (see ``DrainEngine``).
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    control_i : In(flit_stream)
+        COMMAND packets.
+    control_o : Out(flit_stream)
+        DONE and ERROR packets.
+    entries_o : Out(flit_stream)
+        ENTRIES packets to all tiles of the row.
+    results_i : In(flit_stream)
+        RESULTS packets.
+    read : Out(axi_read)
+    write : Out(axi_write)
+    y, x : In(4)
+        The node of the feeder; it is row feeder ``y - 1``.
+    counters : In(counter_bus)
+        ENTRIES, ZEROS_DROPPED, FILTERED and RESULT_ROWS.
+
+    Raises
+    ------
+    ValueError
+        If the memory IDs are too few for the cursors.
+    """
+
+    y: Signal
+    x: Signal
+
+    def __init__(self, *, config: FabricConfig):
+        self._config = config
+        self._fetch = CsrFetch(config=config)
+        flits = flit_stream(noc=config.noc)
+        super().__init__({
+            "control_i": In(flits),
+            "control_o": Out(flits),
+            "entries_o": Out(flits),
+            "results_i": In(flits),
+            "read": Out(axi_read_signature(memory=config.memory)),
+            "write": Out(axi_write_signature(memory=config.memory)),
+            "y": In(4),
+            "x": In(4),
+            "counters": In(counter_bus),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        config = self._config
+        m.submodules.receiver = receiver = CommandReceiver(noc=config.noc)
+        m.submodules.share = share = RowShare(most=config.lane.accumulator_rows)
+        m.submodules.fetch = fetch = self._fetch
+        m.submodules.drain = drain = DrainEngine(config=config)
+        m.submodules.report = report = ReportSender(noc=config.noc, sources=len(fetch.faults) + 2)
+        m.submodules.count = count = FeederCounters(kinds=(
+            FeederCounter.ENTRIES, FeederCounter.ZEROS_DROPPED, FeederCounter.FILTERED, FeederCounter.RESULT_ROWS))
+
+        wiring.connect(m, wiring.flipped(self.control_i), receiver.i)
+        wiring.connect(m, wiring.flipped(self.results_i), drain.results_i)
+        wiring.connect(m, report.o, wiring.flipped(self.control_o))
+        wiring.connect(m, drain.done, report.done)
+        wiring.connect(m, fetch.read, wiring.flipped(self.read))
+        wiring.connect(m, drain.write, wiring.flipped(self.write))
+        command_fault = fault_signature.create()
+        for number, fault in enumerate([command_fault, *fetch.faults, drain.fault]):
+            m.d.comb += [report.faults[number].valid.eq(fault.valid), report.faults[number].p.eq(fault.p)]
+        m.d.comb += [
+            report.y.eq(self.y),
+            report.x.eq(self.x),
+            fetch.halt.eq(report.stopped),
+            drain.halt.eq(report.stopped),
+            count.y.eq(self.y),
+            count.x.eq(self.x),
+            count.counters.enable.eq(self.counters.enable),
+            count.counters.clear.eq(self.counters.clear),
+            count.counters.select.eq(self.counters.select),
+            self.counters.value.eq(count.counters.value),
+            count.events[0].eq(fetch.o.valid & fetch.o.ready),
+            count.events[1].eq(fetch.zero_dropped),
+            count.events[2].eq(fetch.filtered),
+            count.events[3].eq(drain.row_taken),
+        ]
+
+        command = receiver.o.p
+        self._set_parameters(m, command, share, fetch, drain)
+        range_fault, alignment_fault, fault_address = self._check(m, command, share)
+        send, send_entry = self._senders(m, command, share, fetch)
+
+        is_stream = command[0][:8] == Opcode.STREAM
+        is_drain = command[0][:8] == Opcode.DRAIN
+        is_clear = command[0][:8] == Opcode.CLEAR
+        with m.FSM():
+            with m.State("IDLE"), m.If(receiver.o.valid & ~report.stopped):
+                m.d.comb += share.start.eq(1)
+                m.next = "SHARE"
+            with m.State("SHARE"), m.If(share.done):
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.next = "STOPPED"
+                with m.If(~(is_stream | is_drain | is_clear)):
+                    m.d.comb += raise_fault(command_fault, ErrorCode.ILLEGAL_COMMAND)
+                with m.Elif(range_fault):
+                    m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE, address=fault_address)
+                with m.Elif(alignment_fault):
+                    m.d.comb += raise_fault(command_fault, ErrorCode.MISALIGNED, address=fault_address)
+                with m.Elif(is_stream):
+                    m.next = "SETUP"
+                with m.Elif(is_drain):
+                    m.next = "HAND_OVER"
+                with m.Else():
+                    m.next = "CLEAR"
+            with m.State("CLEAR"):
+                with m.If(command_field(command, Opcode.CLEAR, "row_limit") == 0):
+                    m.next = "SIGNAL"
+                with m.Else(), m.If(send(EntryKind.CLEAR)):
+                    m.next = "SIGNAL"
+            with m.State("SETUP"), m.If(send(EntryKind.SETUP)):
+                m.d.comb += fetch.start.eq(1)
+                m.next = "ENTRIES"
+            with m.State("ENTRIES"):
+                send_entry()
+                with m.If(~fetch.busy & ~report.stopped):
+                    m.next = "SIGNAL"
+            with m.State("SIGNAL"), m.If(send(EntryKind.SIGNAL)):
+                m.d.comb += receiver.o.ready.eq(1)
+                m.next = "IDLE"
+            with m.State("HAND_OVER"):
+                m.d.comb += drain.i.valid.eq(1)
+                with m.If(drain.i.ready & (share.count == 0)):
+                    m.d.comb += receiver.o.ready.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(drain.i.ready):
+                    m.next = "DRAIN"
+            with m.State("DRAIN"), m.If(send(EntryKind.DRAIN)):
+                m.d.comb += receiver.o.ready.eq(1)
+                m.next = "IDLE"
+            with m.State("STOPPED"):
+                pass
+
+        return m
+
+    def _set_parameters(self, m, command, share, fetch, drain):
+        """The fields of the command at every place that needs them."""
+        def stream_field(name):
+            return command_field(command, Opcode.STREAM, name)
+
+        def drain_field(name):
+            return command_field(command, Opcode.DRAIN, name)
+
+        # Row fields have the same places in STREAM and DRAIN.
+        m.d.comb += [
+            share.feeder.eq(self.y - 1),
+            *(share.i[name].eq(stream_field(f"row_{name}")) for name in ("begin", "end", "offset", "step", "limit")),
+            *(fetch.job[name].eq(stream_field(name)) for name in
+              ("pointers", "indices", "values", "entries", "inner_begin", "inner_size", "inner_count", "skip")),
+            fetch.job.dense.eq(stream_field("decoder") == Decoder.DENSE),
+            fetch.job.wide.eq(stream_field("index_size") == IndexSize.INT32),
+            fetch.job.rows.first.eq(share.first),
+            fetch.job.rows.step.eq(stream_field("row_step")),
+            fetch.job.rows.count.eq(share.count),
+            fetch.job.rows.accumulator.eq(stream_field("accumulator_first")),
+            *(drain.i.p[name].eq(drain_field(name)) for name in
+              ("address", "row_stride", "columns", "tile_columns", "semaphore")),
+            drain.i.p.first.eq(share.first),
+            drain.i.p.step.eq(drain_field("row_step")),
+            drain.i.p.count.eq(share.count),
+            drain.i.p.accumulator.eq(drain_field("accumulator_first")),
+        ]
+
+    def _check(self, m, command, share):
+        """Whether a field is too large, whether one is not aligned, and the address that goes with it."""
+        config = self._config
+        lane, beat_bytes = config.lane, config.memory.beat_bytes
+
+        def stream_field(name):
+            return command_field(command, Opcode.STREAM, name)
+
+        def drain_field(name):
+            return command_field(command, Opcode.DRAIN, name)
+
+        tile_columns = stream_field("tile_columns")
+        accumulators = stream_field("accumulator_first")
+        bad_columns = (tile_columns == 0) | (tile_columns > config.tile_columns)
+        bad_rows = accumulators + share.count > lane.accumulator_rows
+        range_fault, alignment_fault = Signal(), Signal()
+        address = Signal(32)
+        with m.Switch(command[0][:8]):
+            with m.Case(Opcode.CLEAR):
+                m.d.comb += range_fault.eq(
+                    accumulators + command_field(command, Opcode.CLEAR, "row_limit") > lane.accumulator_rows)
+            with m.Case(Opcode.STREAM):
+                decoder = stream_field("decoder")
+                is_csr = decoder == Decoder.CSR
+                m.d.comb += [
+                    range_fault.eq(
+                        bad_columns | bad_rows
+                        | (stream_field("mode") != Mode.GATHER)
+                        | ((decoder != Decoder.CSR) & (decoder != Decoder.DENSE))
+                        | (stream_field("bank") >= lane.operand_banks)
+                        | (stream_field("inner_count") > lane.operand_rows)),
+                    address.eq(stream_field("values")),
+                ]
+                is_wide = stream_field("index_size") == IndexSize.INT32
+                alignment = (
+                    ("values", lane.number_format.operand_bytes - 1),
+                    ("indices", Mux(is_csr, Mux(is_wide, 3, 1), 0)),
+                    ("pointers", Mux(is_csr, 3, 0)),
+                )
+                for name, mask in reversed(alignment):
+                    with m.If((stream_field(name) & mask) != 0):
+                        m.d.comb += alignment_fault.eq(1)
+                        with m.If(~range_fault):
+                            m.d.comb += address.eq(stream_field(name))
+            with m.Case(Opcode.DRAIN):
+                mask = Const(beat_bytes - 1, 32)
+                m.d.comb += [
+                    range_fault.eq(bad_columns | bad_rows),
+                    alignment_fault.eq(
+                        ((drain_field("address") | drain_field("row_stride") | (tile_columns << 2)) & mask) != 0),
+                    address.eq(drain_field("address")),
+                ]
+        return range_fault, alignment_fault, address
+
+    def _senders(self, m, command, share, fetch):
+        """Verbs that drive ``entries_o`` in this cycle."""
+        def head(layout, kind, **fields):
+            flit = Signal(layout, name=f"{kind.name.lower()}_flit")
+            header = header_values(x=self._config.cols, y=self.y, traffic_class=TrafficClass.ENTRIES, kind=kind,
+                                   cast=Cast.ROW)
+            m.d.comb += [flit[name].eq(value) for name, value in {**header, **fields}.items()]
+            return flit
+
+        accumulators = command_field(command, Opcode.STREAM, "accumulator_first")
+        flits = {
+            EntryKind.SETUP: head(setup_head, EntryKind.SETUP, **{
+                name: command_field(command, Opcode.STREAM, name)
+                for name in ("mode", "skip", "bank", "columns", "tile_columns")}),
+            EntryKind.DRAIN: head(drain_head, EntryKind.DRAIN, first=accumulators, count=share.count),
+            EntryKind.CLEAR: head(clear_head, EntryKind.CLEAR, first=accumulators,
+                                  count=command_field(command, Opcode.CLEAR, "row_limit")),
+            EntryKind.SIGNAL: head(signal_head, EntryKind.SIGNAL,
+                                   semaphore=command_field(command, Opcode.STREAM, "semaphore")),
+        }
+        entry = head(entry_head, EntryKind.ENTRY, value=fetch.o.p.value, row=fetch.o.p.row,
+                     accumulator=fetch.o.p.accumulator)
+        m.d.comb += [self.entries_o.p.head.eq(1), self.entries_o.p.tail.eq(1), self.entries_o.p.payload.eq(entry)]
+
+        def send(kind):
+            m.d.comb += [self.entries_o.valid.eq(1), self.entries_o.p.payload.eq(flits[kind])]
+            return self.entries_o.ready
+
+        def send_entry():
+            m.d.comb += [self.entries_o.valid.eq(fetch.o.valid), fetch.o.ready.eq(self.entries_o.ready)]
+
+        return send, send_entry
