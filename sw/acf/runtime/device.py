@@ -35,7 +35,7 @@ class Window:
             raise ValueError(f"window must lie in 32-bit addresses, base first, not {self.base:#x} to {self.limit:#x}")
 
 
-class FabricError(Exception):
+class FabricError(RuntimeError):
     """A program ended early.
 
     Parameters

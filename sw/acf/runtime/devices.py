@@ -17,7 +17,12 @@ _TOP = "acf_fabric_top"
 
 
 def open_device(
-    name: str, config: FabricConfig, *, memory_bytes: int = 1 << 26, timing: "MemoryTiming | None" = None, **options: Any
+    name: str,
+    config: FabricConfig,
+    *,
+    memory_bytes: int = 1 << 26,
+    timing: "MemoryTiming | None" = None,
+    **options: Any,
 ) -> Device:
     """The device called ``name``.
 

@@ -1,6 +1,7 @@
 """Sparse matrices of the fabric, and operands made at random.
 
-A ``CsrMatrix`` is checked once, when it is made; every later step may rely on it. ``acf.runtime.matrix_files`` reads them.
+A ``CsrMatrix`` is checked once, when it is made; every later step may rely on it. ``acf.runtime.matrix_files`` reads
+them.
 """
 
 from dataclasses import dataclass
@@ -50,9 +51,7 @@ def validate_csr(shape: tuple[int, int], pointers: np.ndarray, indices: np.ndarr
     outside = np.flatnonzero((indices < 0) | (indices >= columns))
     if outside.size:
         entry = int(outside[0])
-        raise ValueError(
-            f"column indices must be below {columns}, the number of columns, but entry {entry} has {int(indices[entry])}"
-        )
+        raise ValueError(f"column indices must be from 0 to {columns - 1}, but entry {entry} has {int(indices[entry])}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +124,13 @@ class CsrMatrix:
         elements = self.shape[0] * self.shape[1]
         return self.nonzeros / elements if elements else None
 
+    def canonical(self) -> "CsrMatrix":
+        """Only the first entry of every element, each row sorted by column."""
+        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.pointers))
+        _, first = np.unique(rows * max(1, self.shape[1]) + self.indices, return_index=True)
+        pointers = np.concatenate([[0], np.cumsum(np.bincount(rows[first], minlength=self.shape[0]))])
+        return CsrMatrix(self.shape, pointers, self.indices[first], self.values[first], self.format)
+
     def to_dense(self) -> np.ndarray:
         """All elements in the storage type.
 
@@ -175,7 +181,7 @@ def check_operand(operand: np.ndarray, *, weights: CsrMatrix) -> None:
         raise ValueError(f"the operand must be of type {dtype}, as the weights are, not {operand.dtype}")
     if operand.shape[0] != weights.shape[1]:
         raise ValueError(
-            f"the operand must have {weights.shape[1]} rows, as many as the weights have columns, not {operand.shape[0]}"
+            f"the operand must have {weights.shape[1]} rows, one for each column of the weights, not {operand.shape[0]}"
         )
 
 

@@ -1,0 +1,148 @@
+"""Measures one sparse product: with skipping, without it, and against the mathematics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from acf.golden.formats import golden_format
+from acf.golden.products import gather
+from acf.isa import FeederCounter
+from acf.runtime.device import Device
+from acf.runtime.gather import GatherResult, run_gather
+from acf.runtime.matrices import CsrMatrix
+
+__all__ = ["UNITS", "GatherMeasurement", "measure_gather"]
+
+UNITS = {
+    "cycles": "clock cycles, from the fetch of the first command to END",
+    "lanes": "lanes of the fabric, one MAC per cycle each",
+    "effectual_macs": "products whose two operands are non-zero",
+    "dense_macs": "rows x inner x columns products",
+    "utilization": "effectual_macs / (lanes x cycles)",
+    "dense_cycles": "cycles of the same array with skipping off, W stored with all its zeros",
+    "dense_utilization": "dense_macs / (lanes x dense_cycles)",
+    "speedup": "dense_cycles / cycles",
+    "ideal_speedup": "dense_macs / effectual_macs",
+    "lane_cycles": "lane cycles by cause; they sum to lanes x cycles",
+    "bytes_read": "bytes of the beats read through the memory port, program included",
+    "bytes_written": "bytes written through the memory port",
+    "weight_density": "non-zero weights / (rows x inner)",
+    "operand_density": "non-zero operands / (inner x columns)",
+}
+"""What the numbers of a report count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherMeasurement:
+    """A product, run with and without skipping.
+
+    Parameters
+    ----------
+    weights : CsrMatrix
+    operand : numpy.ndarray
+    sparse, dense : GatherResult
+        With skipping; without it and with ``W`` stored dense.
+    bit_exact : bool
+        Whether both results have the bits of ``acf.golden.products.gather``, and the effectual products were counted
+        right.
+    """
+
+    weights: CsrMatrix
+    operand: np.ndarray
+    sparse: GatherResult
+    dense: GatherResult
+    bit_exact: bool
+
+    @property
+    def dense_macs(self) -> int:
+        """Products of the dense matrices."""
+        return self.weights.shape[0] * self.weights.shape[1] * self.operand.shape[1]
+
+    def report(self) -> dict[str, Any]:
+        """Every number as plain data; what has no value, such as the time on a device without any, is None."""
+        config = self.sparse.run.config
+        run, dense_run = self.sparse.run, self.dense.run
+        operand_nonzeros = int(np.count_nonzero(~golden_format(config.lane.format).is_zero(self.operand)))
+        effectual = run.effectual_macs
+        dense_lane_cycles = config.total_lanes * dense_run.cycles if dense_run.cycles else 0
+        return {
+            "rows": self.weights.shape[0],
+            "inner": self.weights.shape[1],
+            "columns": self.operand.shape[1],
+            "weight_entries": self.weights.entries,
+            "weight_nonzeros": self.weights.nonzeros,
+            "weight_density": self.weights.density,
+            "operand_nonzeros": operand_nonzeros,
+            "operand_density": operand_nonzeros / self.operand.size if self.operand.size else None,
+            "bit_exact": self.bit_exact,
+            "overflow": run.overflowed,
+            "lanes": config.total_lanes,
+            "effectual_macs": effectual,
+            "dense_macs": self.dense_macs,
+            "cycles": run.cycles,
+            "utilization": run.utilization,
+            "dense_cycles": dense_run.cycles,
+            "dense_utilization": self.dense_macs / dense_lane_cycles if dense_lane_cycles else None,
+            "speedup": dense_run.cycles / run.cycles if run.cycles and dense_run.cycles else None,
+            "ideal_speedup": self.dense_macs / effectual if effectual else None,
+            "lane_cycles": run.lane_cycles,
+            "dense_lane_cycles": dense_run.lane_cycles,
+            "bytes_read": run.bytes_read,
+            "bytes_written": run.bytes_written,
+            "dense_bytes_read": dense_run.bytes_read,
+            "dense_bytes_written": dense_run.bytes_written,
+            "entries_sent": int(run.row_feeders[FeederCounter.ENTRIES].sum()),
+            "entries_filtered": int(run.row_feeders[FeederCounter.FILTERED].sum()),
+            "commands": run.commands,
+            "tile_utilization": None if run.tile_utilization is None else run.tile_utilization.tolist(),
+            "units": UNITS,
+            "config_digest": config.digest,
+            "config": config.describe(),
+        }
+
+
+def measure_gather(
+    device: Device, weights: CsrMatrix, operand: np.ndarray, *, progress: Callable[[str], None] = lambda text: None
+) -> GatherMeasurement:
+    """Run ``W A`` with skipping and without, and compare both with the golden product.
+
+    Without skipping ``W`` lies in memory with all its zeros and every lane spends a cycle on each product of its columns;
+    columns beyond those of the operand cost nothing, so the dense run is not made worse than it is. Where ``W`` has
+    several entries for one element, that run takes the first.
+
+    Parameters
+    ----------
+    device : Device
+    weights : CsrMatrix
+    operand : numpy.ndarray
+    progress : callable
+        Is told what begins.
+    """
+    progress("with skipping")
+    sparse = run_gather(device, weights, operand)
+    progress("without skipping")
+    single = weights.canonical()
+    dense = run_gather(device, single, operand, dense=True, skip=False)
+    progress("golden product")
+    exact = _is_exact(sparse, weights, operand) and _is_exact(dense, single, operand)
+    return GatherMeasurement(weights=weights, operand=operand, sparse=sparse, dense=dense, bit_exact=exact)
+
+
+def _is_exact(result: GatherResult, weights: CsrMatrix, operand: np.ndarray) -> bool:
+    expected = gather(
+        weights.pointers,
+        weights.indices,
+        weights.values,
+        operand,
+        format=weights.format,
+        split=result.tiling.inner_tile,
+    )
+    return (
+        result.accumulators.dtype == expected.accumulators.dtype
+        and result.accumulators.shape == expected.accumulators.shape
+        and result.accumulators.tobytes() == expected.accumulators.tobytes()
+        and result.run.effectual_macs == expected.effectual_macs
+        and result.run.overflowed == bool(expected.overflow.any())
+    )
