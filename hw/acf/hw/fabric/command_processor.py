@@ -85,21 +85,23 @@ class CommandProcessor(wiring.Component):
     def __init__(self, *, config: FabricConfig):
         self._config = config
         memory = config.memory
-        super().__init__({
-            "s_axil": In(axi_lite_signature()),
-            "interrupt": Out(1),
-            "control_i": In(flit_stream(noc=config.noc)),
-            "control_o": Out(flit_stream(noc=config.noc)),
-            "read": Out(axi_read_signature(memory=memory)),
-            "counters": Out(counter_bus),
-            "windows": Out(window_layout).array(WINDOWS),
-            "quiesce": Out(1),
-            "quiet": In(1),
-            "idle": In(1),
-            "violation": In(violation_layout(memory=memory, id_width=port_id_width(config))),
-            "traffic": In(traffic_layout(memory=memory)),
-            "fabric_reset": Out(1),
-        })
+        super().__init__(
+            {
+                "s_axil": In(axi_lite_signature()),
+                "interrupt": Out(1),
+                "control_i": In(flit_stream(noc=config.noc)),
+                "control_o": Out(flit_stream(noc=config.noc)),
+                "read": Out(axi_read_signature(memory=memory)),
+                "counters": Out(counter_bus),
+                "windows": Out(window_layout).array(WINDOWS),
+                "quiesce": Out(1),
+                "quiet": In(1),
+                "idle": In(1),
+                "violation": In(violation_layout(memory=memory, id_width=port_id_width(config))),
+                "traffic": In(traffic_layout(memory=memory)),
+                "fabric_reset": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -110,8 +112,12 @@ class CommandProcessor(wiring.Component):
         semaphores = Semaphores()
         receiver = ControlReceiver(noc=config.noc)
         dispatch = Dispatch(config=config)
-        for name, part in {"fetch": fetch, "semaphores": semaphores, "receiver": receiver,
-                           "dispatch": dispatch}.items():
+        for name, part in {
+            "fetch": fetch,
+            "semaphores": semaphores,
+            "receiver": receiver,
+            "dispatch": dispatch,
+        }.items():
             m.submodules[name] = ResetInserter(self.fabric_reset)(part)
 
         wiring.connect(m, wiring.flipped(self.s_axil), registers.s_axil)
@@ -215,9 +221,10 @@ class CommandProcessor(wiring.Component):
     def _program_fault(self, registers):
         """Error code and address of a program that cannot even be fetched; the code is NONE if it can."""
         address = registers.program_address
-        too_far = address[self._config.memory.address_width:].any()
-        code = Mux(address % COMMAND_BYTES != 0, ErrorCode.MISALIGNED,
-                   Mux(too_far, ErrorCode.COMMAND_RANGE, ErrorCode.NONE))
+        too_far = address[self._config.memory.address_width :].any()
+        code = Mux(
+            address % COMMAND_BYTES != 0, ErrorCode.MISALIGNED, Mux(too_far, ErrorCode.COMMAND_RANGE, ErrorCode.NONE)
+        )
         return code, address
 
     def _elaborate_errors(self, m, registers, fetch, dispatch, receiver, *, listening, starved):
@@ -239,7 +246,7 @@ class CommandProcessor(wiring.Component):
         master = Signal(8)
         master_y = Signal(4)
         master_x = Signal(4)
-        m.d.comb += master.eq(self.violation.id[self._config.memory.id_width:])
+        m.d.comb += master.eq(self.violation.id[self._config.memory.id_width :])
         with m.If(self.violation.write):
             m.d.comb += master_y.eq(master + 1)
         with m.Elif(master > cols):
@@ -255,8 +262,14 @@ class CommandProcessor(wiring.Component):
                 latch(ErrorCode.WINDOW, address=self.violation.address, x=master_x, y=master_y)
             with m.Elif(listening & receiver.failed):
                 reported = receiver.error
-                latch(reported.code, address=reported.address, row=reported.row, index=reported.index,
-                      x=reported.source_x, y=reported.source_y)
+                latch(
+                    reported.code,
+                    address=reported.address,
+                    row=reported.row,
+                    index=reported.index,
+                    x=reported.source_x,
+                    y=reported.source_y,
+                )
             with m.Elif(listening & (fault != ErrorCode.NONE)):
                 latch(fault, address=fault_address)
             with m.Elif(listening & dispatch.failed):

@@ -31,13 +31,15 @@ class ControlReceiver(wiring.Component):
     """
 
     def __init__(self, *, noc: NocConfig):
-        super().__init__({
-            "i": In(flit_stream(noc=noc)),
-            "done": Out(1),
-            "semaphore": Out(4),
-            "failed": Out(1),
-            "error": Out(error_layout),
-        })
+        super().__init__(
+            {
+                "i": In(flit_stream(noc=noc)),
+                "done": Out(1),
+                "semaphore": Out(4),
+                "failed": Out(1),
+                "error": Out(error_layout),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

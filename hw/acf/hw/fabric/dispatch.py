@@ -16,7 +16,7 @@ def _field(parts: list, opcode: Opcode, name: str):
     """A field of a command in its 64-bit parts."""
     place = COMMAND_FIELDS[opcode][name]
     low = 32 * (place.word % 2) + place.low
-    return parts[place.word // 2][low:low + place.width]
+    return parts[place.word // 2][low : low + place.width]
 
 
 class Dispatch(wiring.Component):
@@ -52,24 +52,26 @@ class Dispatch(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        super().__init__({
-            "run": In(1),
-            "fetched": In(1),
-            "exhausted": In(1),
-            "fetch_failed": In(1),
-            "part": Out(range(COMMAND_PARTS)),
-            "value": In(64),
-            "take": Out(1),
-            "wait": Out(1),
-            "semaphore": Out(4),
-            "count": Out(16),
-            "reached": In(1),
-            "o": Out(flit_stream(noc=config.noc)),
-            "begun": Out(1),
-            "ended": Out(1),
-            "failed": Out(1),
-            "code": Out(8),
-        })
+        super().__init__(
+            {
+                "run": In(1),
+                "fetched": In(1),
+                "exhausted": In(1),
+                "fetch_failed": In(1),
+                "part": Out(range(COMMAND_PARTS)),
+                "value": In(64),
+                "take": Out(1),
+                "wait": Out(1),
+                "semaphore": Out(4),
+                "count": Out(16),
+                "reached": In(1),
+                "o": Out(flit_stream(noc=config.noc)),
+                "begun": Out(1),
+                "ended": Out(1),
+                "failed": Out(1),
+                "code": Out(8),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -91,9 +93,12 @@ class Dispatch(wiring.Component):
 
         head = Signal(command_head)
         m.d.comb += [
-            head[name].eq(value) for name, value in header_values(
-                x=Mux(to_columns, number + 1, 0), y=Mux(to_columns, 0, number + 1),
-                traffic_class=TrafficClass.CONTROL, kind=ControlKind.COMMAND,
+            head[name].eq(value)
+            for name, value in header_values(
+                x=Mux(to_columns, number + 1, 0),
+                y=Mux(to_columns, 0, number + 1),
+                traffic_class=TrafficClass.CONTROL,
+                kind=ControlKind.COMMAND,
             ).items()
         ]
 

@@ -65,21 +65,23 @@ class ProgramFetch(wiring.Component):
         if places < 2 or places & (places - 1):
             raise ValueError(f"places of the program fetch must be a power of two of at least 2, not {places!r}")
         self._memory, self._places = memory, places
-        super().__init__({
-            "read": Out(axi_read_signature(memory=memory)),
-            "start": In(1),
-            "stop": In(1),
-            "address": In(32),
-            "length": In(32),
-            "idle": Out(1),
-            "valid": Out(1),
-            "exhausted": Out(1),
-            "head": Out(32),
-            "failed": Out(1),
-            "part": In(range(COMMAND_PARTS)),
-            "value": Out(64),
-            "take": In(1),
-        })
+        super().__init__(
+            {
+                "read": Out(axi_read_signature(memory=memory)),
+                "start": In(1),
+                "stop": In(1),
+                "address": In(32),
+                "length": In(32),
+                "idle": Out(1),
+                "valid": Out(1),
+                "exhausted": Out(1),
+                "head": Out(32),
+                "failed": Out(1),
+                "part": In(range(COMMAND_PARTS)),
+                "value": Out(64),
+                "take": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -158,7 +160,7 @@ class ProgramFetch(wiring.Component):
 
         beat_bits, part_bits = exact_log2(beats), exact_log2(parts)
         m.d.comb += [
-            load.addr.eq(Cat(self.part[part_bits:part_bits + beat_bits], place)),
+            load.addr.eq(Cat(self.part[part_bits : part_bits + beat_bits], place)),
             self.value.eq(load.data.word_select(self.part[:part_bits], 64)),
             self.valid.eq(ready != 0),
             self.failed.eq(failed.bit_select(place, 1)),

@@ -63,22 +63,24 @@ class HostRegisters(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        super().__init__({
-            "s_axil": In(axi_lite_signature()),
-            "interrupt": Out(1),
-            "start": Out(1),
-            "abort": Out(1),
-            "program_address": Out(32),
-            "program_length": Out(32),
-            "watchdog": Out(32),
-            "windows": Out(window_layout).array(WINDOWS),
-            "select": Out(counter_select),
-            "status": In(status_layout),
-            "ended": In(1),
-            "cycles": In(64),
-            "counter_value": In(32),
-            "error": In(error_layout),
-        })
+        super().__init__(
+            {
+                "s_axil": In(axi_lite_signature()),
+                "interrupt": Out(1),
+                "start": Out(1),
+                "abort": Out(1),
+                "program_address": Out(32),
+                "program_length": Out(32),
+                "watchdog": Out(32),
+                "windows": Out(window_layout).array(WINDOWS),
+                "select": Out(counter_select),
+                "status": In(status_layout),
+                "ended": In(1),
+                "cycles": In(64),
+                "counter_value": In(32),
+                "error": In(error_layout),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -165,8 +167,8 @@ class HostRegisters(wiring.Component):
             target = Value.cast(target)
             for byte in range((len(target) + 7) // 8):
                 with m.If(strobes[byte]):
-                    part = target[8 * byte:8 * byte + 8]
-                    m.d.sync += part.eq(value[8 * byte:8 * byte + 8])
+                    part = target[8 * byte : 8 * byte + 8]
+                    m.d.sync += part.eq(value[8 * byte : 8 * byte + 8])
             accept()
 
         m.d.sync += [self.start.eq(0), self.abort.eq(0)]

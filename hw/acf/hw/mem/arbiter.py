@@ -45,7 +45,7 @@ class RoundRobinArbiter(wiring.Component):
         first_later = self.requests & later
 
         def lowest(value):
-            return (value & -value)[:self._count]
+            return (value & -value)[: self._count]
 
         m.d.comb += self.grant.eq(Mux(first_later.any(), lowest(first_later), lowest(self.requests)))
         with m.If(self.advance & self.grant.any()):

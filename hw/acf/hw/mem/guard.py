@@ -38,13 +38,15 @@ def violation_layout(*, memory: MemoryConfig, id_width: int) -> data.StructLayou
 
 def traffic_layout(*, memory: MemoryConfig) -> data.StructLayout:
     """What crossed the port in one cycle: addresses, read beats, written bytes; and whether anything did."""
-    return data.StructLayout({
-        "read_burst": 1,
-        "write_burst": 1,
-        "read_beat": 1,
-        "write_bytes": range(memory.beat_bytes + 1),
-        "active": 1,
-    })
+    return data.StructLayout(
+        {
+            "read_burst": 1,
+            "write_burst": 1,
+            "read_beat": 1,
+            "write_bytes": range(memory.beat_bytes + 1),
+            "active": 1,
+        }
+    )
 
 
 class ReadGuard(wiring.Component):
@@ -52,22 +54,25 @@ class ReadGuard(wiring.Component):
 
     def __init__(self, *, memory: MemoryConfig, id_width: int, windows: int):
         self._memory, self._id_width, self._windows = memory, id_width, windows
-        super().__init__({
-            "inside": In(axi_read_signature(memory=memory, id_width=id_width)),
-            "port": Out(axi_read_signature(memory=memory, id_width=id_width)),
-            "windows": In(window_layout).array(windows),
-            "quiesce": In(1),
-            "idle": Out(1),
-            "violation": Out(violation_layout(memory=memory, id_width=id_width)),
-        })
+        super().__init__(
+            {
+                "inside": In(axi_read_signature(memory=memory, id_width=id_width)),
+                "port": Out(axi_read_signature(memory=memory, id_width=id_width)),
+                "windows": In(window_layout).array(windows),
+                "quiesce": In(1),
+                "idle": Out(1),
+                "violation": Out(violation_layout(memory=memory, id_width=id_width)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
 
         memory, inside, port = self._memory, self.inside, self.port
         check = WindowCheck(memory=memory, id_width=self._id_width, windows=self._windows, right=MAY_READ)
-        beats = SkidBuffer(shape=data.StructLayout(
-            {"id": self._id_width, "data": memory.data_width, "response": 2, "last": 1}))
+        beats = SkidBuffer(
+            shape=data.StructLayout({"id": self._id_width, "data": memory.data_width, "response": 2, "last": 1})
+        )
         m.submodules.check = ResetInserter(self.quiesce)(check)
         m.submodules.beats = ResetInserter(self.quiesce)(beats)
         m.submodules.requests = requests = SkidBuffer(shape=address_layout(memory=memory, id_width=self._id_width))
@@ -138,14 +143,16 @@ class WriteGuard(wiring.Component):
 
     def __init__(self, *, memory: MemoryConfig, id_width: int, windows: int):
         self._memory, self._id_width, self._windows = memory, id_width, windows
-        super().__init__({
-            "inside": In(axi_write_signature(memory=memory, id_width=id_width)),
-            "port": Out(axi_write_signature(memory=memory, id_width=id_width)),
-            "windows": In(window_layout).array(windows),
-            "quiesce": In(1),
-            "idle": Out(1),
-            "violation": Out(violation_layout(memory=memory, id_width=id_width)),
-        })
+        super().__init__(
+            {
+                "inside": In(axi_write_signature(memory=memory, id_width=id_width)),
+                "port": Out(axi_write_signature(memory=memory, id_width=id_width)),
+                "windows": In(window_layout).array(windows),
+                "quiesce": In(1),
+                "idle": Out(1),
+                "violation": Out(violation_layout(memory=memory, id_width=id_width)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -156,8 +163,9 @@ class WriteGuard(wiring.Component):
         m.submodules.check = ResetInserter(self.quiesce)(check)
         m.submodules.answers = ResetInserter(self.quiesce)(answers)
         m.submodules.requests = requests = SkidBuffer(shape=address_layout(memory=memory, id_width=self._id_width))
-        m.submodules.beats = beats = SkidBuffer(shape=data.StructLayout(
-            {"data": memory.data_width, "strobes": memory.beat_bytes, "last": 1}))
+        m.submodules.beats = beats = SkidBuffer(
+            shape=data.StructLayout({"data": memory.data_width, "strobes": memory.beat_bytes, "last": 1})
+        )
         m.submodules.due = due = SyncFIFO(width=8, depth=_WRITE_BURSTS)  # lengths of bursts whose data are due
 
         outstanding = Signal(range(_OUTSTANDING_MAX + 1))
@@ -180,8 +188,9 @@ class WriteGuard(wiring.Component):
             check.i.p.length.eq(inside.awlen),
             check.i.valid.eq(inside.awvalid),
             inside.awready.eq(check.i.ready & ~self.quiesce),
-            passes.eq(can_decide & check.o.p.allowed & requests.i.ready & due.w_rdy
-                      & (outstanding != _OUTSTANDING_MAX)),
+            passes.eq(
+                can_decide & check.o.p.allowed & requests.i.ready & due.w_rdy & (outstanding != _OUTSTANDING_MAX)
+            ),
             refuses.eq(can_decide & ~check.o.p.allowed),
             check.o.ready.eq(passes | refuses),
             requests.i.payload.eq(check.o.p.burst),
@@ -291,16 +300,18 @@ class AxiGuard(wiring.Component):
         if windows <= 0:
             raise ValueError(f"windows of the guard must be positive, not {windows!r}")
         self._memory, self._id_width, self._windows = memory, id_width, windows
-        super().__init__({
-            "inside": In(axi_signature(memory=memory, id_width=id_width)),
-            "m_axi": Out(axi_signature(memory=memory, id_width=id_width)),
-            "windows": In(window_layout).array(windows),
-            "violation": Out(violation_layout(memory=memory, id_width=id_width)),
-            "quiesce": In(1),
-            "quiet": Out(1),
-            "idle": Out(1),
-            "traffic": Out(traffic_layout(memory=memory)),
-        })
+        super().__init__(
+            {
+                "inside": In(axi_signature(memory=memory, id_width=id_width)),
+                "m_axi": Out(axi_signature(memory=memory, id_width=id_width)),
+                "windows": In(window_layout).array(windows),
+                "violation": Out(violation_layout(memory=memory, id_width=id_width)),
+                "quiesce": In(1),
+                "quiet": Out(1),
+                "idle": Out(1),
+                "traffic": Out(traffic_layout(memory=memory)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -71,10 +71,12 @@ class ReadInterconnect(wiring.Component):
         _check_masters(masters)
         self._memory, self._count = memory, masters
         self._id_width = interconnect_id_width(memory=memory, masters=masters)
-        super().__init__({
-            "masters": In(axi_read_signature(memory=memory)).array(masters),
-            "port": Out(axi_read_signature(memory=memory, id_width=self._id_width)),
-        })
+        super().__init__(
+            {
+                "masters": In(axi_read_signature(memory=memory)).array(masters),
+                "port": Out(axi_read_signature(memory=memory, id_width=self._id_width)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -98,9 +100,10 @@ class ReadInterconnect(wiring.Component):
             requests.o.ready.eq(port.arready),
         ]
 
-        m.submodules.beats = beats = SkidBuffer(shape=data.StructLayout(
-            {"id": self._id_width, "data": memory.data_width, "response": 2, "last": 1}))
-        number = beats.o.p.id[memory.id_width:]
+        m.submodules.beats = beats = SkidBuffer(
+            shape=data.StructLayout({"id": self._id_width, "data": memory.data_width, "response": 2, "last": 1})
+        )
+        number = beats.o.p.id[memory.id_width :]
         m.d.comb += [
             beats.i.p.id.eq(port.rid),
             beats.i.p.data.eq(port.rdata),
@@ -155,10 +158,12 @@ class WriteInterconnect(wiring.Component):
             raise ValueError(f"outstanding bursts of an interconnect must be positive, not {outstanding!r}")
         self._memory, self._count, self._outstanding = memory, masters, outstanding
         self._id_width = interconnect_id_width(memory=memory, masters=masters)
-        super().__init__({
-            "masters": In(axi_write_signature(memory=memory)).array(masters),
-            "port": Out(axi_write_signature(memory=memory, id_width=self._id_width)),
-        })
+        super().__init__(
+            {
+                "masters": In(axi_write_signature(memory=memory)).array(masters),
+                "port": Out(axi_write_signature(memory=memory, id_width=self._id_width)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -186,8 +191,9 @@ class WriteInterconnect(wiring.Component):
             requests.o.ready.eq(port.awready),
         ]
 
-        m.submodules.beats = beats = SkidBuffer(shape=data.StructLayout(
-            {"data": memory.data_width, "strobes": memory.beat_bytes, "last": 1}))
+        m.submodules.beats = beats = SkidBuffer(
+            shape=data.StructLayout({"data": memory.data_width, "strobes": memory.beat_bytes, "last": 1})
+        )
         turn = Signal(self._count)
         m.d.comb += [
             turn.eq(turns.r_data & turns.r_rdy.replicate(self._count)),
@@ -203,7 +209,7 @@ class WriteInterconnect(wiring.Component):
         ]
 
         m.submodules.answers = answers = SkidBuffer(shape=data.StructLayout({"id": self._id_width, "response": 2}))
-        number = answers.o.p.id[memory.id_width:]
+        number = answers.o.p.id[memory.id_width :]
         m.d.comb += [
             answers.i.p.id.eq(port.bid),
             answers.i.p.response.eq(port.bresp),
@@ -224,7 +230,11 @@ class WriteInterconnect(wiring.Component):
 def _addresses(masters, memory: MemoryConfig, id_width: int, channel: str) -> list:
     """The address channel of each master as ``address_layout``, its number in the ID."""
     return [
-        Cat(getattr(master, f"{channel}id"), Const(number, id_width - memory.id_width),
-            getattr(master, f"{channel}addr"), getattr(master, f"{channel}len"))
+        Cat(
+            getattr(master, f"{channel}id"),
+            Const(number, id_width - memory.id_width),
+            getattr(master, f"{channel}addr"),
+            getattr(master, f"{channel}len"),
+        )
         for number, master in enumerate(masters)
     ]

@@ -50,11 +50,13 @@ class WindowCheck(wiring.Component):
 
     def __init__(self, *, memory: MemoryConfig, id_width: int, windows: int, right: int):
         self._memory, self._count, self._right = memory, windows, right
-        super().__init__({
-            "i": In(stream.Signature(address_layout(memory=memory, id_width=id_width))),
-            "o": Out(stream.Signature(checked_layout(memory=memory, id_width=id_width))),
-            "windows": In(window_layout).array(windows),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(address_layout(memory=memory, id_width=id_width))),
+                "o": Out(stream.Signature(checked_layout(memory=memory, id_width=id_width))),
+                "windows": In(window_layout).array(windows),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
