@@ -1,0 +1,1 @@
+"""Compute tiles: lanes, their memories, and what feeds, drains and counts them."""

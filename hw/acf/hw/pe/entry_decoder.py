@@ -1,0 +1,145 @@
+"""Acts on the packets of a row feeder, in order."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from acf.config import FabricConfig
+from acf.hw.noc.flit import drain_head, entry_head, flit_stream, setup_head, signal_head
+from acf.hw.pe.issue import lane_entry
+from acf.hw.pe.sweep import sweep_request
+from acf.isa import NO_SEMAPHORE, EntryKind
+
+__all__ = ["EntryDecoder"]
+
+
+class EntryDecoder(wiring.Component):
+    """Passes entries to the lanes at one per cycle; everything else waits until the lanes are idle.
+
+    SETUP takes three cycles, the others what their work takes. Gather and scatter differ only in what the feeder puts
+    into an entry, so the mode does not matter here.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    i : In(flit_stream)
+    x : In(4)
+        Column of the tile in the mesh; 1 is the first.
+    entry : Out(stream), ``lane_entry``
+        To all lanes at once.
+    idle : In(1)
+        All lanes are idle.
+    sweep : Out(stream), ``sweep_request``
+        DRAIN and CLEAR; taken when carried out.
+    done : Out(stream), semaphore
+        SIGNAL.
+    dense : Out(1)
+        Skipping is off.
+    used : Out(slots).array(lanes)
+        Slots of each lane that hold columns.
+    open : Out(1)
+        A stream is open: from its SETUP to its SIGNAL.
+    received : Out(1)
+        An entry is taken in this cycle.
+    """
+
+    i: stream.Interface
+    entry: stream.Interface
+    sweep: stream.Interface
+    done: stream.Interface
+
+    def __init__(self, *, config: FabricConfig):
+        self._config = config
+        super().__init__(
+            {
+                "i": In(flit_stream(noc=config.noc)),
+                "x": In(4),
+                "entry": Out(stream.Signature(lane_entry(lane=config.lane))),
+                "idle": In(1),
+                "sweep": Out(stream.Signature(sweep_request)),
+                "done": Out(stream.Signature(4)),
+                "dense": Out(1),
+                "used": Out(config.lane.slots).array(config.lanes),
+                "open": Out(1),
+                "received": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = self._config.lane
+        bank = Signal(ceil_log2(lane.operand_banks))
+
+        def head_as(layout):
+            return data.View(layout, self.i.p.payload)
+
+        entry, setup, drain, clear, signal = map(head_as, (entry_head, setup_head, drain_head, clear_head, signal_head))
+        m.d.comb += [
+            self.entry.p.value.eq(entry.value),
+            self.entry.p.row.eq(Cat(entry.row[: ceil_log2(lane.operand_rows)], bank)),
+            self.entry.p.accumulator.eq(entry.accumulator),
+            self.sweep.p.first.eq(drain.first),
+            self.sweep.p.count.eq(drain.count),
+            self.sweep.p.send.eq(entry.kind == EntryKind.DRAIN),
+            self.done.payload.eq(signal.semaphore),
+        ]
+
+        share = self._column_share(m, setup)
+        phase = Signal(range(3))
+        with m.Switch(entry.kind):
+            with m.Case(EntryKind.ENTRY):
+                m.d.comb += [
+                    self.entry.valid.eq(self.i.valid),
+                    self.i.ready.eq(self.entry.ready),
+                    self.received.eq(self.i.valid & self.entry.ready),
+                ]
+            with m.Case(EntryKind.SETUP), m.If(self.i.valid & self.idle):
+                m.d.sync += phase.eq(phase + 1)
+                with m.If(phase == 2):
+                    m.d.comb += self.i.ready.eq(1)
+                    m.d.sync += [
+                        phase.eq(0),
+                        bank.eq(setup.bank),
+                        self.dense.eq(~setup.skip),
+                        self.open.eq(1),
+                    ]
+                    m.d.sync += self._set_used(share)
+            with m.Case(EntryKind.DRAIN, EntryKind.CLEAR):
+                m.d.comb += [
+                    self.sweep.valid.eq(self.i.valid & self.idle),
+                    self.i.ready.eq(self.idle & self.sweep.ready),
+                ]
+            with m.Case(EntryKind.SIGNAL):
+                sends = signal.semaphore != NO_SEMAPHORE
+                m.d.comb += [
+                    self.done.valid.eq(self.i.valid & self.idle & sends),
+                    self.i.ready.eq(self.idle & (self.done.ready | ~sends)),
+                ]
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += self.open.eq(0)
+        return m
+
+    def _column_share(self, m, setup):
+        """Columns that this tile holds, two cycles after the SETUP has come."""
+        columns = self._config.tile_columns
+        per_tile = setup.tile_columns[: ceil_log2(columns + 1)]
+        before = Signal(16)
+        share = Signal(range(columns + 1))
+        # At most 14 tiles stand before this one: the product fits.
+        m.d.sync += before.eq((self.x - 1)[:4] * per_tile)
+        left = Mux(setup.columns > before, setup.columns - before, 0)
+        m.d.sync += share.eq(Mux(left < per_tile, left, per_tile))
+        return share
+
+    def _set_used(self, share):
+        """Slot ``s`` of lane ``n`` holds column ``s * lanes + n``."""
+        lanes = self._config.lanes
+        return [
+            used[slot].eq(share > slot * lanes + n)
+            for n, used in enumerate(self.used)
+            for slot in range(self._config.lane.slots)
+        ]

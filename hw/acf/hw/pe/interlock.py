@@ -1,0 +1,84 @@
+"""Follows products through the operator and keeps two of one accumulator apart."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Interlock"]
+
+
+class Interlock(wiring.Component):
+    """Remembers which accumulators are in flight, from the cycle after their reading to that of their writing.
+
+    In a dense array no product is known to be zero, so products that are not effectual (they are issued only when
+    skipping is off) hold their accumulator as well; they are not written.
+
+    Parameters
+    ----------
+    address_width : int
+        Bits of an accumulator's address.
+    depth : int
+        Cycles from reading an accumulator to writing it.
+
+    Members
+    -------
+    address : In(address_width)
+        Accumulator of the product that would be issued.
+    hazard : Out(1)
+        It is in flight; do not issue.
+    issue : In(1)
+        The product is issued in this cycle.
+    effectual : In(1)
+        It changes its accumulator.
+    write : Out(1)
+        Write the operator's result now, ``depth`` cycles after the issue.
+    write_address : Out(address_width)
+        There.
+    busy : Out(1)
+        An accumulator is in flight.
+
+    Raises
+    ------
+    ValueError
+        If ``depth`` is below 1.
+    """
+
+    def __init__(self, *, address_width: int, depth: int):
+        if depth < 1:
+            raise ValueError(f"depth of an interlock must be at least 1, not {depth!r}")
+        self._depth = depth
+        super().__init__(
+            {
+                "address": In(address_width),
+                "hazard": Out(1),
+                "issue": In(1),
+                "effectual": In(1),
+                "write": Out(1),
+                "write_address": Out(address_width),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        held, effectual, address = self.issue, self.issue & self.effectual, self.address
+        holders, conflicts = [], []
+        for n in range(self._depth):
+            held_next = Signal(name=f"held_{n}")
+            effectual_next = Signal(name=f"effectual_{n}")
+            address_next = Signal.like(self.address, name=f"address_{n}", reset_less=True)
+            m.d.sync += [held_next.eq(held), effectual_next.eq(effectual)]
+            with m.If(held):
+                m.d.sync += address_next.eq(address)
+            held, effectual, address = held_next, effectual_next, address_next
+            holders.append(held)
+            conflicts.append(held & (address == self.address))
+
+        m.d.comb += [
+            self.hazard.eq(Cat(conflicts).any()),
+            self.busy.eq(Cat(holders).any()),
+            self.write.eq(effectual),
+            self.write_address.eq(address),
+        ]
+        return m

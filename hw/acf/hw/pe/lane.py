@@ -1,0 +1,166 @@
+"""One MAC lane that spends no cycle on a zero."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from acf.config import FabricConfig
+from acf.hw.formats import mac
+from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep
+from acf.hw.pe.interlock import Interlock
+from acf.hw.pe.issue import ProductIssue, lane_entry
+from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_write
+
+__all__ = ["Lane"]
+
+
+class Lane(wiring.Component):
+    """Adds ``value * operand[row, s]`` to ``accumulator[accumulator, s]`` for every slot ``s`` where neither is zero.
+
+    An entry's mask is looked up when it is taken; an entry without products ends there. The others wait in a FIFO, are
+    taken apart slot by slot, and each product passes operand and accumulator memory (one cycle) and the operator. A
+    product whose accumulator is still in flight waits, so that the sums are those of the entries in order, whatever
+    the timing.
+
+    Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is issued
+    three cycles after the entry was taken and written ``latency + 1`` cycles later, where ``latency`` is that of the
+    operator; products of one accumulator are at least ``latency + 2`` cycles apart.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    entry : In(stream), ``lane_entry``
+        ``ready`` does not depend on ``valid``.
+    load : In(operand_write)
+        May go on while entries read another bank.
+    sweep : In(accumulator_sweep)
+        Only while ``idle``.
+    accumulator : Out(32)
+        What ``sweep`` has read.
+    dense : In(1)
+        Issue a product for every used slot of every entry; those with a zero still change nothing. Changes only while
+        ``idle``.
+    used : In(slots)
+        Slots that hold columns; the others give no products. Changes only while ``idle``.
+    idle : Out(1)
+        Everything that was taken is written.
+    issued : Out(1)
+        A product is issued in this cycle.
+    effectual : Out(1)
+        One is, and neither of its operands is zero.
+    hazard : Out(1)
+        A product waits for its accumulator.
+    overflow : Out(1)
+        The accumulator that is written has wrapped.
+    """
+
+    entry: stream.Interface
+
+    def __init__(self, *, config: FabricConfig):
+        self._lane = lane = config.lane
+        super().__init__(
+            {
+                "entry": In(stream.Signature(lane_entry(lane=lane))),
+                "load": In(operand_write(lane=lane)),
+                "sweep": In(accumulator_sweep(lane=lane)),
+                "accumulator": Out(lane.number_format.accumulator_width),
+                "dense": In(1),
+                "used": In(lane.slots),
+                "idle": Out(1),
+                "issued": Out(1),
+                "effectual": Out(1),
+                "hazard": Out(1),
+                "overflow": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = self._lane
+
+        m.submodules.operator = operator = mac(format=lane.format)
+        m.submodules.operands = operands = OperandBank(lane=lane)
+        m.submodules.accumulators = accumulators = AccumulatorBank(lane=lane)
+        m.submodules.issue = issue = ProductIssue(lane=lane)
+        m.submodules.interlock = interlock = Interlock(
+            address_width=ceil_log2(lane.accumulator_rows * lane.slots), depth=operator.latency + 1
+        )
+        connect(m, flipped(self.load), operands.write)
+        connect(m, flipped(self.sweep), accumulators.sweep)
+
+        looked_up = self._look_up_mask(m, operands, issue)
+        self._issue_products(m, issue, interlock, operands, accumulators, operator)
+        m.d.comb += self.idle.eq(~(looked_up | issue.busy | interlock.busy))
+        return m
+
+    def _look_up_mask(self, m, operands, issue):
+        """Read the mask of each entry; pass those on that have products. Returns whether one is on the way."""
+        lane = self._lane
+        taken = self.entry.valid & self.entry.ready
+        looked_up = Signal()
+        entry = Signal(self.entry.p.shape(), reset_less=True)
+        m.d.sync += looked_up.eq(taken)
+        with m.If(taken):
+            m.d.sync += entry.eq(self.entry.p)
+
+        effectual = Signal(lane.slots)
+        m.d.comb += [
+            # The entry on the way needs a place too.
+            self.entry.ready.eq(issue.level + looked_up < lane.fifo_depth),
+            operands.look_up.eq(taken),
+            operands.mask_row.eq(self.entry.p.row),
+            effectual.eq(Mux(is_nonzero(entry.value, format=lane.format), operands.mask & self.used, 0)),
+            issue.i.p.entry.eq(entry),
+            issue.i.p.effectual.eq(effectual),
+            issue.i.valid.eq(looked_up & Mux(self.dense, self.used, effectual).any()),
+            issue.dense.eq(self.dense),
+            issue.used.eq(self.used),
+        ]
+        return looked_up
+
+    def _issue_products(self, m, issue, interlock, operands, accumulators, operator):
+        product = issue.o
+        address = Cat(product.p.slot, product.p.entry.accumulator)
+        issued = Signal()
+        effectual = Signal()
+        m.d.comb += [
+            product.ready.eq(~interlock.hazard),
+            issued.eq(product.valid & ~interlock.hazard),
+            effectual.eq(issued & product.p.effectual),
+            interlock.address.eq(address),
+            interlock.issue.eq(issued),
+            interlock.effectual.eq(product.p.effectual),
+            self.issued.eq(issued),
+            self.effectual.eq(effectual),
+            self.hazard.eq(product.valid & interlock.hazard),
+        ]
+
+        # Only effectual products reach the memories and the operator; for the others everything holds still.
+        x = Signal(self._lane.number_format.operand_width, reset_less=True)
+        enable = Signal()
+        m.d.sync += enable.eq(effectual)
+        with m.If(effectual):
+            m.d.sync += x.eq(product.p.entry.value)
+        m.d.comb += [
+            operands.read.eq(effectual),
+            operands.row.eq(product.p.entry.row),
+            operands.slot.eq(product.p.slot),
+            accumulators.read.eq(effectual),
+            accumulators.read_address.eq(address),
+            operator.x.eq(x),
+            operator.y.eq(operands.operand),
+            operator.a.eq(accumulators.data),
+            operator.enable.eq(enable),
+        ]
+
+        m.d.comb += [
+            accumulators.write.eq(interlock.write),
+            accumulators.write_address.eq(interlock.write_address),
+            accumulators.write_data.eq(operator.o),
+            self.accumulator.eq(accumulators.data),
+            self.overflow.eq(interlock.write & operator.overflow),
+        ]

@@ -1,0 +1,152 @@
+"""Sends accumulator rows to the row feeder and sets them to +0."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from acf.config import FabricConfig
+from acf.hw.noc.flit import flit_stream, header_values, result_head
+from acf.hw.pe.accumulator_bank import accumulator_sweep
+from acf.isa import ResultKind, TrafficClass
+
+__all__ = ["AccumulatorSweep", "sweep_request"]
+
+sweep_request = data.StructLayout({"first": 16, "count": 16, "send": 1})
+"""First accumulator row, number of rows, and whether they are sent before they are set to +0."""
+
+
+class AccumulatorSweep(wiring.Component):
+    """Walks over accumulator rows, all lanes at the same slot.
+
+    Sending takes one cycle to start and then one per flit: a head and ``tile_columns / 2`` flits for each row (twice
+    these with a single lane, which gives one accumulator a cycle). Only clearing takes one cycle to start and ``slots``
+    cycles for each row.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    request : In(stream), ``sweep_request``
+        Taken in the last cycle of the walk. The lanes must be idle.
+    results : Out(flit_stream)
+        One packet for each row.
+    lanes : Out(accumulator_sweep)
+        To all lanes.
+    accumulators : In(32).array(lanes)
+        What they have read.
+    y, x : In(4)
+        Position of the tile in the mesh.
+    """
+
+    request: stream.Interface
+    results: stream.Interface
+
+    def __init__(self, *, config: FabricConfig):
+        self._config = config
+        super().__init__(
+            {
+                "request": In(stream.Signature(sweep_request)),
+                "results": Out(flit_stream(noc=config.noc)),
+                "lanes": Out(accumulator_sweep(lane=config.lane)),
+                "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
+                "y": In(4),
+                "x": In(4),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        slots, pairs = config.lane.slots, max(1, config.lanes // 2)
+
+        row = Signal(16)
+        rows_left = Signal(16)
+        slot = Signal(range(slots))
+        pair = Signal(range(pairs))
+        slot_ends = pair == pairs - 1
+        row_ends = slot == slots - 1
+
+        head = Signal(result_head)
+        m.d.comb += head.eq(0)
+        m.d.comb += [
+            head[name].eq(value)
+            for name, value in {
+                **header_values(y=self.y, x=0, traffic_class=TrafficClass.RESULTS, kind=ResultKind.ROW),
+                "column": self.x - 1,
+                "row": row,
+            }.items()
+        ]
+
+        def read(which):
+            """Ask the lanes for a slot; they show it from the next cycle on."""
+            m.d.comb += [self.lanes.read.eq(1), self.lanes.read_slot.eq(which)]
+
+        def clear_slot():
+            m.d.comb += self.lanes.clear.eq(1)
+            m.d.sync += slot.eq(slot + 1)  # back to 0 after the last
+
+        def end_row(next_state):
+            m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1)]
+            m.next = next_state
+            with m.If(rows_left == 1):
+                m.d.comb += self.request.ready.eq(1)
+                m.next = "START"
+
+        m.d.comb += [self.lanes.row.eq(row), self.lanes.clear_slot.eq(slot)]
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [row.eq(self.request.p.first), rows_left.eq(self.request.p.count)]
+                with m.If(self.request.valid):
+                    with m.If(self.request.p.count == 0):
+                        m.d.comb += self.request.ready.eq(1)
+                    with m.Elif(self.request.p.send):
+                        m.next = "HEAD"
+                    with m.Else():
+                        m.next = "CLEAR"
+            with m.State("CLEAR"):
+                clear_slot()
+                with m.If(row_ends):
+                    end_row("CLEAR")
+            with m.State("HEAD"):
+                m.d.comb += [
+                    self.results.valid.eq(1),
+                    self.results.p.payload.eq(head),
+                    self.results.p.head.eq(1),
+                ]
+                with m.If(self.results.ready):
+                    read(0)
+                    m.next = "FIRST" if config.lanes == 1 else "PAIR"
+            if config.lanes == 1:
+                lower = self._fetch_lower(m, read, clear_slot, slot)
+                both = Cat(lower, self.accumulators[0])
+            else:
+                both = Cat(self.accumulators).word_select(pair, config.noc.flit_width)
+            with m.State("PAIR"):
+                m.d.comb += [
+                    self.results.valid.eq(1),
+                    self.results.p.payload.eq(both),
+                    self.results.p.tail.eq(row_ends & slot_ends),
+                ]
+                with m.If(self.results.ready):
+                    m.d.sync += pair.eq(Mux(slot_ends, 0, pair + 1))
+                    with m.If(slot_ends):
+                        clear_slot()
+                        with m.If(row_ends):
+                            end_row("HEAD")
+                        with m.Else():
+                            read(slot + 1)
+                            if config.lanes == 1:
+                                m.next = "FIRST"
+        return m
+
+    def _fetch_lower(self, m, read, clear_slot, slot):
+        """A single lane gives the two accumulators of a flit one after the other; keep the first."""
+        lower = Signal(self._config.lane.number_format.accumulator_width)
+        with m.State("FIRST"):
+            m.d.sync += lower.eq(self.accumulators[0])
+            clear_slot()
+            read(slot + 1)
+            m.next = "PAIR"
+        return lower

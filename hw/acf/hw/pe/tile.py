@@ -1,0 +1,120 @@
+"""A compute tile: lanes that work on the same entries, each on its own columns."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from acf.config import FabricConfig
+from acf.hw.counters import counter_bus
+from acf.hw.hierarchy import ModuleLibrary, place
+from acf.hw.noc.flit import flit_stream
+from acf.hw.pe.cycle_counters import CycleCounters
+from acf.hw.pe.done_sender import DoneSender
+from acf.hw.pe.entry_decoder import EntryDecoder
+from acf.hw.pe.lane import Lane
+from acf.hw.pe.operand_loader import OperandLoader
+from acf.hw.pe.sweep import AccumulatorSweep
+
+__all__ = ["Tile"]
+
+
+class Tile(wiring.Component):
+    """Takes entries and operands from the network, sends accumulators and signals.
+
+    ENTRIES packets are acted on in order. An ENTRY goes to all lanes in one cycle, when every lane has room; all other
+    kinds wait until the lanes have finished what came before. OPERANDS packets are written to the banks meanwhile.
+    Column ``k`` of the tile lives in lane ``k % lanes``, slot ``k // lanes``.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    library : ModuleLibrary or None
+        Takes the module of the lanes, so that all of them share it.
+
+    Members
+    -------
+    entries : In(flit_stream)
+        From the row feeder; see ``acf.isa.EntryKind``.
+    operands : In(flit_stream)
+        From the column feeder. Taken at one flit per cycle when there are at least as many lanes as operands in a flit.
+    results : Out(flit_stream)
+        To the row feeder, accumulator rows for DRAIN.
+    control : Out(flit_stream)
+        To the command processor, DONE for SIGNAL and for operand packets marked ``last``.
+    counters : In(counter_bus)
+        ``acf.isa.LaneCounter`` and ``acf.isa.TileCounter``.
+    y, x : In(4)
+        Position of the tile in the mesh.
+    """
+
+    entries: stream.Interface
+    operands: stream.Interface
+    results: stream.Interface
+    control: stream.Interface
+
+    def __init__(self, *, config: FabricConfig, library: ModuleLibrary | None = None):
+        self._config = config
+        self._library = library
+        super().__init__(
+            {
+                "entries": In(flit_stream(noc=config.noc)),
+                "operands": In(flit_stream(noc=config.noc)),
+                "results": Out(flit_stream(noc=config.noc)),
+                "control": Out(flit_stream(noc=config.noc)),
+                "counters": In(counter_bus),
+                "y": In(4),
+                "x": In(4),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        m.submodules.decoder = decoder = EntryDecoder(config=config)
+        m.submodules.loader = loader = OperandLoader(config=config)
+        m.submodules.sweep = sweep = AccumulatorSweep(config=config)
+        m.submodules.sender = sender = DoneSender(noc=config.noc)
+        m.submodules.counting = counting = CycleCounters(lanes=config.lanes)
+        lanes = [Lane(config=config) for _ in range(config.lanes)]
+        for n, lane in enumerate(lanes):
+            place(m, f"lane_{n}", lane, library=self._library, key=(config,))
+
+        connect(m, flipped(self.entries), decoder.i)
+        connect(m, flipped(self.operands), loader.i)
+        connect(m, sweep.results, flipped(self.results))
+        connect(m, sender.control, flipped(self.control))
+        connect(m, flipped(self.counters), counting.counters)
+        connect(m, decoder.sweep, sweep.request)
+        connect(m, decoder.done, sender.streams)
+        connect(m, loader.done, sender.loads)
+        m.d.comb += [block.x.eq(self.x) for block in (decoder, sweep, counting)]
+        m.d.comb += [block.y.eq(self.y) for block in (sweep, counting)]
+
+        m.d.comb += [
+            # Every lane takes the entry in the same cycle.
+            decoder.entry.ready.eq(Cat(lane.entry.ready for lane in lanes).all()),
+            decoder.idle.eq(Cat(lane.idle for lane in lanes).all()),
+            counting.sweeping.eq(decoder.sweep.valid),
+            counting.open.eq(decoder.open),
+            counting.loading.eq(loader.under_way),
+            counting.entry_received.eq(decoder.received),
+            counting.flit_received.eq(loader.received),
+        ]
+        for n, lane in enumerate(lanes):
+            connect(m, loader.writes[n], lane.load)
+            m.d.comb += [
+                lane.entry.payload.eq(decoder.entry.payload),
+                lane.entry.valid.eq(decoder.entry.valid & decoder.entry.ready),
+                lane.dense.eq(decoder.dense),
+                lane.used.eq(decoder.used[n]),
+                sweep.accumulators[n].eq(lane.accumulator),
+            ]
+            m.d.comb += [
+                getattr(lane.sweep, name).eq(getattr(sweep.lanes, name)) for name in lane.sweep.signature.members
+            ]
+            m.d.comb += [
+                getattr(counting.events[n], name).eq(getattr(lane, name))
+                for name in ("issued", "effectual", "hazard", "overflow")
+            ]
+        return m
