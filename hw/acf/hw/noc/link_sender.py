@@ -1,0 +1,135 @@
+"""The sending end of a link: shares it between sources, packet by packet in each virtual channel."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from acf.config import NocConfig
+from acf.hw.noc.arbiter import LeastRecentArbiter
+from acf.hw.noc.flit import flit_layout, link_signature
+
+__all__ = ["LinkSender", "source_signature"]
+
+
+def source_signature(*, noc: NocConfig) -> wiring.Signature:
+    """One source of a link, seen from the source.
+
+    Members
+    -------
+    may_send : In(virtual_channels)
+        Per virtual channel: the receiver has room for a flit, and no other source is amid a packet.
+    request : Out(1)
+        A flit is offered; only on a channel on which it may be sent.
+    channels : Out(virtual_channels)
+        The virtual channel of the flit, one bit; valid with ``request``.
+    flit : Out(flit_layout)
+        Valid with ``request``.
+    grant : In(1)
+        The flit is taken in this cycle.
+    """
+    return wiring.Signature(
+        {
+            "may_send": In(noc.virtual_channels),
+            "request": Out(1),
+            "channels": Out(noc.virtual_channels),
+            "flit": Out(flit_layout(noc=noc)),
+            "grant": In(1),
+        }
+    )
+
+
+class LinkSender(wiring.Component):
+    """Sends one flit a cycle from one of several sources, the one that has waited longest.
+
+    A virtual channel belongs to one source from the head of a packet to its tail; packets in different virtual channels
+    take turns flit by flit. The link is registered: a flit granted in one cycle is on the link in the next. A credit
+    that arrives can be used in the next cycle.
+
+    Parameters
+    ----------
+    noc : NocConfig
+    sources : int
+        Number of sources.
+
+    Members
+    -------
+    sources : In(source_signature).array(sources)
+    link : Out(link_signature)
+
+    Raises
+    ------
+    ValueError
+        If ``sources`` is not positive.
+    """
+
+    def __init__(self, *, noc: NocConfig, sources: int):
+        if sources <= 0:
+            raise ValueError(f"sources of a link must be positive, not {sources!r}")
+        self._noc = noc
+        self._count = sources
+        super().__init__(
+            {
+                "sources": In(source_signature(noc=noc)).array(sources),
+                "link": Out(link_signature(noc=noc)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        noc = self._noc
+        count = self._count
+
+        m.submodules.arbiter = arbiter = LeastRecentArbiter(count=count)
+        m.d.comb += [
+            arbiter.requests.eq(Cat(source.request for source in self.sources)),
+            arbiter.advance.eq(1),
+            Cat(source.grant for source in self.sources).eq(arbiter.grant),
+        ]
+        sends = Signal()
+        m.d.comb += sends.eq(arbiter.requests.any())
+        flit = Signal(flit_layout(noc=noc))
+        m.d.comb += flit.eq(_selected(arbiter.grant, [source.flit for source in self.sources]))
+
+        channels = Signal(noc.virtual_channels)
+        for channel in range(noc.virtual_channels):
+            sent = channels[channel]
+            m.d.comb += sent.eq(Cat(source.channels[channel] & source.grant for source in self.sources).any())
+            has_room = self._count_credits(m, channel, sent)
+
+            owner = Signal(count, name=f"owner_{channel}")
+            is_free = Signal(name=f"is_free_{channel}", init=1)
+            with m.If(sent):
+                m.d.sync += [owner.eq(arbiter.grant), is_free.eq(flit.tail)]
+            for n, source in enumerate(self.sources):
+                m.d.comb += source.may_send[channel].eq(has_room & (is_free | owner[n]))
+
+        m.d.sync += self.link.valid.eq(sends)
+        with m.If(sends):  # an idle link does not toggle
+            m.d.sync += self.link.flit.eq(flit)
+            m.d.sync += self.link.channel.eq(_encoded(channels))
+        return m
+
+    def _count_credits(self, m, channel, sent):
+        """Count the free places of the receiver; the answer says whether there is one."""
+        places = Signal(range(self._noc.buffer_depth + 1), name=f"places_{channel}", init=self._noc.buffer_depth)
+        has_room = Signal(name=f"has_room_{channel}", init=1)
+        remaining = Signal.like(places, name=f"remaining_{channel}")
+        m.d.comb += remaining.eq(places + self.link.credit[channel] - sent)
+        m.d.sync += [places.eq(remaining), has_room.eq(remaining.any())]
+        return has_room
+
+
+def _encoded(bits):
+    """The number of the one bit that is set."""
+    width = max(1, (len(bits) - 1).bit_length())
+    return Cat(Cat(bits[n] for n in range(len(bits)) if n >> k & 1).any() for k in range(width))
+
+
+def _selected(bits, values: list[data.View]):
+    """The value whose bit is set; any of them when none is, so that the choice needs no gate of its own."""
+    if len(values) == 1:
+        return values[0].as_value()
+    if len(values) == 2:
+        return Mux(bits[1], values[1].as_value(), values[0].as_value())
+    half = 1 << ((len(values) - 1).bit_length() - 1)
+    return Mux(bits[half:].any(), _selected(bits[half:], values[half:]), _selected(bits[:half], values[:half]))
