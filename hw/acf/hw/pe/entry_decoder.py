@@ -77,7 +77,8 @@ class EntryDecoder(wiring.Component):
         def head_as(layout):
             return data.View(layout, self.i.p.payload)
 
-        entry, setup, drain, clear, signal = map(head_as, (entry_head, setup_head, drain_head, clear_head, signal_head))
+        entry, setup, signal = map(head_as, (entry_head, setup_head, signal_head))
+        drain = head_as(drain_head)  # CLEAR has the same fields
         m.d.comb += [
             self.entry.p.value.eq(entry.value),
             self.entry.p.row.eq(Cat(entry.row[: ceil_log2(lane.operand_rows)], bank)),
@@ -129,8 +130,9 @@ class EntryDecoder(wiring.Component):
         per_tile = setup.tile_columns[: ceil_log2(columns + 1)]
         before = Signal(16)
         share = Signal(range(columns + 1))
-        # At most 14 tiles stand before this one: the product fits.
-        m.d.sync += before.eq((self.x - 1)[:4] * per_tile)
+        # A product of four bits by a few, spelled out so that it takes no multiplier block from the lanes.
+        tiles = (self.x - 1)[:4]
+        m.d.sync += before.eq(sum(Mux(bit, per_tile << n, 0) for n, bit in enumerate(tiles)))
         left = Mux(setup.columns > before, setup.columns - before, 0)
         m.d.sync += share.eq(Mux(left < per_tile, left, per_tile))
         return share

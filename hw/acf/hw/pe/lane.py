@@ -23,9 +23,9 @@ class Lane(wiring.Component):
     product whose accumulator is still in flight waits, so that the sums are those of the entries in order, whatever
     the timing.
 
-    Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is issued
-    three cycles after the entry was taken and written ``latency + 1`` cycles later, where ``latency`` is that of the
-    operator; products of one accumulator are at least ``latency + 2`` cycles apart.
+    Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is
+    issued three cycles after the entry was taken and written ``latency + 1`` cycles later, where ``latency`` is that of
+    the operator; products of one accumulator are at least ``latency + 2`` cycles apart.
 
     Parameters
     ----------

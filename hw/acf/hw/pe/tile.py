@@ -8,7 +8,7 @@ from acf.config import FabricConfig
 from acf.hw.counters import counter_bus
 from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.noc.flit import flit_stream
-from acf.hw.pe.cycle_counters import CycleCounters
+from acf.hw.pe.cycle_counters import CycleCounters, lane_events
 from acf.hw.pe.done_sender import DoneSender
 from acf.hw.pe.entry_decoder import EntryDecoder
 from acf.hw.pe.lane import Lane
@@ -110,11 +110,8 @@ class Tile(wiring.Component):
                 lane.used.eq(decoder.used[n]),
                 sweep.accumulators[n].eq(lane.accumulator),
             ]
-            m.d.comb += [
-                getattr(lane.sweep, name).eq(getattr(sweep.lanes, name)) for name in lane.sweep.signature.members
-            ]
-            m.d.comb += [
-                getattr(counting.events[n], name).eq(getattr(lane, name))
-                for name in ("issued", "effectual", "hazard", "overflow")
-            ]
+            for name in lane.sweep.signature.members:
+                m.d.comb += getattr(lane.sweep, name).eq(getattr(sweep.lanes, name))
+            for name in lane_events.members:
+                m.d.comb += getattr(counting.events[n], name).eq(getattr(lane, name))
         return m
