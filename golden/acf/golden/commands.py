@@ -2,8 +2,8 @@
 
 Commands are carried out one after another, each at once and whole; a semaphore has its signals as soon as the command
 that gives them is done. Where a program joins its commands properly by semaphores, any device that overlaps them must
-leave the same bits in memory. Accumulators and operand banks belong to the tiles and keep their contents from command to
-command and from program to program; before anything has been written to them they hold ones in all bits, so that a
+leave the same bits in memory. Accumulators and operand banks belong to the tiles and keep their contents from command
+to command and from program to program; before anything has been written to them they hold ones in all bits, so that a
 program which forgets to clear or to load does not go unnoticed.
 """
 

@@ -1,8 +1,8 @@
 """The mathematics of the sparse products: what any device must answer, without a word about tiles or lanes.
 
 ``gather`` is ``O[i, k] = sum over the entries of row i of W[i, j] A[j, k]``, each sum in the order in which the entries
-stand in memory, starting from +0, each term by one ``accumulate`` of the format, terms with a zero operand left out. The
-work is done for all rows and columns at once: step ``n`` adds the ``n``-th entry of every row that has one.
+stand in memory, starting from +0, each term by one ``accumulate`` of the format, terms with a zero operand left out.
+All rows and columns are done at once: step ``n`` adds the ``n``-th entry of every row that has one.
 """
 
 from typing import NamedTuple
@@ -92,8 +92,9 @@ def gather_reference(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``W A`` in float64, and how far a float32 accumulation in any order may be from it; operands must be finite.
 
-    The bound is Higham's for ``n`` rounded additions of exact products, ``n u / (1 - n u) sum |w a|`` with ``u = 2^-24``,
-    and half of the smallest subnormal for each (*Accuracy and Stability of Numerical Algorithms*, section 3.1).
+    The bound is Higham's for ``n`` rounded additions of exact products, ``n u / (1 - n u) sum |w a|`` with
+    ``u = 2^-24``, and half of the smallest subnormal for each (*Accuracy and Stability of Numerical Algorithms*, section
+    3.1).
     """
     shape = (len(pointers) - 1, operand.shape[0])
     weights = scipy.sparse.csr_array((np.asarray(values).astype(np.float64), indices, pointers), shape=shape)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acf.cli import area, doctor, presets, rtl
+from acf.cli import area, bench, doctor, presets, rtl
 from acf.cli.errors import DEBUG_VARIABLE, report
 
 __all__ = ["app", "main", "run"]
@@ -22,6 +22,7 @@ app.command("doctor")(doctor.doctor)
 app.command("presets")(presets.presets)
 app.command("rtl")(rtl.rtl)
 app.command("area")(area.area)
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback(invoke_without_command=True)

@@ -107,7 +107,8 @@ def _integers(line: str, where: str) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> _Parts:
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here, since NumPy leaves the file open when it is not an archive.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         names = set(archive.files)
         if "format" not in names and names >= _SPARSE_KEYS:
             return _csr_parts(archive)

@@ -108,9 +108,9 @@ def measure_gather(
 ) -> GatherMeasurement:
     """Run ``W A`` with skipping and without, and compare both with the golden product.
 
-    Without skipping ``W`` lies in memory with all its zeros and every lane spends a cycle on each product of its columns;
-    columns beyond those of the operand cost nothing, so the dense run is not made worse than it is. Where ``W`` has
-    several entries for one element, that run takes the first.
+    Without skipping ``W`` lies in memory with all its zeros and every lane spends a cycle on each product of its
+    columns; columns beyond the operand cost nothing, so that the dense run is not made worse than it is. Where ``W``
+    has several entries for one element, that run takes the first.
 
     Parameters
     ----------

@@ -1,0 +1,183 @@
+"""``acf bench gather`` on the golden device: its report, its table, and what it says to bad input."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from acf.cli.main import run
+from acf.config import preset
+from acf.runtime.device import RunResult
+from acf.runtime.gather import gather_memory_bytes
+from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.matrices import random_operand, random_weights
+from acf.runtime.measure import measure_gather
+
+SMALL = ["bench", "gather", "--preset", "tiny", "--device", "golden", "--rows", "9", "--inner", "20", "--cols", "11"]
+
+KEYS = {
+    "cycles", "lanes", "effectual_macs", "dense_macs", "utilization", "dense_cycles", "speedup", "ideal_speedup",
+    "lane_cycles", "bytes_read", "bytes_written", "bit_exact", "config", "seed",
+}  # fmt: skip
+TIMING = {"cycles", "utilization", "dense_cycles", "speedup", "lane_cycles", "bytes_read", "bytes_written"}
+
+
+def report_of(capsys, *arguments):
+    assert run([*SMALL, *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_report(capsys):
+    report = report_of(capsys, "--seed", "7", "--weight-density", "0.25", "--operand-density", "0.5")
+    assert set(report) >= KEYS
+    assert report["bit_exact"] is True
+    assert report["seed"] == 7
+    assert report["lanes"] == 8
+    assert report["dense_macs"] == 9 * 20 * 11
+    assert report["ideal_speedup"] == report["dense_macs"] / report["effectual_macs"]
+    assert report["weight_nonzeros"] == 45
+    assert report["operand_density"] == 0.5
+    assert report["config"]["digest"] == report["config_digest"] == preset("tiny").digest
+    assert report["config"]["name"] == "tiny"
+    assert all(report[key] is None for key in TIMING)
+    assert set(report["units"]) >= TIMING
+    weights = random_weights(rows=9, inner=20, density=0.25, seed=7, format="bf16").to_dense()
+    operand = random_operand(inner=20, columns=11, density=0.5, seed=7, format="bf16")
+    assert report["effectual_macs"] == ((weights != 0).astype(int) @ (operand != 0).astype(int)).sum()
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 1), (2, 3, 5), (37, 41, 43)])
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+def test_sizes(capsys, sizes, format):
+    sizes = [str(size) for size in sizes]
+    report = report_of(capsys, "--rows", sizes[0], "--inner", sizes[1], "--cols", sizes[2], "--format", format)
+    assert report["bit_exact"] is True
+
+
+def test_nothing_to_compute_has_no_ideal(capsys):
+    report = report_of(capsys, "--weight-density", "0")
+    assert report["ideal_speedup"] is None
+    assert report["effectual_macs"] == 0
+
+
+def test_matrix_file(capsys, tmp_path):
+    path = tmp_path / "w.npz"
+    scipy.sparse.save_npz(path, scipy.sparse.random_array((13, 29), density=0.2, rng=np.random.default_rng(1)).tocsr())
+    report = report_of(capsys, "--matrix", str(path))
+    assert (report["rows"], report["inner"], report["columns"]) == (13, 29, 11)
+    assert report["matrix"] == str(path)
+    assert report["bit_exact"] is True
+
+
+def test_duplicates_in_a_file(capsys, tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, indptr=[0, 3, 4], indices=[1, 0, 1, 2], data=[1.0, 2.0, 3.0, 4.0], shape=(2, 3))
+    report = report_of(capsys, "--matrix", str(path))
+    assert report["weight_entries"] == 4
+    assert report["bit_exact"] is True
+
+
+def test_table(capsys):
+    assert run(SMALL) == 0
+    shown = capsys.readouterr().out
+    assert "bit exact" in shown
+    assert preset("tiny").digest in shown
+    assert "the golden device has no time" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "-1"], "rows, not -1"),
+        (["--rows", "x"], "'--rows'"),
+        (["--inner", "-5"], "not -5"),
+        (["--cols", "-2"], "columns, not -2"),
+        (["--weight-density", "-0.1"], "weight density must be from 0 to 1, not -0.1"),
+        (["--weight-density", "1.01"], "not 1.01"),
+        (["--operand-density", "nan"], "operand density must be from 0 to 1, not nan"),
+        (["--seed", "-1"], "seed must not be negative, not -1"),
+        (["--preset", "huge"], "preset must be one of tiny, base, not 'huge'"),
+        (["--format", "fp8"], "number format must be one of bf16, int8, not 'fp8'"),
+        (["--device", "board"], "device must be one of golden, rtl, not 'board'"),
+        (["--memory-latency", "10"], "the golden device has no time, so a memory latency means nothing to it"),
+        (["--device", "rtl", "--memory-latency", "0"], "memory latency must be an integer of at least 1, not 0"),
+        (["--matrix", "missing.mtx"], "missing.mtx: there is no such file"),
+        (["--matrix", "pyproject.toml"], "must end in .mtx"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input(capsys, arguments, message):
+    assert run([*SMALL, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+class WrongDevice(GoldenDevice):
+    """Adds one to the last bit of one result."""
+
+    def run(self, program_address, commands, windows):
+        result = super().run(program_address, commands, windows)
+        self.memory[windows[-1].base] ^= 1
+        return result
+
+
+class TimedDevice(GoldenDevice):
+    """Pretends that the dense run took 100 cycles and the other 40."""
+
+    def run(self, program_address, commands, windows):
+        result = super().run(program_address, commands, windows)
+        cycles = 40 if not hasattr(self, "ran") else 100
+        self.ran = True
+        causes = np.zeros((*result.effectual.shape, 6), dtype=np.int64)
+        causes[..., 0] = 10
+        causes[..., 5] = cycles - 10
+        return RunResult(
+            config=result.config, effectual=result.effectual, overflow=result.overflow, row_feeders=result.row_feeders,
+            column_feeders=result.column_feeders, commands=result.commands, cycles=cycles, causes=causes, bytes_read=1,
+            bytes_written=2,
+        )  # fmt: skip
+
+
+def operands():
+    return (
+        random_weights(rows=4, inner=4, density=0.5, seed=1, format="bf16"),
+        random_operand(inner=4, columns=4, density=0.5, seed=1, format="bf16"),
+    )
+
+
+def test_a_wrong_bit_is_seen():
+    weights, operand = operands()
+    assert measure_gather(GoldenDevice(preset("tiny")), weights, operand).bit_exact
+    assert not measure_gather(WrongDevice(preset("tiny")), weights, operand).bit_exact
+
+
+def test_a_wrong_bit_is_exit_status_1(capsys, monkeypatch):
+    monkeypatch.setattr("acf.runtime.devices.GoldenDevice", WrongDevice)
+    assert run([*SMALL, "--seed", "3", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["bit_exact"] is False
+    assert "differs from the golden product (seed 3)" in captured.err
+
+
+def test_ratios():
+    weights, operand = operands()
+    report = measure_gather(TimedDevice(preset("tiny")), weights, operand).report()
+    assert (report["cycles"], report["dense_cycles"], report["speedup"]) == (40, 100, 2.5)
+    assert report["utilization"] == report["effectual_macs"] / (8 * 40)
+    assert report["dense_utilization"] == 64 / (8 * 100)
+    assert sum(report["lane_cycles"].values()) == 8 * 40
+    assert report["lane_cycles"]["mac"] == 80
+    assert np.isclose(np.mean(report["tile_utilization"]), report["utilization"])
+
+
+def test_memory_that_is_promised_is_enough():
+    for rows, inner, columns in ((1, 1, 1), (100, 3, 200), (3, 200, 1), (40, 40, 40), (0, 0, 0)):
+        for density in (0, 1):
+            weights = random_weights(rows=rows, inner=inner, density=density, seed=1, format="int8")
+            operand = random_operand(inner=inner, columns=columns, density=1, seed=1, format="int8")
+            config = preset("tiny").with_format("int8")
+            size = gather_memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
+            assert measure_gather(GoldenDevice(config, memory_bytes=size), weights, operand).bit_exact

@@ -1,0 +1,379 @@
+"""The interpreter of commands: each command by hand, every error by its code, semaphores, windows."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from acf.config import preset
+from acf.golden.commands import CommandFault, CommandInterpreter, WindowRights
+from acf.isa import COMMAND_BYTES, Decoder, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, encode_command
+from acf.runtime.device import FabricError, Window
+from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.program import Program
+
+TINY = preset("tiny")  # 2 x 2 tiles of 2 lanes x 4 slots, 32 operand rows, 16 accumulator rows, beats of 8 bytes
+SIZE = 1 << 16
+PROGRAM, POINTERS, INDICES, VALUES, OPERAND, RESULT = 0x0000, 0x4000, 0x5000, 0x6000, 0x7000, 0x8000
+BF16 = ml_dtypes.bfloat16
+
+
+class Bench:
+    """A memory, an interpreter, and verbs to fill and run them."""
+
+    def __init__(self, *, format="bf16"):
+        self.config = TINY.with_format(format)
+        self.interpreter = CommandInterpreter(config=self.config)
+        self.memory = np.zeros(SIZE, dtype=np.uint8)
+        self.windows = [WindowRights(0, SIZE - 1, True, True)]
+
+    def put(self, address, values, dtype):
+        data = np.array(values, dtype=dtype).ravel().view(np.uint8)
+        self.memory[address : address + data.size] = data
+
+    def get(self, address, count, dtype=np.float32):
+        return self.memory[address : address + count * np.dtype(dtype).itemsize].copy().view(dtype)
+
+    def run(self, *commands, end=True, count=None):
+        words = [encode_command(opcode, **fields) for opcode, fields in commands]
+        if end:
+            words.append(encode_command(Opcode.END))
+        return self.run_words(words, count=count)
+
+    def run_words(self, words, count=None):
+        self.put(PROGRAM, words, "<u4")
+        return self.interpreter.run(
+            self.memory,
+            program_address=PROGRAM,
+            commands=len(words) if count is None else count,
+            windows=self.windows,
+        )
+
+    def fault(self, *commands, **options):
+        with pytest.raises(CommandFault) as caught:
+            self.run(*commands, **options)
+        return caught.value
+
+
+def clear(**changes):
+    return Opcode.CLEAR, {"targets": 3, "row_limit": 16, **changes}
+
+
+def load(**changes):
+    fields = {"targets": 3, "address": OPERAND, "row_stride": 32, "rows": 4, "columns": 16, "tile_columns": 8}
+    return Opcode.LOAD, {**fields, **changes}
+
+
+ROWS = {"row_begin": 0, "row_end": 4, "row_offset": 1, "row_step": 2, "row_limit": 16}
+
+
+def stream(**changes):
+    fields = {
+        "targets": 3, "pointers": POINTERS, "indices": INDICES, "values": VALUES, **ROWS, "inner_begin": 0,
+        "inner_count": 4, "skip": 1, "columns": 16, "tile_columns": 8, "inner_size": 4, "entries": 5,
+    }  # fmt: skip
+    return Opcode.STREAM, {**fields, **changes}
+
+
+def drain(**changes):
+    fields = {"targets": 3, "address": RESULT, "row_stride": 64, **ROWS, "columns": 16, "tile_columns": 8}
+    return Opcode.DRAIN, {**fields, **changes}
+
+
+W = np.array([[1, 0, 2, 0], [0, 0, 0, 0], [0, 3, 0, 0], [-1, 0, 0, 4]])
+A = np.arange(64).reshape(4, 16) % 5  # every fifth operand is zero
+
+
+@pytest.fixture
+def bench():
+    bench = Bench()
+    rows, columns = np.nonzero(W)
+    bench.put(POINTERS, np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=4))]), "<i4")
+    bench.put(INDICES, columns, "<i4")
+    bench.put(VALUES, W[rows, columns], BF16)
+    bench.put(OPERAND, A, BF16)
+    return bench
+
+
+def result(bench, rows=4, columns=16):
+    return bench.get(RESULT, rows * 16).reshape(rows, 16)[:, :columns]
+
+
+def test_a_product_by_hand(bench):
+    outcome = bench.run(clear(), load(), stream(), drain())
+    assert (result(bench) == W @ A).all()
+    assert outcome.commands == 5
+    nonzero = (W != 0).astype(int) @ (A != 0).astype(int)
+    assert outcome.effectual.sum() == nonzero.sum()
+    # Row i is done by mesh row i % 2, column k by mesh column k // 8, lane k % 2.
+    for row, column, lane in np.ndindex(2, 2, 2):
+        assert outcome.effectual[row, column, lane] == nonzero[row::2, column * 8 + lane : column * 8 + 8 : 2].sum()
+    assert outcome.row_feeders[FeederCounter.ENTRIES].tolist() == [3, 2]
+    assert outcome.row_feeders[FeederCounter.RESULT_ROWS].tolist() == [4, 4]
+    assert outcome.column_feeders[FeederCounter.OPERAND_ROWS].tolist() == [4, 4]
+
+
+def test_a_block_of_rows_for_each_feeder(bench):
+    block = {"row_offset": 2, "row_step": 1, "row_limit": 2}
+    outcome = bench.run(clear(), load(), stream(**block), drain(**block))
+    assert (result(bench) == W @ A).all()
+    assert outcome.row_feeders[FeederCounter.ENTRIES].tolist() == [2, 3]
+
+
+def test_row_limit_and_targets(bench):
+    bench.memory[RESULT:] = 0xFF
+    bench.run(clear(), load(), stream(), drain(row_limit=1, targets=2))
+    done = result(bench)
+    assert (done[1] == (W @ A)[1]).all()
+    assert np.isnan(done[[0, 2, 3]]).all()
+
+
+def test_fewer_columns_than_the_fabric_has(bench):
+    bench.memory[RESULT:] = 0xFF
+    narrow = {"columns": 6, "tile_columns": 4}
+    outcome = bench.run(clear(), load(**narrow), stream(**narrow), drain(**narrow))
+    assert (result(bench, columns=6) == (W @ A)[:, :6]).all()
+    assert np.isnan(result(bench)[:, 6:]).all(), "columns beyond the last are not written"
+    assert (outcome.effectual[:, 1].sum(axis=1) > 0).all(), "columns 4 and 5 belong to mesh column 1"
+
+
+def test_columns_beyond_the_last_read_as_zero(bench):
+    bench.run(clear(), load(columns=3), stream(), drain())
+    assert (result(bench)[:, :3] == (W @ A)[:, :3]).all()
+    assert (result(bench)[:, 3:] == 0).all()
+
+
+def test_dense_and_short_indices(bench):
+    bench.run(clear(), load(), stream(), drain())
+    expected = result(bench)
+    bench.put(INDICES, np.nonzero(W)[1], "<u2")
+    outcome = bench.run(clear(), load(), stream(index_size=IndexSize.UINT16), drain())
+    assert (result(bench) == expected).all()
+    bench.put(VALUES, W, BF16)
+    dense = bench.run(clear(), load(), stream(decoder=Decoder.DENSE, skip=0, pointers=1, indices=1), drain())
+    assert (result(bench) == expected).all()
+    assert (dense.effectual == outcome.effectual).all()
+    assert dense.row_feeders[FeederCounter.ENTRIES].tolist() == [8, 8]
+    dense = bench.run(clear(), load(), stream(decoder=Decoder.DENSE), drain())
+    assert dense.row_feeders[FeederCounter.ENTRIES].tolist() == [3, 2]
+    assert dense.row_feeders[FeederCounter.ZEROS_DROPPED].tolist() == [5, 6]
+
+
+@pytest.mark.parametrize("decoder", list(Decoder))
+def test_inner_tiles_add_up(bench, decoder):
+    if decoder is Decoder.DENSE:
+        bench.put(VALUES, W, BF16)
+    tiles = []
+    for begin, count in ((0, 1), (1, 3)):
+        tiles += [load(address=OPERAND + 32 * begin, rows=count, bank=begin)]
+        tiles += [stream(decoder=decoder, inner_begin=begin, inner_count=count, bank=begin)]
+    outcome = bench.run(clear(), *tiles, drain())
+    assert (result(bench) == W @ A).all()
+    passed_over = {Decoder.CSR: [3, 2], Decoder.DENSE: [0, 0]}[decoder]
+    assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == passed_over
+
+
+def test_accumulators_and_banks_outlive_a_program(bench):
+    bench.run(clear(), load())
+    bench.run(stream())
+    bench.run(stream())
+    bench.run(drain())
+    assert (result(bench) == 2 * (W @ A)).all()
+    bench.run(drain())
+    assert (result(bench) == 0).all(), "a drained accumulator is +0"
+    assert not np.signbit(result(bench)).any()
+
+
+def test_nothing_is_cleared_by_itself(bench):
+    bench.run(load(), stream(), drain())
+    assert np.isnan(result(bench)).all()
+
+
+def test_accumulator_first_and_operand_first(bench):
+    where = {"accumulator_first": 14}
+    bench.run(clear(), load(operand_first=28), drain(row_stride=64))
+    bench.run(clear(**where, row_limit=2), load(), stream(**where), drain(**where))
+    assert (result(bench) == W @ A).all()
+
+
+def test_int8_wraps_and_says_so():
+    bench = Bench(format="int8")
+    count = 2**17
+    bench.memory = np.zeros(1 << 20, dtype=np.uint8)
+    bench.windows = [WindowRights(0, (1 << 20) - 1, True, True)]
+    values, indices = 0x40000, 0x80000
+    bench.put(POINTERS, [0, count], "<i4")
+    bench.put(values, np.full(count, -128), np.int8)
+    bench.put(indices, np.zeros(count), "<u2")
+    bench.put(OPERAND, [1, 1, -128, 1, 1, 1, 1, 1], np.int8)
+    one = {"row_end": 1, "columns": 8, "inner_size": 1, "inner_count": 1, "entries": count}
+    one |= {"values": values, "indices": indices, "index_size": IndexSize.UINT16}
+    outcome = bench.run(clear(), load(rows=1, columns=8), stream(**one), drain(row_end=1, columns=8))
+    assert bench.get(RESULT, 8, np.int32).tolist() == [-128 * count] * 2 + [-(2**31)] + [-128 * count] * 5
+    assert outcome.overflow[0, 0].tolist() == [True, False]  # column 2 is in lane 0
+    assert outcome.overflow.sum() == 1
+
+
+class TestErrors:
+    def test_unknown_opcode(self, bench):
+        with pytest.raises(CommandFault, match="unknown opcode 0x00") as caught:
+            bench.run_words([[0] * 16])
+        assert caught.value.code is ErrorCode.ILLEGAL_COMMAND
+
+    def test_wrong_version(self, bench):
+        words = encode_command(Opcode.END)
+        words[0] += 1 << 28
+        with pytest.raises(CommandFault, match="version must be 1, not 2") as caught:
+            bench.run_words([encode_command(Opcode.CLEAR), words])
+        assert (caught.value.code, caught.value.address) == (ErrorCode.ILLEGAL_COMMAND, COMMAND_BYTES)
+
+    def test_no_end(self, bench):
+        fault = bench.fault(clear(), end=False)
+        assert (fault.code, fault.address) == (ErrorCode.ILLEGAL_COMMAND, COMMAND_BYTES)
+
+    def test_a_wait_that_never_ends(self, bench):
+        fault = bench.fault(clear(semaphore=3), (Opcode.WAIT, {"semaphore": 3, "count": 5}))
+        assert fault.code is ErrorCode.WATCHDOG
+        assert "WAIT needs 5 signals of semaphore 3, and 4 is all it will ever get" in fault.detail
+
+    def test_signals(self, bench):
+        def wait(semaphore, count):
+            return Opcode.WAIT, {"semaphore": semaphore, "count": count}
+
+        bench.run(
+            clear(semaphore=0), load(semaphore=1, targets=2), stream(semaphore=2, targets=1), drain(semaphore=3),
+            wait(0, 3), wait(0, 1), wait(1, 2), wait(2, 2), wait(3, 2),
+        )  # fmt: skip
+        assert bench.fault(drain(semaphore=3), wait(3, 2), wait(3, 1)).code is ErrorCode.WATCHDOG
+        assert bench.fault(wait(3, 1)).code is ErrorCode.WATCHDOG, "semaphores start at zero"
+
+    @pytest.mark.parametrize("pointers", [[0, 2, 2, 1, 5], [0, 2, 2, 3, 2]])
+    def test_decreasing_pointer(self, bench, pointers):
+        bench.put(POINTERS, pointers, "<i4")
+        fault = bench.fault(clear(), load(), stream())
+        row = int(np.argmax(np.diff(pointers) < 0))
+        assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_ORDER, row, pointers[row + 1])
+        assert fault.source == (1 + row % 2, 0)
+
+    @pytest.mark.parametrize("value", [6, -1])
+    def test_pointer_beyond_the_entries(self, bench, value):
+        bench.put(POINTERS, [0, 2, 2, 3, value], "<i4")
+        fault = bench.fault(clear(), load(), stream())
+        assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_RANGE, 3, value % 2**32)
+
+    @pytest.mark.parametrize("value", [4, -1, 2**31 - 1])
+    def test_index_beyond_the_inner_size(self, bench, value):
+        bench.put(INDICES, [0, 2, value, 0, 3], "<i4")
+        fault = bench.fault(clear(), load(), stream())
+        assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 2, value % 2**32)
+        assert fault.source == (1, 0)
+
+    def test_the_first_fault_of_a_feeder_counts(self, bench):
+        bench.put(INDICES, [0, 9, 1, 0, 3], "<i4")
+        bench.put(POINTERS, [0, 2, 2, 1, 5], "<i4")
+        assert bench.fault(stream()).code is ErrorCode.INDEX_RANGE
+        bench.put(INDICES, [0, 2, 9, 0, 3], "<i4")
+        assert bench.fault(stream()).code is ErrorCode.POINTER_ORDER
+
+    @pytest.mark.parametrize(
+        ("command", "address"),
+        [
+            (load(address=OPERAND + 4), OPERAND + 4),
+            (load(row_stride=36), OPERAND),
+            (load(tile_columns=2), OPERAND),
+            (drain(address=RESULT + 4), RESULT + 4),
+            (drain(row_stride=68), RESULT),
+            (drain(tile_columns=1), RESULT),
+            (stream(pointers=POINTERS + 2), POINTERS + 2),
+            (stream(indices=INDICES + 2), INDICES + 2),
+            (stream(values=VALUES + 1), VALUES + 1),
+        ],
+    )
+    def test_misaligned(self, bench, command, address):
+        fault = bench.fault(clear(), command)
+        assert (fault.code, fault.address) == (ErrorCode.MISALIGNED, address)
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            clear(row_limit=17), clear(accumulator_first=1), clear(targets=4), clear(semaphore=8),
+            load(rows=33), load(operand_first=30), load(bank=2), load(tile_columns=12), load(tile_columns=0),
+            load(targets=8), stream(inner_count=33), stream(bank=2), stream(mode=Mode.SCATTER), stream(decoder=2),
+            stream(accumulator_first=15), stream(targets=4), drain(accumulator_first=15), drain(tile_columns=9),
+            (Opcode.WAIT, {"semaphore": 15, "count": 0}),
+        ],
+    )  # fmt: skip
+    def test_out_of_range(self, bench, command):
+        fault = bench.fault(command)
+        assert (fault.code, fault.address) == (ErrorCode.COMMAND_RANGE, 0)
+
+    @pytest.mark.parametrize(
+        ("closed", "size", "address"),
+        [(POINTERS, 4, POINTERS), (INDICES + 16, 4, INDICES + 16), (VALUES + 8, 2, VALUES + 8),
+         (OPERAND + 37, 1, OPERAND + 32), (RESULT + 64, 4, RESULT + 64), (PROGRAM + 64, 1, PROGRAM + 64)],
+    )  # fmt: skip
+    def test_windows(self, bench, closed, size, address):
+        bench.windows = [
+            WindowRights(0, closed - 1, True, True),
+            WindowRights(closed + size, SIZE - 1, True, True),
+        ]
+        fault = bench.fault(clear(), load(), stream(), drain())
+        assert fault.code is ErrorCode.WINDOW
+        assert fault.address == address
+
+    def test_rights(self, bench):
+        bench.windows = [WindowRights(0, SIZE - 1, True, False)]
+        assert bench.fault(clear(), load(), stream(), drain()).code is ErrorCode.WINDOW
+        bench.windows = [WindowRights(0, SIZE - 1, False, True)]
+        assert bench.fault(clear()).code is ErrorCode.WINDOW
+        bench.windows = [WindowRights(0, RESULT - 1, True, False), WindowRights(RESULT, SIZE - 1, False, True)]
+        bench.run(clear(), load(), stream(), drain())
+
+    def test_beyond_the_memory(self, bench):
+        bench.windows = [WindowRights(0, (1 << 32) - 1, True, True)]
+        fault = bench.fault(clear(), load(address=SIZE - 32))
+        assert (fault.code, fault.address) == (ErrorCode.READ_RESPONSE, SIZE)
+        fault = bench.fault(clear(), drain(address=SIZE))
+        assert (fault.code, fault.address) == (ErrorCode.WRITE_RESPONSE, SIZE)
+
+
+class TestGoldenDevice:
+    def program(self, *commands):
+        program = Program()
+        for opcode, fields in commands:
+            program.add(opcode, **fields)
+        return program
+
+    def test_runs_programs_and_reports_errors(self):
+        device = GoldenDevice(TINY, memory_bytes=SIZE)
+        program = self.program(clear(), drain(), (Opcode.END, {}))
+        data = program.to_array()
+        device.memory[: data.size] = data
+        device.memory[RESULT:] = 0xFF
+        run = device.run(0, len(program), [Window(base=0, limit=SIZE - 1)])
+        assert run.cycles is None
+        assert run.lane_cycles is None
+        assert run.utilization is None
+        assert (device.memory[RESULT : RESULT + 4 * 64] == 0).all()
+        with pytest.raises(FabricError, match="WINDOW: address 0x8000") as caught:
+            device.run(0, len(program), [Window(base=0, limit=RESULT - 1)])
+        assert caught.value.code is ErrorCode.WINDOW
+        assert caught.value.source == (1, 0)
+        with pytest.raises(FabricError, match="MISALIGNED"):
+            device.run(32, len(program), [Window(base=0, limit=SIZE - 1)])
+
+    def test_a_program_survives_its_bytes(self):
+        program = self.program(clear(), load(), stream(), drain(semaphore=2), (Opcode.END, {}))
+        again = Program.from_array(program.to_array())
+        assert (again.to_array() == program.to_array()).all()
+        assert again.disassemble() == program.disassemble()
+        lines = program.disassemble(address=0x100).splitlines()
+        assert lines[0] == "0x00000100  CLEAR  targets=0x3 row_limit=16 accumulator_first=0"
+        assert lines[3].startswith("0x000001c0  DRAIN  semaphore=2 targets=0x3 address=0x8000 row_stride=64")
+        with pytest.raises(ValueError, match="a multiple of 64 bytes long, not 63 bytes"):
+            Program.from_array(program.to_array()[:63])
+        with pytest.raises(ValueError, match="command END has no field 'count'"):
+            program.add(Opcode.END, count=1)
+
+    def test_windows_are_checked(self):
+        with pytest.raises(ValueError, match="base first, not 0x10 to 0xf"):
+            Window(base=16, limit=15)
