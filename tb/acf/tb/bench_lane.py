@@ -1,0 +1,341 @@
+"""A lane alone: products, skipping, order and timing."""
+
+import random
+from collections.abc import Callable, Iterable
+
+import cocotb
+from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
+from cocotb.utils import get_sim_time
+
+from acf.hw.formats import mac
+from acf.hw.pe.issue import lane_entry
+from acf.tb.lane_model import ColumnModel, Entry, random_entries, random_operands
+from acf.tb.runner import bench_config
+from acf.tb.stream import StreamSource, always, at_random, pack, start_clock, wait_until
+
+
+class LaneBench:
+    """Drives a lane and follows it with the model."""
+
+    def __init__(self, dut, *, use: Callable[[], bool] = always):
+        self.dut = dut
+        self.config = bench_config()
+        self.lane = self.config.lane
+        self.model = ColumnModel(self.lane, self.lane.slots)
+        self.latency = mac(format=self.lane.format).latency
+        self.layout = lane_entry(lane=self.lane)
+        self.dense = False
+        for port in ("load_enable", "load_row", "load_slot", "load_value", "sweep_row", "sweep_read"):
+            getattr(dut, port).value = 0
+        for port in ("sweep_read_slot", "sweep_clear", "sweep_clear_slot", "dense"):
+            getattr(dut, port).value = 0
+        dut.used.value = (1 << self.lane.slots) - 1
+        self.entries = StreamSource(dut, "entry", use=use)
+        self.cycle = 0
+        self.start_watching()
+        self._watcher = cocotb.start_soon(self._watch())
+
+    def stop(self):
+        """Stop watching and sending."""
+        self._watcher.cancel()
+        self.entries.stop()
+
+    def start_watching(self):
+        self.taken: list[int] = []
+        self.issued: list[int] = []
+        self.effectual = 0
+        self.hazards = 0
+        self.overflows = 0
+        self.model.start_counting()
+
+    async def _watch(self):
+        dut = self.dut
+        while True:
+            await FallingEdge(dut.clk)
+            if int(dut.entry_valid.value) and int(dut.entry_ready.value):
+                self.taken.append(self.cycle)
+            if int(dut.issued.value):
+                self.issued.append(self.cycle)
+            assert not (int(dut.issued.value) and int(dut.hazard.value)), "a product both issued and waiting"
+            assert int(dut.issued.value) or not int(dut.effectual.value), "effectual without a product"
+            self.effectual += int(dut.effectual.value)
+            self.hazards += int(dut.hazard.value)
+            self.overflows += int(dut.overflow.value)
+            self.cycle += 1
+
+    async def load(self, row: int, bits: Iterable[int], *, use: Callable[[], bool] = always):
+        """Write an operand row, counted through all banks."""
+        bits = list(bits)
+        for slot, value in enumerate(bits):
+            while not use():
+                self.dut.load_enable.value = 0
+                await RisingEdge(self.dut.clk)
+            self.dut.load_enable.value = 1
+            self.dut.load_row.value = row
+            self.dut.load_slot.value = slot
+            self.dut.load_value.value = value
+            await RisingEdge(self.dut.clk)
+        self.dut.load_enable.value = 0
+        self.model.load(row, bits)
+
+    async def clear_all(self):
+        """Set all accumulators to +0."""
+        dut = self.dut
+        for row in range(self.lane.accumulator_rows):
+            for slot in range(self.lane.slots):
+                dut.sweep_clear.value = 1
+                dut.sweep_row.value = row
+                dut.sweep_clear_slot.value = slot
+                await RisingEdge(dut.clk)
+            self.model.clear(row)
+        dut.sweep_clear.value = 0
+
+    async def set_up(self, *, dense: bool, used: int | None = None):
+        """Switch skipping and columns while the lane is idle."""
+        used = (1 << self.lane.slots) - 1 if used is None else used
+        self.dense = dense
+        self.dut.dense.value = int(dense)
+        self.dut.used.value = used
+        self.model.used[:] = [used >> slot & 1 for slot in range(self.lane.slots)]
+        await RisingEdge(self.dut.clk)
+
+    def send(self, entries: list[Entry], *, bank: int = 0):
+        """Queue entries and carry them out in the model."""
+        for entry in entries:
+            self.model.add(entry, bank=bank, dense=self.dense)
+            row = bank * self.lane.operand_rows + entry.row
+            self.entries.send([pack(self.layout, value=entry.value, row=row, accumulator=entry.accumulator)])
+
+    async def finish(self, *, cycles: int = 20000):
+        """Wait until everything sent is written."""
+        dut = self.dut
+        await wait_until(dut, lambda: self.entries.idle, cycles=cycles, pending=lambda: "entries")
+        await RisingEdge(dut.clk)
+        await FallingEdge(dut.clk)
+        for _ in range(cycles):
+            if int(dut.idle.value):
+                break
+            await FallingEdge(dut.clk)
+        assert int(dut.idle.value), "the lane stays busy"
+        await RisingEdge(dut.clk)
+
+    async def check(self):
+        """Compare all accumulators and the counts."""
+        dut = self.dut
+        for row in range(self.lane.accumulator_rows):
+            got = []
+            for slot in range(self.lane.slots):
+                dut.sweep_read.value = 1
+                dut.sweep_row.value = row
+                dut.sweep_read_slot.value = slot
+                await RisingEdge(dut.clk)
+                dut.sweep_read.value = 0
+                await FallingEdge(dut.clk)
+                got.append(int(dut.accumulator.value))
+            want = self.model.row_bits(row)
+            assert got == want, f"accumulator row {row}: {_hex(got)}, not {_hex(want)}"
+        assert len(self.issued) == self.model.issued.sum(), "products issued"
+        assert self.effectual == self.model.effectual.sum(), "effectual products"
+        assert bool(self.overflows) == self.model.overflow.any(), "overflow"
+
+
+def _hex(values):
+    return [f"{value:08x}" for value in values]
+
+
+async def start(dut, *, use=always) -> LaneBench:
+    bench = LaneBench(dut, use=use)
+    await start_clock(dut)
+    await RisingEdge(dut.clk)
+    await bench.clear_all()
+    return bench
+
+
+def seeded() -> random.Random:
+    return random.Random(cocotb.RANDOM_SEED)
+
+
+@cocotb.test()
+async def random_entries_give_golden_sums(dut):
+    """Any mix of operands, densities, stalls, banks, skipping and columns; many entries meet in few accumulators."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    for turn in range(12):
+        bench.entries.use = at_random(rng.choice([0.2, 0.7, 1.0]), rng)
+        bench.start_watching()
+        bank = turn % lane.operand_banks
+        rows = rng.sample(range(lane.operand_rows), 6)
+        for row in rows:
+            density = rng.choice([0.0, 0.5, 0.9, 1.0])
+            bits = random_operands(rng, lane.slots, format=lane.format, density=density)
+            await bench.load(bank * lane.operand_rows + row, bits, use=at_random(0.7, rng))
+        used = rng.choice([None, rng.getrandbits(lane.slots), 1])
+        await bench.set_up(dense=bool(turn % 3 == 2), used=used)
+        accumulators = rng.sample(range(lane.accumulator_rows), rng.choice([1, 2, 4]))
+        bench.send(random_entries(rng, 60, lane=lane, rows=rows, accumulators=accumulators), bank=bank)
+        await bench.finish()
+        await bench.check()
+
+
+@cocotb.test()
+async def loading_another_bank_leaves_sums_alone(dut):
+    """Operands are written to one bank while entries read the other."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    rows = range(8)
+
+    async def load_bank(bank):
+        for row in rows:
+            bits = random_operands(rng, lane.slots, format=lane.format, density=0.6)
+            await bench.load(bank * lane.operand_rows + row, bits)
+
+    await load_bank(0)
+    for turn in range(6):
+        bank = turn % 2
+        entries = random_entries(rng, 40, lane=lane, rows=rows, accumulators=range(4))
+        bench.send(entries, bank=bank)
+        loading = cocotb.start_soon(load_bank(1 - bank))
+        await bench.finish()
+        await loading
+    await bench.check()
+
+
+@cocotb.test()
+async def empty_entries_cost_nothing(dut):
+    """A run of entries without products passes at one per cycle and delays those around it by nothing."""
+    bench = await start(dut)
+    lane = bench.lane
+    one = 0x3F80 if lane.format == "bf16" else 1
+    await bench.load(0, [0] * lane.slots)
+    await bench.load(1, [one] * lane.slots)
+    bench.send([Entry(one, 0, n % 4) for n in range(40)] + [Entry(0, 1, n % 4) for n in range(40)])
+    await bench.finish()
+    assert bench.taken[-1] - bench.taken[0] == 79, "80 entries in 80 cycles"
+    assert bench.issued == []
+    assert bench.hazards == 0
+    # With products around them: the lane issues without a gap, for its FIFO never runs dry.
+    bench.start_watching()
+    busy = [Entry(one, 1, n) for n in range(3)]
+    bench.send([*busy, Entry(one, 0, 0), *busy, Entry(0, 1, 0), Entry(one, 0, 1), *busy])
+    await bench.finish()
+    assert len(bench.issued) == 9 * lane.slots
+    assert bench.issued[-1] - bench.issued[0] == len(bench.issued) - 1 + bench.hazards
+    await bench.check()
+
+
+@cocotb.test()
+async def dense_spends_a_cycle_on_every_used_slot(dut):
+    """With skipping off zeros cost a cycle and change nothing; columns that are not used cost nothing."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    one = 0x3F80 if lane.format == "bf16" else 1
+    for row, density in enumerate([0.0, 0.3, 1.0]):
+        await bench.load(row, random_operands(rng, lane.slots, format=lane.format, density=density))
+    used = (1 << lane.slots - 1) - 1
+    await bench.set_up(dense=True, used=used)
+    entries = [Entry(one, n % 3, n % lane.accumulator_rows) for n in range(60)]
+    entries += [Entry(0, n % 3, n % lane.accumulator_rows) for n in range(20)]
+    bench.send(entries)
+    await bench.finish()
+    assert len(bench.issued) == 80 * (lane.slots - 1)
+    assert bench.hazards == 0
+    assert bench.issued[-1] - bench.issued[0] == len(bench.issued) - 1, "one per cycle"
+    await bench.check()
+
+
+@cocotb.test()
+async def interleaved_rows_keep_the_operator_busy(dut):
+    """Half of the operands zero, enough accumulators in turn: at least 95 % of the cycles issue a product."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    for row in range(16):
+        await bench.load(row, random_operands(rng, lane.slots, format=lane.format, density=0.5))
+    values = random_operands(rng, 400, format=lane.format, density=1.0, corners=0)
+    bench.send([Entry(value, rng.randrange(16), n % 8) for n, value in enumerate(values)])
+    await bench.finish()
+    span = bench.issued[-1] - bench.issued[0] + 1
+    utilization = len(bench.issued) / span
+    dut._log.info(f"utilization {utilization:.3f}, hazards {bench.hazards} of {span} cycles")
+    assert utilization >= 0.95, f"{utilization:.3f}"
+    await bench.check()
+
+
+@cocotb.test()
+async def timing_is_as_promised(dut):
+    """First issue three cycles after the entry, products of one accumulator latency + 2 cycles apart."""
+    bench = await start(dut)
+    lane = bench.lane
+    one = 0x3F80 if lane.format == "bf16" else 1
+    await bench.load(0, [one] + [0] * (lane.slots - 1))
+    bench.send([Entry(one, 0, 5)] * 10)
+    await bench.finish()
+    assert bench.issued[0] - bench.taken[0] == 3
+    apart = bench.latency + 2
+    assert bench.issued == list(range(bench.issued[0], bench.issued[0] + 10 * apart, apart))
+    assert bench.hazards == 9 * (bench.latency + 1)
+    await bench.check()
+
+
+@cocotb.test()
+async def wrapping_is_reported(dut):
+    """An int32 accumulator is summed up until it wraps; the float formats have nothing to report."""
+    bench = LaneBench(dut)
+    bench.stop()  # hundreds of thousands of cycles: no Python in each
+    lane = bench.lane
+    if lane.format != "int8" or "Icarus" in cocotb.SIM_NAME:  # Icarus would take a minute
+        return
+    await start_clock(dut)
+    await bench.clear_all()
+    await bench.load(3, [0x80] + [0] * (lane.slots - 1))
+    dut.entry_payload.value = pack(bench.layout, value=0x80, row=3, accumulator=1)  # adds 2^14
+    dut.entry_valid.value = 1
+    begin = get_sim_time("ns")
+    await with_timeout(RisingEdge(dut.overflow), 10 * (1 << 19), "ns")
+    cycles = (get_sim_time("ns") - begin) / 10
+    dut.entry_valid.value = 0
+    terms = 1 << 31 - 14
+    assert 0 <= cycles - terms * (bench.latency + 2) < 10, f"wrapped after {cycles} cycles"
+    for _ in range(20 * lane.fifo_depth):
+        await RisingEdge(dut.clk)
+    dut.sweep_row.value = 1
+    dut.sweep_read.value = 1
+    await RisingEdge(dut.clk)
+    await FallingEdge(dut.clk)
+    further, rest = divmod(int(dut.accumulator.value) - (1 << 31), 1 << 14)
+    assert rest == 0
+    assert 0 <= further <= lane.fifo_depth + 2
+
+
+@cocotb.test()
+async def reset_leaves_nothing_behind(dut):
+    """A lane that is reset with entries in every stage forgets them and works again."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    for row in range(4):
+        await bench.load(row, random_operands(rng, lane.slots, format=lane.format, density=0.7))
+    for pause in range(8, 20):
+        bench.entries.stop()
+        bench.entries = StreamSource(dut, "entry")
+        bench.send(random_entries(rng, 40, lane=lane, rows=range(4), accumulators=range(3)))
+        for _ in range(pause):
+            await RisingEdge(dut.clk)
+        bench.entries.stop()
+        dut.entry_valid.value = 0
+        dut.rst.value = 1
+        await RisingEdge(dut.clk)
+        dut.rst.value = 0
+        await FallingEdge(dut.clk)
+        assert int(dut.idle.value)
+        assert not int(dut.issued.value)
+        await RisingEdge(dut.clk)
+    bench.entries = StreamSource(dut, "entry")
+    await bench.clear_all()
+    bench.start_watching()
+    bench.send(random_entries(rng, 40, lane=lane, rows=range(4), accumulators=range(3)))
+    await bench.finish()
+    await bench.check()

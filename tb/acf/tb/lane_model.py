@@ -1,0 +1,121 @@
+"""What lanes compute, in plain Python, and operands that are hard for them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from acf.config import NUMBER_FORMATS, LaneConfig
+from acf.golden.formats import golden_format
+
+__all__ = ["ColumnModel", "Entry", "random_entries", "random_operands"]
+
+_CORNERS = {
+    # Zeros, ones, infinities, NaNs, subnormals, the largest and the smallest normal numbers.
+    "bf16": bytes.fromhex("0000 8000 3F80 BF80 7F80 FF80 7FC0 FFFF 7F81 0001 807F 7F7F FF7F 0080 8080 3F81 3380 4B80"),
+    "int8": bytes.fromhex("00 01 FF 7F 80"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry: the bits of its value, its operand row in the bank, its accumulator row."""
+
+    value: int
+    row: int
+    accumulator: int
+
+
+def random_operands(rng: random.Random, count: int, *, format: str, density: float, corners: float = 0.2) -> list[int]:
+    """Bits of ``count`` operands, of which a share of ``density`` is drawn from all numbers, the others zero.
+
+    With probability ``corners`` one of them is a special number. The others are moderate, so that sums of them round.
+    """
+    width = NUMBER_FORMATS[format].operand_bytes
+    corner_bits = [int.from_bytes(_CORNERS[format][n : n + width]) for n in range(0, len(_CORNERS[format]), width)]
+    if format == "int8":
+        ordinary = [bits for bits in range(256) if bits]
+    else:
+        ordinary = [sign << 15 | exponent << 7 for sign in (0, 1) for exponent in range(120, 134)]
+
+    def one() -> int:
+        if rng.random() >= density:
+            return rng.choice([0x0000, 0x8000]) if format == "bf16" else 0
+        if rng.random() < corners:
+            return rng.choice(corner_bits)
+        return rng.choice(ordinary) | (rng.getrandbits(7) if format == "bf16" else 0)
+
+    return [one() for _ in range(count)]
+
+
+def random_entries(
+    rng: random.Random, count: int, *, lane: LaneConfig, rows: Sequence[int], accumulators: Sequence[int], density=0.9
+) -> list[Entry]:
+    """Entries whose rows and accumulators are drawn from those given."""
+    values = random_operands(rng, count, format=lane.format, density=density)
+    return [Entry(value, rng.choice(rows), rng.choice(accumulators)) for value in values]
+
+
+@dataclass
+class ColumnModel:
+    """Operands and accumulators of some columns, those of one lane or of a tile, and what became of them.
+
+    Parameters
+    ----------
+    lane : LaneConfig
+    columns : int
+        Columns held.
+    """
+
+    lane: LaneConfig
+    columns: int
+    used: np.ndarray = field(init=False)
+    """Which columns take part."""
+    issued: np.ndarray = field(init=False)
+    """Products that cost a cycle, by column, were every entry dense (``dense``) or not."""
+    effectual: np.ndarray = field(init=False)
+    """Products of two numbers that are not zero, by column."""
+    overflow: np.ndarray = field(init=False)
+    """Whether an accumulator has wrapped, by column."""
+
+    def __post_init__(self) -> None:
+        self.golden = golden_format(self.lane.format)
+        rows = self.lane.operand_banks * self.lane.operand_rows
+        self.operands = np.zeros((rows, self.columns), self.golden.dtype)
+        self.accumulators = np.zeros((self.lane.accumulator_rows, self.columns), self.golden.accumulator_dtype)
+        self.used = np.ones(self.columns, bool)
+        self.start_counting()
+
+    def start_counting(self) -> None:
+        """Set the counts to zero."""
+        self.issued = np.zeros(self.columns, int)
+        self.effectual = np.zeros(self.columns, int)
+        self.overflow = np.zeros(self.columns, bool)
+
+    def from_bits(self, bits: Sequence[int] | int) -> np.ndarray:
+        """Operands from their bits."""
+        return np.asarray(bits, f"u{self.golden.number_format.operand_bytes}").view(self.golden.dtype)
+
+    def load(self, row: int, bits: Sequence[int]) -> None:
+        """Write an operand row, counted through all banks."""
+        self.operands[row] = self.from_bits(bits)
+
+    def add(self, entry: Entry, *, bank: int, dense: bool) -> None:
+        """Carry out one entry."""
+        x, y = self.from_bits(entry.value), self.operands[bank * self.lane.operand_rows + entry.row]
+        effectual = self.used & ~self.golden.is_zero(x) & ~self.golden.is_zero(y)
+        old = self.accumulators[entry.accumulator]
+        new, wrapped = self.golden.accumulate(old, x, y)
+        self.accumulators[entry.accumulator] = np.where(effectual, new, old)
+        self.overflow |= effectual & wrapped
+        self.effectual += effectual
+        self.issued += self.used if dense else effectual
+
+    def row_bits(self, row: int) -> list[int]:
+        """Bits of an accumulator row."""
+        return [int(bits) for bits in self.accumulators[row].view(np.uint32)]
+
+    def clear(self, row: int) -> None:
+        """Set an accumulator row to +0."""
+        self.accumulators[row] = 0

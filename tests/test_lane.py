@@ -1,0 +1,25 @@
+# amaranth: UnusedElaboratable=no
+"""The lane, on both simulators and in both formats; the bench is ``acf.tb.bench_lane``."""
+
+import pytest
+
+from acf.config import preset
+from acf.hw.pe.interlock import Interlock
+from acf.tb.runner import has_icarus, run_bench
+
+
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+@pytest.mark.parametrize("name", ["tiny", "base"])
+def test_lane(name, format):
+    run_bench("lane", module="acf.tb.bench_lane", config=preset(name).with_format(format))
+
+
+@pytest.mark.skipif(not has_icarus(), reason="needs iverilog (Icarus Verilog)")
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+def test_lane_icarus(format):
+    run_bench("lane", module="acf.tb.bench_lane", config=preset("tiny").with_format(format), simulator="icarus")
+
+
+def test_interlock_without_depth():
+    with pytest.raises(ValueError, match="depth of an interlock must be at least 1, not 0"):
+        Interlock(address_width=4, depth=0)
