@@ -6,7 +6,7 @@ import traceback
 
 import typer
 
-__all__ = ["DEBUG_VARIABLE", "INTERNAL", "INTERRUPTED", "INVALID", "describe", "report"]
+__all__ = ["DEBUG_VARIABLE", "INTERNAL", "INTERRUPTED", "INVALID", "READER_GONE", "describe", "report"]
 
 INVALID = 2
 """Exit status when the input is wrong: an option, a file, a value."""
@@ -16,6 +16,9 @@ INTERNAL = 1
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells expect it."""
+
+READER_GONE = 141
+"""Exit status when nobody reads the output any more, as of a program that SIGPIPE ends."""
 
 DEBUG_VARIABLE = "ACF_DEBUG"
 """Environment variable that, set to anything, shows the traceback of every error."""
@@ -45,8 +48,8 @@ def report(error: BaseException) -> int:
     Parameters
     ----------
     error : BaseException
-        What a command raised: ``ValueError`` and ``OSError`` speak of the input, a ``RuntimeError`` or ``ImportError`` of
-        a tool that failed or is missing; anything else is a fault of ACF itself and says how to see more.
+        What a command raised: ``ValueError`` and ``OSError`` speak of the input, ``RuntimeError`` and ``ImportError``
+        of a tool that failed or is missing; anything else is a fault of ACF itself and says how to see more.
     """
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         print("acf: interrupted", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acf.cli import area, bench, doctor, presets, rtl
-from acf.cli.errors import DEBUG_VARIABLE, report
+from acf.cli.errors import DEBUG_VARIABLE, INTERNAL, INTERRUPTED, READER_GONE, report
 
 __all__ = ["app", "main", "run"]
 
@@ -45,12 +45,17 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = app(args=list(arguments), prog_name="acf", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # Typer turns a broken pipe into an exit.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            return error.code if isinstance(error.code, int) else INTERNAL
         # The reader has gone, as in `acf rtl | head`: nobody is left to tell. Python would complain on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return READER_GONE
     except (Exception, KeyboardInterrupt) as error:
         return report(error)
+    if status == INTERRUPTED:  # Typer has caught the KeyboardInterrupt
+        return report(KeyboardInterrupt())
     return status if isinstance(status, int) else 0
 
 
