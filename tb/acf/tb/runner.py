@@ -119,8 +119,12 @@ def run_verilog(
     seed: int = 1,
     testcase: str | Sequence[str] | None = None,
     env: dict[str, str] | None = None,
+    plusargs: Sequence[str] = (),
 ) -> None:
-    """Build Verilog text and run the cocotb tests of ``module`` on it; ``name`` names its folder. See ``run_bench``."""
+    """Build Verilog text and run the cocotb tests of ``module`` on it; ``name`` names its folder. See ``run_bench``.
+
+    ``plusargs`` are for ``$value$plusargs`` in the text, each with its ``+``.
+    """
     if simulator not in ("verilator", "icarus"):
         raise ValueError(f"simulator must be verilator or icarus, not {simulator!r}")
     os.environ.update(verilator_environment())
@@ -149,7 +153,7 @@ def run_verilog(
         except (Exception, SystemExit) as error:
             raise AssertionError(f"{name} does not build with {simulator}:\n{_tail(log)}") from error
         stamp.write_text(digest)
-        _run(runner, folder, top, module, seed, testcase, env or {})
+        _run(runner, folder, top, module, seed, testcase, env or {}, plusargs)
 
 
 def _run(
@@ -160,6 +164,7 @@ def _run(
     seed: int,
     testcase: str | Sequence[str] | None,
     env: dict[str, str],
+    plusargs: Sequence[str],
 ) -> None:
     results = folder / "results.xml"
     results.unlink(missing_ok=True)
@@ -174,6 +179,7 @@ def _run(
             seed=seed,
             testcase=testcase,
             extra_env=env,
+            plusargs=plusargs,
             log_file=log,
             timescale=("1ns", "1ps"),
         )
