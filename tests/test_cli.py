@@ -49,6 +49,10 @@ def one_sentence(err):
         (("area", "--block", "engine"), "'engine'"),
         (("area", "--block", "mac", "--tech", "paper"), "'paper'"),
         (("area", "--block", "mac", "--preset", ""), "''"),
+        (("bench", "gather", "--rows", "3.5"), "not '3.5'"),
+        (("bench", "gather", "--rows=many"), "not 'many'"),
+        (("bench", "gather", "--device", "abacus"), "'abacus'"),
+        (("bench", "gather", "--preset"), "--preset"),
         (("walk",), "walk"),
         (("--wrong",), "--wrong"),
     ],
@@ -112,6 +116,13 @@ def test_without_a_command_the_commands_are_shown(acf):
     for command in ("doctor", "presets", "rtl", "area"):
         assert command in out
     assert "--debug" not in out
+
+
+def test_group_without_a_command_says_so(acf):
+    status, out, err = acf("bench")
+    assert status == 2
+    assert "gather" in out
+    assert one_sentence(err) == "acf: a command is missing"
 
 
 def test_version(acf):

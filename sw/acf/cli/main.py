@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except (Exception, KeyboardInterrupt) as error:
-        return report(error)
+        return report(error, arguments)
     if status == INTERRUPTED:  # Typer has caught the KeyboardInterrupt
         return report(KeyboardInterrupt())
     return status if isinstance(status, int) else 0
