@@ -13,6 +13,7 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import ReadOnly, RisingEdge
+from cocotb.utils import get_sim_time
 
 from acf.tb.stream import always
 
@@ -241,6 +242,7 @@ class AxiMemory:
         self.written_beats: list[tuple[int, int, int]] = []
         self.beats_read = 0
         self.held = False  # answer nothing
+        self.latency = 0  # cycles (of 10 ns) from the address of a read to its first beat
         self._memory, self._rng = memory, rng
         self._bytes = memory.beat_bytes
         self._read_bursts: dict[int, deque] = defaultdict(deque)
@@ -277,10 +279,12 @@ class AxiMemory:
     def _on_read(self, burst: dict) -> None:
         self._check(burst)
         self.reads.append(burst)
-        self._read_bursts[burst["id"]].append({**burst, "beat": 0})
+        ready_at = get_sim_time("ns") + 10 * self.latency
+        self._read_bursts[burst["id"]].append({**burst, "beat": 0, "ready_at": ready_at})
 
     def _next_beat(self) -> dict | None:
-        open_ids = [number for number, bursts in self._read_bursts.items() if bursts]
+        now = get_sim_time("ns")
+        open_ids = [number for number, bursts in self._read_bursts.items() if bursts and bursts[0]["ready_at"] <= now]
         if not open_ids or self.held:
             return None
         burst = self._read_bursts[self._rng.choice(open_ids)][0]

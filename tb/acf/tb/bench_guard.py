@@ -224,8 +224,9 @@ async def first_violation_is_reported_before_its_answer(dut):
                 bench.reader.bursts.extend(bursts)
 
             def answers(write=write):
-                received = (bench.writer if write else bench.reader).received
-                return [item for items in received.values() for item in items if (item if write else item[1]) == DECERR]
+                if write:
+                    return [answer for items in bench.writer.received.values() for answer in items if answer == DECERR]
+                return [beat for items in bench.reader.received.values() for beat in items if beat[1] == DECERR]
 
             for _ in range(20000):
                 if bench.violation["valid"]:
@@ -259,7 +260,7 @@ async def quiesce_at_any_moment(dut):
         await bench.quiesce()
         # What was written is a beginning of what was asked for; behind it only beats that change nothing.
         _, wanted = bench.golden_answers(writes)
-        real = [beat for beat in bench.port.written_beats]
+        real = list(bench.port.written_beats)
         delivered = next((k for k, beat in enumerate(real) if beat != wanted[k]), len(real))
         assert [address for address, _, _ in real] == [address for address, _, _ in wanted[: len(real)]]
         assert all(data == 0 and strobes == 0 for _, data, strobes in real[delivered:])

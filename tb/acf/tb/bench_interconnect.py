@@ -3,6 +3,8 @@
 import os
 import random
 from collections import Counter
+from itertools import pairwise
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -55,7 +57,7 @@ def golden_writes(bursts, memory, blank):
     return received, words
 
 
-async def start(dut, *, port_use, master_uses, rng):
+async def start(dut, *, port_use, master_uses, rng) -> tuple[Any, list[Any], AxiMemory]:
     """The masters, the memory, and a running clock."""
     memory = bench_config().memory
     make = WriteMaster if WRITES else ReadMaster
@@ -124,7 +126,7 @@ async def full_read_throughput(dut):
         addresses.append(len(port.reads))
         beats.append(sum(master.beats for master in masters))
     for counts in (addresses, beats):
-        steps = [b - a for a, b in zip(counts, counts[1:], strict=False)]
+        steps = [b - a for a, b in pairwise(counts)]
         first, last = steps.index(1), len(steps) - steps[::-1].index(1)
         assert sum(steps[first:last]) == last - first == total, f"{total} transfers took {last - first} cycles"
     turns = [read["id"] >> memory.id_width for read in port.reads]
@@ -187,7 +189,7 @@ async def full_write_throughput(dut):
     for _ in range(total + 12):
         await RisingEdge(dut.clk)
         counts.append(len(port.written_beats))
-    steps = [b - a for a, b in zip(counts, counts[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(counts)]
     first, last = steps.index(1), len(steps) - steps[::-1].index(1)
     assert sum(steps) == total
     assert last - first == total, f"{total} beats took {last - first} cycles"

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
@@ -128,6 +129,8 @@ def run_verilog(
     if simulator not in ("verilator", "icarus"):
         raise ValueError(f"simulator must be verilator or icarus, not {simulator!r}")
     os.environ.update(verilator_environment())
+    if simulator == "icarus":
+        verilog = _with_first_event(verilog)
     folder = build_root() / "benches" / f"{name}-{simulator}"
     with _locked(folder):
         source = folder / f"{top}.v"
@@ -154,6 +157,15 @@ def run_verilog(
             raise AssertionError(f"{name} does not build with {simulator}:\n{_tail(log)}") from error
         stamp.write_text(digest)
         _run(runner, folder, top, module, seed, testcase, env or {}, plusargs)
+
+
+def _with_first_event(verilog: str) -> str:
+    """Let every ``always @*`` block run once at the start.
+
+    Yosys reads a register in each of them for this purpose, but Icarus 11 sets it before the blocks begin to wait, so
+    that outputs that depend on the state of a state machine alone would be X until that state changes.
+    """
+    return re.sub(r"reg (\\\$auto\$verilog_backend\S+) +=\s*0;", r"reg \1 ; initial #0 \1 = 0;", verilog)
 
 
 def _run(

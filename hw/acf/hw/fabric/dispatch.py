@@ -24,7 +24,8 @@ class Dispatch(wiring.Component):
 
     LOAD goes to the column feeders in ``targets``, CLEAR, STREAM and DRAIN to the row feeders, one packet each, lowest
     first; a command without targets is passed over. WAIT holds everything behind it. A command costs three cycles, and
-    nine more per target. END, or an error, is the last thing that happens until reset.
+    nine more per target. END waits until the last flit before it is taken; after it, or after an error, nothing happens
+    until reset.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ class Dispatch(wiring.Component):
                 with m.If(version != VERSION):
                     fail(ErrorCode.ILLEGAL_COMMAND)
                 with m.Else(), m.Switch(opcode):
-                    with m.Case(Opcode.END):
+                    with m.Case(Opcode.END), m.If(can_send):
                         m.d.sync += self.ended.eq(1)
                         m.next = "HALT"
                     with m.Case(Opcode.WAIT):
