@@ -107,7 +107,10 @@ class InputPort(wiring.Component):
         read_at = [Signal(pointer, name=f"read_at_{n}") for n in range(noc.virtual_channels)]
         for channel, ports in enumerate(waiting):
             level = Signal(range(depth + 1), name=f"level_{channel}")
-            m.d.sync += level.eq(level + arrives[channel] - leaves[channel])
+            with m.If(arrives[channel] & ~leaves[channel]):
+                m.d.sync += level.eq(level + 1)
+            with m.If(leaves[channel] & ~arrives[channel]):
+                m.d.sync += level.eq(level - 1)
             with m.If(arrives[channel]):
                 m.d.sync += write_at[channel].eq(write_at[channel] + 1)
             with m.If(leaves[channel]):

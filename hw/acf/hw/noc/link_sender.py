@@ -111,11 +111,15 @@ class LinkSender(wiring.Component):
 
     def _count_credits(self, m, channel, sent):
         """Count the free places of the receiver; the answer says whether there is one."""
+        credit = self.link.credit[channel]
         places = Signal(range(self._noc.buffer_depth + 1), name=f"places_{channel}", init=self._noc.buffer_depth)
         has_room = Signal(name=f"has_room_{channel}", init=1)
-        remaining = Signal.like(places, name=f"remaining_{channel}")
-        m.d.comb += remaining.eq(places + self.link.credit[channel] - sent)
-        m.d.sync += [places.eq(remaining), has_room.eq(remaining.any())]
+        # Whether a flit is sent is known last in the cycle: it only selects.
+        m.d.sync += has_room.eq(Mux(sent, places > 1, places > 0) | credit)
+        with m.If(credit & ~sent):
+            m.d.sync += places.eq(places + 1)
+        with m.If(sent & ~credit):
+            m.d.sync += places.eq(places - 1)
         return has_room
 
 
