@@ -91,7 +91,7 @@ class ResultWriter(wiring.Component):
         m.submodules.bursts = bursts = fifo.SyncFIFO(width=layout.size, depth=_PACKETS)
         m.submodules.tracker = tracker = BurstTracker(
             depth=config.feeder.outstanding, address_width=memory.address_width)
-        # Bursts whose addresses have been sent: beats, whether it ends its packet, beats to drop then, words of the last.
+        # Bursts whose addresses have been sent: beats, whether it ends its packet, beats to drop then, words of its end.
         data_layout = data.StructLayout({
             "beats": layout["beats"].shape,
             "ends": 1,

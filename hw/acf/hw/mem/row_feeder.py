@@ -4,7 +4,7 @@ Commands are carried out in order by the entry side, which sends everything the 
 drain engine before the tiles hear of it; the entry side then goes on with the next command while results come in.
 """
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import C, Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,8 +27,8 @@ class RowFeeder(wiring.Component):
     """Carries out CLEAR, STREAM and DRAIN for the tiles of one mesh row.
 
     Two commands wait while a third is carried out. A STREAM sends SETUP, the entries and SIGNAL; a CLEAR sends CLEAR
-    and SIGNAL; a DRAIN sends DRAIN, writes what the tiles answer and sends DONE. Commands are checked before anything is
-    sent. After the first fault an ERROR packet is sent and nothing more is begun until reset. COMMAND_RANGE tells the
+    and SIGNAL; a DRAIN sends DRAIN, writes what the tiles answer and sends DONE. Commands are checked before anything
+    is sent. After the first fault an ERROR packet is sent and nothing more is begun until reset. COMMAND_RANGE tells the
     value, destination or matrix address of the command.
 
     Throughput is one entry a cycle (see ``CsrFetch``) and one result flit a cycle (see ``DrainEngine``).
@@ -279,10 +279,13 @@ class RowFeeder(wiring.Component):
         }
         entry = head(entry_head, EntryKind.ENTRY, value=fetch.o.p.value, row=fetch.o.p.row,
                      accumulator=fetch.o.p.accumulator)
-        m.d.comb += [self.entries_o.p.head.eq(1), self.entries_o.p.tail.eq(1), self.entries_o.p.payload.eq(entry)]
+        # A signal of its own, since a field that is constant beside one that is not becomes Verilog that never runs:
+        # ``always @*`` waits for a change of something, and there is nothing in it.
+        payload = Signal(self._config.noc.flit_width)
+        m.d.comb += [payload.eq(entry), self.entries_o.payload.eq(Cat(payload, C(1), C(1)))]
 
         def send(kind):
-            m.d.comb += [self.entries_o.valid.eq(1), self.entries_o.p.payload.eq(flits[kind])]
+            m.d.comb += [self.entries_o.valid.eq(1), payload.eq(flits[kind])]
             return self.entries_o.ready
 
         def send_entry():

@@ -15,7 +15,7 @@ class RowShare(wiring.Component):
     """The first row and the number of rows of row feeder ``feeder``.
 
     The feeder takes rows ``begin + feeder * offset + n * step`` for n = 0, 1, ... while n is below ``limit`` and the
-    row below ``end``. The number is found by bisection, one bit per cycle, without a divider: ``log2(most) + 4`` cycles.
+    row below ``end``. The number is found by bisection, without a divider: ``log2(most) + 4`` cycles.
 
     Parameters
     ----------
