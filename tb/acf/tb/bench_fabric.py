@@ -8,6 +8,7 @@ import cocotb
 import numpy as np
 import pytest
 from cocotb.task import bridge
+from cocotb.triggers import Timer
 
 from acf.config import FabricConfig
 from acf.golden import products
@@ -25,6 +26,9 @@ MEMORY_BYTES = 1 << 20
 
 
 async def _device(dut, *, stall: float) -> CocotbDevice:
+    # The AXI models look at the reset as soon as they are made.
+    dut.clk.value, dut.rst.value = 0, 1
+    await Timer(1, "ns")
     device = CocotbDevice(dut, bench_config(), memory_bytes=MEMORY_BYTES, stall=stall, seed=random.randrange(1 << 30))
     await start_clock(dut)
     await bridge(device.check_configuration)()
@@ -78,12 +82,8 @@ async def products_of_any_shape(dut):
     config = device.config
     for rows, inner, columns in _shapes(int(os.environ.get("ACF_BENCH_CASES", "4"))):
         assert gather_memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=rows * inner) < MEMORY_BYTES
-        seed = random.randrange(1 << 30)
-        weights = random_weights(
-            rows, inner, density=random.choice([0.1, 0.4, 1.0]), format=config.lane.format, seed=seed
-        )
-        operand = random_operand(
-            inner, columns, density=random.choice([0.2, 0.6, 1.0]), format=config.lane.format, seed=seed
+        weights, operand = _operands(
+            config, rows, inner, columns, random.choice([0.1, 0.4, 1.0]), random.choice([0.2, 0.6, 1.0])
         )
         result = await bridge(run_gather)(device, weights, operand)
         _check(weights, operand, result)

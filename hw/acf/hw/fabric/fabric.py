@@ -139,17 +139,15 @@ class Fabric(wiring.Component):
         readers = [cp, *column_feeders, *row_feeders]
         reads = add(
             "read_interconnect",
-            ReadInterconnect(memory=memory, masters=len(readers), id_width=id_width),
+            ReadInterconnect(memory=memory, masters=len(readers)),
             memory,
             len(readers),
-            id_width,
         )
         writes = add(
             "write_interconnect",
-            WriteInterconnect(memory=memory, masters=len(row_feeders), id_width=id_width),
+            WriteInterconnect(memory=memory, masters=len(row_feeders)),
             memory,
             len(row_feeders),
-            id_width,
         )
         guard = AxiGuard(memory=memory, id_width=id_width, windows=WINDOWS)
         place(m, "guard", guard, library=self._library, key=(memory, id_width, WINDOWS))
@@ -158,6 +156,7 @@ class Fabric(wiring.Component):
             connect(m, reader.read, reads.masters[n])
         for n, writer in enumerate(row_feeders):
             connect(m, writer.write, writes.masters[n])
+        # IDs of the narrower interconnect are extended by zeros.
         for port in (reads.port, writes.port):
             for name, member in port.signature.members.items():
                 outer, inner = getattr(guard.inside, name), getattr(port, name)
