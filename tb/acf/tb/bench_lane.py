@@ -46,6 +46,7 @@ class LaneBench:
         self.effectual = 0
         self.hazards = 0
         self.overflows = 0
+        self.idle_since: int | None = None
         self.model.start_counting()
 
     async def _watch(self):
@@ -61,6 +62,10 @@ class LaneBench:
             self.effectual += int(dut.effectual.value)
             self.hazards += int(dut.hazard.value)
             self.overflows += int(dut.overflow.value)
+            if not int(dut.idle.value):
+                self.idle_since = None
+            elif self.idle_since is None:
+                self.idle_since = self.cycle
             self.cycle += 1
 
     async def load(self, row: int, bits: Iterable[int], *, use: Callable[[], bool] = always):
@@ -266,7 +271,7 @@ async def interleaved_rows_keep_the_operator_busy(dut):
 
 @cocotb.test()
 async def timing_is_as_promised(dut):
-    """First issue three cycles after the entry, products of one accumulator latency + 2 cycles apart."""
+    """First issue three cycles after the entry, products of one accumulator latency + 2 cycles apart, then idle."""
     bench = await start(dut)
     lane = bench.lane
     one = 0x3F80 if lane.format == "bf16" else 1
@@ -277,6 +282,7 @@ async def timing_is_as_promised(dut):
     apart = bench.latency + 2
     assert bench.issued == list(range(bench.issued[0], bench.issued[0] + 10 * apart, apart))
     assert bench.hazards == 9 * (bench.latency + 1)
+    assert bench.idle_since == bench.issued[-1] + bench.latency + 2, "idle when the last accumulator is written"
     await bench.check()
 
 

@@ -354,6 +354,35 @@ async def drained_rows_start_from_zero(dut):
     await bench.finish()
     bench.drain(0, 4)
     await bench.finish()
+    # Without a SIGNAL between them the order is kept too.
+    for _ in range(3):
+        bench.stream([Entry(bench.one, n % 4, 1) for n in range(5)])
+        bench.drain(1, 1)
+        bench.stream([Entry(bench.one, n % 4, 2) for n in range(5)])
+        bench.clear(2, 1)
+        bench.stream([Entry(bench.one, n % 4, 2) for n in range(3)])
+    bench.drain(0, 4)
+    await bench.finish()
+
+
+@cocotb.test()
+async def no_signal_is_lost(dut):
+    """While the network takes no DONE, loads and streams wait for each other, and every semaphore comes out once."""
+    rng = seeded()
+    bench = await start(dut)
+    for turn in range(4):
+        bench.control.use = lambda: False
+        for semaphore in (0, 1, 2):
+            bench.load(0, bench.random_rows(rng, [semaphore]), semaphore=semaphore)
+            bench.signal(semaphore + 3)
+            bench.signal(NO_SEMAPHORE)
+            for _ in range(turn):
+                await RisingEdge(dut.clk)
+        for _ in range(60):
+            await RisingEdge(dut.clk)
+        assert not bench.operands.idle, "the third load waits until the first is signalled"
+        bench.control.use = at_random(0.5, rng)
+        await bench.finish()
 
 
 @cocotb.test()
