@@ -1,33 +1,32 @@
 # amaranth: UnusedElaboratable=no
-"""Number formats: the golden arithmetic against exact rational numbers and TestFloat, the operators against the golden."""
+"""Number formats: the golden arithmetic against rational numbers and TestFloat, the operators against the golden."""
 
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 
 from acf.config import NUMBER_FORMATS, preset
 from acf.golden.formats import Bf16, Int8, golden_format
 from acf.hw.formats import Bf16Mac, Int8Mac, mac
-from acf.hw.hierarchy import convert
 from acf.tb.format_cases import (
     bf16_cases,
     int8_cases,
-    testfloat_cases,
-    testfloat_columns,
-    testfloat_folder,
+    vector_cases,
+    vector_columns,
+    vector_folder,
 )
-from acf.tb.runner import has_icarus, run_bench, run_verilog
+from acf.tb.runner import has_icarus, run_bench
 
-needs_vectors = pytest.mark.skipif(
-    testfloat_folder() is None, reason="no TestFloat vectors: ACF_SHARED_DATA names no folder that holds testfloat/"
-)
-
+_NO_VECTORS = "no TestFloat vectors: ACF_SHARED_DATA names no folder that holds testfloat/"
 _NAN, _INFINITE = "nan", "infinite"
 
 
-def exact(bits: int, *, fraction: int):
+def exact(bits: int, *, fraction: int) -> tuple[int, Any]:
     """Sign, and value of an IEEE number with 8 exponent bits: a Fraction, or what it is instead."""
     sign, exponent, low = bits >> (8 + fraction), bits >> fraction & 0xFF, bits & ((1 << fraction) - 1)
     if exponent == 0xFF:
@@ -76,7 +75,7 @@ def bf16_golden(acc, x, y) -> np.ndarray:
 
 
 def test_bf16_golden_is_the_exact_sum_rounded_once():
-    acc, x, y = bf16_cases(np.random.default_rng(1), 150_000)
+    acc, x, y = bf16_cases(np.random.default_rng(1), 180_000)
     corners = 46 * 44 * 44
     chosen = np.r_[0:corners:7, corners : len(acc) : 3]
     acc, x, y = acc[chosen], x[chosen], y[chosen]
@@ -187,9 +186,16 @@ def test_stages_out_of_range_are_refused():
     assert Int8Mac().latency == 1
 
 
-@needs_vectors
-def test_bf16_golden_matches_every_applicable_testfloat_vector():
-    cases = testfloat_cases(testfloat_folder())
+@pytest.fixture
+def vectors() -> Path:
+    folder = vector_folder()
+    if folder is None:
+        pytest.skip(_NO_VECTORS)
+    return folder
+
+
+def test_bf16_golden_matches_every_applicable_testfloat_vector(vectors):
+    cases = vector_cases(vectors)
     for name, (operands, expected) in cases.items():
         wrong = np.flatnonzero(bf16_golden(*operands) != expected)
         assert not len(wrong), f"{name}: {len(wrong)} wrong, first {wrong[0]}"
@@ -198,12 +204,11 @@ def test_bf16_golden_matches_every_applicable_testfloat_vector():
     }  # fmt: skip
 
 
-@needs_vectors
-def test_bf16_conversions_match_testfloat():
-    single, half, _ = testfloat_columns(testfloat_folder(), "f32_to_bf16")
+def test_bf16_conversions_match_testfloat(vectors):
+    single, half, _ = vector_columns(vectors, "f32_to_bf16")
     assert len(single) == 600
     assert (Bf16().quantize(single.view(np.float32)).view(np.uint16) == half).all()
-    half, single, _ = testfloat_columns(testfloat_folder(), "bf16_to_f32")
+    half, single, _ = vector_columns(vectors, "bf16_to_f32")
     assert len(half) == 600
     # Widening is what adding the product with 1 to -0 does.
     one, zero = np.full(len(half), 0x3F80, np.uint16), np.full(len(half), 0x80000000, np.uint32)
@@ -212,19 +217,44 @@ def test_bf16_conversions_match_testfloat():
 
 @pytest.mark.parametrize("format", list(NUMBER_FORMATS))
 def test_operator_equals_golden(format):
-    run_bench("mac", module="acf.tb.bench_formats", config=preset("tiny").with_format(format))
-
-
-@pytest.mark.parametrize("stages", [1, 2, 3])
-def test_shorter_pipelines_equal_golden(stages):
-    run_verilog(
-        convert(Bf16Mac(stages=stages), name="acf_mac_top"),
-        top="acf_mac_top",
-        name=f"mac-{stages}-stages",
+    run_bench(
+        "mac",
         module="acf.tb.bench_formats",
-        testcase=["full_rate", "with_gaps"],
-        env={"ACF_CONFIG": "tiny:bf16", "ACF_MAC_STAGES": str(stages), "ACF_MAC_CASES": "20000"},
+        config=preset("tiny").with_format(format),
+        testcase=["full_rate", "with_gaps", "idle_registers_hold", "reset_empties_the_pipeline"],
     )
+
+
+@pytest.mark.usefixtures("vectors")
+def test_operator_matches_every_applicable_testfloat_vector():
+    run_bench("mac", module="acf.tb.bench_formats", testcase="testfloat")
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_every_pipeline_equals_golden(stages):
+    """In Amaranth's own simulator, which needs no build."""
+    operator = Bf16Mac(stages=stages)
+    cases = bf16_cases(np.random.default_rng(stages), 1_000)
+    expected = bf16_golden(*cases).tolist()
+    got = []
+
+    async def drive(ctx):
+        for cycle, (acc, x, y) in enumerate(
+            [*zip(*(array.tolist() for array in cases), strict=True), *[(0, 0, 0)] * stages]
+        ):
+            if cycle >= stages:
+                got.append(ctx.get(operator.o))
+            ctx.set(operator.enable, cycle < len(expected))
+            ctx.set(operator.a, acc)
+            ctx.set(operator.x, x)
+            ctx.set(operator.y, y)
+            await ctx.tick()
+
+    simulator = Simulator(operator)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(drive)
+    simulator.run()
+    assert got == expected
 
 
 @pytest.mark.skipif(not has_icarus(), reason="no Icarus Verilog on this machine")

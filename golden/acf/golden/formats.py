@@ -1,11 +1,12 @@
 """The arithmetic of each number format, on NumPy arrays.
 
-Written from the mathematics, not from the hardware: a bf16 accumulation is one exact sum, rounded once. The product of two
-bfloat16 numbers has 16 significant bits and lies between 2^-266 and 2^256, so float64 holds it exactly; so does it hold the
-accumulator. Their float64 sum may be inexact, but its error is a float64 too (Knuth's two-sum), which is enough to round
-the sum *to odd*: towards zero, with the last bit set when anything was lost. Rounding that to float32 then gives what
-rounding the exact sum would, because float64 has more than two bits to spare, subnormal results included (Boldo and
-Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+Written from the mathematics, not from the hardware: a bf16 accumulation is one exact sum, rounded once. The product of
+two bfloat16 numbers has 16 significant bits and lies between 2^-266 and 2^256, so float64 holds it exactly; so does it
+hold the accumulator. Their float64 sum may be inexact, but its error is a float64 too (Knuth's two-sum), which is
+enough to round the sum *to odd*: towards zero, with the last bit set when anything was lost. Rounding that to float32
+then gives what rounding the exact sum would, because float64 has more than two bits to spare, subnormal results
+included (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd",
+2008).
 """
 
 from typing import Protocol
@@ -43,14 +44,14 @@ class GoldenFormat(Protocol):
         """Real numbers as operands, each rounded once, to nearest even."""
         ...
 
-    def accumulate(self, acc: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def accumulate(self, acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """``acc + x * y`` element by element (arguments are broadcast), and where that left the accumulator's range.
 
         Every product is added, also those with a zero operand: which products are skipped is the caller's rule.
         """
         ...
 
-    def is_zero(self, x: np.ndarray) -> np.ndarray:
+    def is_zero(self, x: npt.ArrayLike) -> np.ndarray:
         """Which operands are zero, so that their products are skipped."""
         ...
 
@@ -58,8 +59,8 @@ class GoldenFormat(Protocol):
 class Bf16:
     """bfloat16 operands, float32 accumulators: a fused multiply-add with one rounding, to nearest even.
 
-    Subnormal operands and results are kept. Infinities and NaN follow IEEE 754; every NaN result is 7FC00000. There is no
-    overflow flag: a sum too large becomes infinite.
+    Subnormal operands and results are kept. Infinities and NaN follow IEEE 754; every NaN result is 7FC00000. There is
+    no overflow flag: a sum too large becomes infinite.
     """
 
     number_format = NUMBER_FORMATS["bf16"]
@@ -78,7 +79,7 @@ class Bf16:
         bits = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
         return np.where(np.isnan(exact), _CANONICAL_NAN_BF16, bits).astype(np.uint16).view(self.dtype)
 
-    def accumulate(self, acc: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def accumulate(self, acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """``round(acc + x * y)`` in float32, and a mask that is all False."""
         with np.errstate(all="ignore"):
             product = _widen(x) * _widen(y)
@@ -97,7 +98,7 @@ class Bf16:
         result = result.reshape(np.broadcast_shapes(np.shape(acc), np.shape(x), np.shape(y)))
         return result, np.zeros(result.shape, dtype=np.bool_)
 
-    def is_zero(self, x: np.ndarray) -> np.ndarray:
+    def is_zero(self, x: npt.ArrayLike) -> np.ndarray:
         """True for +0 and -0; subnormal numbers are not zero."""
         return (np.asarray(x, dtype=self.dtype).view(np.uint16) & 0x7FFF) == 0
 
@@ -122,14 +123,14 @@ class Int8:
             raise ValueError(f"int8 cannot hold nan, at flat index {int(np.argmax(np.isnan(exact)))!r}")
         return np.clip(np.rint(exact), -128, 127).astype(self.dtype)
 
-    def accumulate(self, acc: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def accumulate(self, acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """``acc + x * y`` modulo 2^32, and where it wrapped."""
         product = np.asarray(x, dtype=np.int8).astype(np.int64) * np.asarray(y, dtype=np.int8)
         exact = np.asarray(acc, dtype=np.int32) + product
         result = exact.astype(np.int32)
         return result, result != exact
 
-    def is_zero(self, x: np.ndarray) -> np.ndarray:
+    def is_zero(self, x: npt.ArrayLike) -> np.ndarray:
         """True for 0."""
         return np.asarray(x, dtype=np.int8) == 0
 
@@ -150,7 +151,7 @@ def golden_format(name: str) -> GoldenFormat:
     return _FORMATS[name]()
 
 
-def _widen(x: np.ndarray) -> np.ndarray:
+def _widen(x: npt.ArrayLike) -> np.ndarray:
     # By shifting: several times faster than the cast of ml_dtypes, which goes element by element.
     bits = np.asarray(x, dtype=ml_dtypes.bfloat16).view(np.uint16).astype(np.uint32) << np.uint32(16)
     return bits.view(np.float32).astype(np.float64)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["TESTFLOAT_FILES", "bf16_cases", "int8_cases", "testfloat_cases", "testfloat_columns", "testfloat_folder"]
+__all__ = ["VECTOR_FILES", "bf16_cases", "int8_cases", "vector_cases", "vector_columns", "vector_folder"]
 
 Cases = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-TESTFLOAT_FILES = {
+VECTOR_FILES = {
     "bf16_mul": "bf16_mul_rne_derived_nanriscv.txt.gz",
     "bf16_add": "bf16_add_rne_derived_nanriscv.txt.gz",
     "f32_add": "f32_add_rne_level1_nanriscv.txt.gz",
@@ -76,15 +76,15 @@ _F32_CORNERS = (
 
 
 def bf16_cases(rng: np.random.Generator, count: int) -> Cases:
-    """All corners against each other (in both signs), then random cases, at least ``count`` in all.
+    """``count`` cases: corners against each other (all 89,056, or as many as fill one half), then random ones.
 
     A third of the random ones have any bits; the others an accumulator near the product, by exponent or as its
     negative but for a few units in the last places: there sums cancel, round and become subnormal.
     """
     small = np.array([s | c for s in (0, 0x8000) for c in _BF16_CORNERS], dtype=np.uint16)
     large = np.array([s | c for s in (0, 0x80000000) for c in _F32_CORNERS], dtype=np.uint32)
-    acc, x, y = (grid.ravel() for grid in np.meshgrid(large, small, small, indexing="ij"))
-    number = max(count - len(acc), 3)
+    acc, x, y = _against_each_other(rng, large, small, at_most=count // 2)
+    number = count - len(acc)
     random_x, random_y = rng.integers(0, 1 << 16, (2, number), dtype=np.uint16)
     # Some operands without most of their significand, so that sums come out even, or tie.
     thin = rng.random(number) < 0.25
@@ -102,11 +102,14 @@ def bf16_cases(rng: np.random.Generator, count: int) -> Cases:
 
 
 def int8_cases(rng: np.random.Generator, count: int) -> Cases:
-    """Corners against each other, then random cases of which half are about to wrap, at least ``count`` in all."""
+    """``count`` cases: corners against each other (all 512, or as many as fill one half), then random ones.
+
+    Half of the random ones are about to wrap.
+    """
     small = np.array([0, 1, 2, 0x7E, 0x7F, 0x80, 0x81, 0xFF], dtype=np.uint8)
     large = np.array([0, 1, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFC000, 0x7FFFBFFF, 0x80000000, 0x80003F80], dtype=np.uint32)
-    acc, x, y = (grid.ravel() for grid in np.meshgrid(large, small, small, indexing="ij"))
-    number = max(count - len(acc), 2)
+    acc, x, y = _against_each_other(rng, large, small, at_most=count // 2)
+    number = count - len(acc)
     random_x, random_y = rng.integers(0, 1 << 8, (2, number), dtype=np.uint8)
     random_acc = rng.integers(0, 1 << 32, number, dtype=np.uint32)
     edge = (0x80000000 + rng.integers(-(1 << 14), 1 << 14, number)).astype(np.uint32)
@@ -114,21 +117,21 @@ def int8_cases(rng: np.random.Generator, count: int) -> Cases:
     return np.concatenate([acc, random_acc]), np.concatenate([x, random_x]), np.concatenate([y, random_y])
 
 
-def testfloat_folder() -> Path | None:
-    """Where the TestFloat vectors lie: ``testfloat`` in ``ACF_SHARED_DATA``, else in ``../shared/data``; None if not."""
+def vector_folder() -> Path | None:
+    """Where the TestFloat vectors lie: ``testfloat`` in ``ACF_SHARED_DATA``, else in ``../shared/data``; or None."""
     beside = Path(__file__).parents[4] / "shared" / "data"
     folder = Path(os.environ.get("ACF_SHARED_DATA", beside)) / "testfloat"
-    return folder if all((folder / name).exists() for name in TESTFLOAT_FILES.values()) else None
+    return folder if all((folder / name).exists() for name in VECTOR_FILES.values()) else None
 
 
-def testfloat_columns(folder: Path, function: str) -> list[np.ndarray]:
+def vector_columns(folder: Path, function: str) -> list[np.ndarray]:
     """The columns of one vector file, as unsigned integers."""
-    with gzip.open(folder / TESTFLOAT_FILES[function], "rt") as file:
+    with gzip.open(folder / VECTOR_FILES[function], "rt") as file:
         rows = [line.split() for line in file]
     return [np.array([int(word, 16) for word in column], dtype=np.uint32) for column in zip(*rows, strict=True)]
 
 
-def testfloat_cases(folder: Path) -> dict[str, tuple[Cases, np.ndarray]]:
+def vector_cases(folder: Path) -> dict[str, tuple[Cases, np.ndarray]]:
     """Every vector that the bf16 operator can run, with the float32 result it must give.
 
     - ``bf16_mul``: the product, added to -0, which leaves every product as it is, the sign of zero included;
@@ -136,16 +139,22 @@ def testfloat_cases(folder: Path) -> dict[str, tuple[Cases, np.ndarray]]:
     - ``f32_add``: the same where the operand that is multiplied is a bfloat16 number.
     """
     cases = {}
-    x, y, _, expected = testfloat_columns(folder, "bf16_mul")
+    x, y, _, expected = vector_columns(folder, "bf16_mul")
     cases["bf16_mul"] = (np.full(len(x), 0x80000000, dtype=np.uint32), _low(x), _low(y)), expected
-    x, y, _, expected = testfloat_columns(folder, "bf16_add")
+    x, y, _, expected = vector_columns(folder, "bf16_add")
     cases["bf16_add"] = _added([(x, y << 16), (y, x << 16)], [expected, expected])
-    left, right, expected, _ = testfloat_columns(folder, "f32_add")
+    left, right, expected, _ = vector_columns(folder, "f32_add")
     first, second = left & 0xFFFF == 0, right & 0xFFFF == 0
     cases["f32_add"] = _added(
         [(left[first] >> 16, right[first]), (right[second] >> 16, left[second])], [expected[first], expected[second]]
     )
     return cases
+
+
+def _against_each_other(rng: np.random.Generator, large: np.ndarray, small: np.ndarray, *, at_most: int) -> Cases:
+    acc, x, y = (grid.ravel() for grid in np.meshgrid(large, small, small, indexing="ij"))
+    chosen = np.sort(rng.permutation(len(acc))[:at_most])
+    return acc[chosen], x[chosen], y[chosen]
 
 
 def _added(pairs: list[tuple[np.ndarray, np.ndarray]], expected: list[np.ndarray]) -> tuple[Cases, np.ndarray]:

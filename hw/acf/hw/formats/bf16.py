@@ -1,14 +1,14 @@
 """bfloat16 multiply and float32 accumulate, rounded once.
 
-How it works. Both terms stand on one grid of 27 bits, the *anchor*'s bit 25 weighing ``2^(exponent - 127)``: bits 26 and 25
-are the integer part (a product of two normalised significands lies in [1, 4)), then 23 bits of fraction and two guard bits.
-A 28th bit below them is *sticky*: it stands for everything that was shifted out. The term with the larger exponent is the
-anchor, the other one is shifted right to meet it. Two guard bits and the sticky bit are enough: bits are lost only when
-the shift is 3 or more, and then the sum loses at most one leading bit.
+How it works. Both terms stand on one grid of 27 bits. In the *anchor*, the term with the larger exponent, bit 25 weighs
+``2^(exponent - 127)``: bits 26 and 25 are the integer part (a product of two normalised significands lies in [1, 4)),
+then come 23 bits of fraction and two guard bits. A 28th bit below them is *sticky*: it stands for everything that was
+shifted out. The other term is shifted right to meet the anchor. Two guard bits and the sticky bit are enough: bits are
+lost only when the shift is 3 or more, and then the sum loses at most one leading bit.
 
-The exponent of the anchor is at least 1, that of the smallest float32, because the accumulator's exponent is. So a result
-never needs a shift to the right: a subnormal one is a shift to the left that stops early. A subnormal operand is
-normalised, by shifting the product.
+The exponent of the anchor is at least 1, that of the smallest float32, because the accumulator's exponent is. So a
+result never needs a shift to the right: a subnormal one is a shift to the left that stops early (*room*). The product
+of a subnormal operand is normalised, and compared as if it had been.
 """
 
 from types import SimpleNamespace
@@ -31,8 +31,8 @@ class Bf16Mac(wiring.Component):
     One rounding, to nearest even. Subnormal numbers are kept, on operands and results. Infinities, NaN and the sign of
     zero follow IEEE 754; every NaN result is 7FC00000.
 
-    Latency is ``stages`` cycles; throughput is one operation per cycle. It never stalls. A stage's registers change only
-    after a cycle in which valid inputs reached it, so an idle operator does not toggle.
+    Latency is ``stages`` cycles; throughput is one operation per cycle. It never stalls. A stage's registers change
+    only after a cycle in which valid inputs reached it, so an idle operator does not toggle.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Bf16Mac(wiring.Component):
                 reached = valid
             return SimpleNamespace(**results)
 
-        # --- 1: multiply, normalise a subnormal operand's product, compare exponents.
+        # --- 1: multiply, compare exponents.
         x, y = _unpack(self.x, exponent=8, fraction=7), _unpack(self.y, exponent=8, fraction=7)
         a = _unpack(self.a, exponent=8, fraction=23)
         x_lead, x_exponent = _normalised(x)
@@ -129,7 +129,8 @@ class Bf16Mac(wiring.Component):
         infinite = named("infinite", product_infinite | a.infinite)
         s = cut(
             1,
-            product=(product << lead)[:16],
+            product=product,
+            lead=lead,
             addend=a.significand,
             # When the accumulator is the anchor, the shift is one more than this: -d - 1 needs no carry chain.
             shift=distance[:5] ^ behind.replicate(5),
@@ -144,8 +145,10 @@ class Bf16Mac(wiring.Component):
             infinite=infinite,
         )
 
-        # --- 2: choose the anchor, shift the other term right, complement it for a subtraction.
-        product_places, addend_places = Cat(C(0, 11), s.product), Cat(C(0, 2), s.addend, C(0, 1))
+        # --- 2: normalise a subnormal operand's product, choose the anchor, shift the other term right and, for a
+        # subtraction, complement it.
+        normal_product = named("normal_product", (s.product << s.lead)[:16])
+        product_places, addend_places = Cat(C(0, 11), normal_product), Cat(C(0, 2), s.addend, C(0, 1))
         anchor = Mux(s.on_product, product_places, addend_places)
         other = named("other", Mux(s.on_product, addend_places, product_places >> 1))
         shifted = Cat(s.far & other.any(), Mux(s.far, 0, other))
