@@ -113,7 +113,7 @@ def test_without_a_command_the_commands_are_shown(acf):
     status, out, err = acf()
     assert status == 0
     assert err == ""
-    for command in ("doctor", "presets", "rtl", "area"):
+    for command in ("doctor", "presets", "rtl", "area", "bench", "demo"):
         assert command in out
     assert "--debug" not in out
 
