@@ -1,12 +1,14 @@
 """A compute tile alone: packets in, sums, signals and counters out."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.utils import get_sim_time
 
 from acf.hw.counters import COUNTER_LATENCY, counter_select
+from acf.hw.formats import mac
 from acf.hw.noc import flit
 from acf.isa import (
     COUNTERS_PER_LANE,
@@ -72,7 +74,7 @@ class TileBench:
     def _send_entry(self, layout, kind, **fields):
         self.entries.send([self._head(layout, traffic_class=TrafficClass.ENTRIES, kind=kind, cast=Cast.ROW, **fields)])
 
-    def load(self, bank: int, rows: dict[int, Sequence[int]], *, semaphore: int, packet_rows: int = 2):
+    def load(self, bank: int, rows: Mapping[int, Sequence[int]], *, semaphore: int, packet_rows: int = 2):
         """Send operand rows, those with neighbouring numbers in one packet; the last packet signals."""
         width = self.lane.number_format.operand_width
         per_flit = self.config.noc.flit_width // width
@@ -220,14 +222,14 @@ class TileBench:
         await RisingEdge(self.dut.clk)
         self.dut.counters_clear.value = 0
         self.dut.counters_enable.value = 1
-        self.enabled_at = cocotb.utils.get_sim_time("ns")
+        self.enabled_at = get_sim_time("ns")
         self.model.start_counting()
         self.entries_sent = self.operand_flits_sent = 0
 
     async def stop_counting(self) -> int:
         """As at its end; returns the cycles between."""
         self.dut.counters_enable.value = 0
-        cycles = round((cocotb.utils.get_sim_time("ns") - self.enabled_at) / 10)
+        cycles = round((get_sim_time("ns") - self.enabled_at) / 10)
         await RisingEdge(self.dut.clk)
         return cycles
 
@@ -419,11 +421,11 @@ async def operands_are_taken_as_fast_as_lanes_allow(dut):
     rng = seeded()
     bench = await start(dut)
     per_flit = bench.config.noc.flit_width // bench.lane.number_format.operand_width
-    begin = cocotb.utils.get_sim_time("ns")
+    begin = get_sim_time("ns")
     rows = 16
     bench.load(0, bench.random_rows(rng, range(rows)), semaphore=5, packet_rows=4)
     await bench.control.wait_for(1)
-    cycles = round((cocotb.utils.get_sim_time("ns") - begin) / 10)
+    cycles = round((get_sim_time("ns") - begin) / 10)
     writing = rows * bench.columns // min(per_flit, bench.config.lanes)
     assert 0 <= cycles - (writing + rows // 4) <= 4, f"{cycles} cycles"
     await bench.finish()
@@ -541,9 +543,7 @@ async def every_cycle_has_its_cause(dut):
 
 def bench_distance(lane):
     """Cycles that two products of one accumulator are apart at least."""
-    from acf.hw.formats import mac
-
-    return mac(format=lane.format).latency + 2
+    return mac(format=lane.format).latency + 3
 
 
 @cocotb.test()
@@ -558,7 +558,7 @@ async def counters_are_exact_while_they_count(dut):
         for _ in range(7):
             await RisingEdge(dut.clk)
         await FallingEdge(dut.clk)
-        now = round((cocotb.utils.get_sim_time("ns") - bench.enabled_at) // 10)
+        now = round((get_sim_time("ns") - bench.enabled_at) // 10)
         assert 0 <= now - int(dut.counters_value.value) <= 4
 
 

@@ -6,7 +6,7 @@ in a small memory and set back. Every second cycle collects in turn; the cycles 
 has selected, so that what is read is exact and never late.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -92,7 +92,7 @@ class CycleCounters(wiring.Component):
 
         # A counter waits at most two rounds of every second cycle.
         width = ceil_log2(2 * words + 1)
-        counts = [Signal(width, name=f"count_{n}") if n in events else 0 for n in range(words)]
+        counts = {n: Signal(width, name=f"count_{n}") for n in events}
         for n, event in events.items():
             m.d.sync += counts[n].eq(Mux(clear, 0, Mux(word == n, event, counts[n] + event)))
 
@@ -101,10 +101,14 @@ class CycleCounters(wiring.Component):
         writer, reader = totals.write_port(), totals.read_port(domain="comb")
         written = Signal(words)
         total = Signal(32)
+        fresh = Array(counts.get(n, Const(0)) for n in range(words))[word]
         m.d.sync += written.eq(Mux(clear, 0, written | (1 << word)))
         m.d.comb += [
             reader.addr.eq(word),
-            total.eq(Mux(written.bit_select(word, 1), reader.data, 0) + Array(counts)[word]),
+            total.eq(
+                Mux(written.bit_select(word, 1), reader.data, 0)
+                + Array(counts.get(n, Const(0)) for n in range(words))[word]
+            ),
             writer.addr.eq(word),
             writer.data.eq(total),
             writer.en.eq(1),

@@ -19,13 +19,13 @@ class Lane(wiring.Component):
     """Adds ``value * operand[row, s]`` to ``accumulator[accumulator, s]`` for every slot ``s`` where neither is zero.
 
     An entry's mask is looked up when it is taken; an entry without products ends there. The others wait in a FIFO, are
-    taken apart slot by slot, and each product passes operand and accumulator memory (one cycle) and the operator. A
+    taken apart slot by slot, and each product passes operand and accumulator memory (two cycles) and the operator. A
     product whose accumulator is still in flight waits, so that the sums are those of the entries in order, whatever
     the timing.
 
     Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is
-    issued three cycles after the entry was taken and written ``latency + 1`` cycles later, where ``latency`` is that of
-    the operator; products of one accumulator are at least ``latency + 2`` cycles apart.
+    issued three cycles after the entry was taken and written ``latency + 2`` cycles later, where ``latency`` is that of
+    the operator; products of one accumulator are at least ``latency + 3`` cycles apart.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Lane(wiring.Component):
         m.submodules.accumulators = accumulators = AccumulatorBank(lane=lane)
         m.submodules.issue = issue = ProductIssue(lane=lane)
         m.submodules.interlock = interlock = Interlock(
-            address_width=ceil_log2(lane.accumulator_rows * lane.slots), depth=operator.latency + 1
+            address_width=ceil_log2(lane.accumulator_rows * lane.slots), depth=operator.latency + 2
         )
         connect(m, flipped(self.load), operands.write)
         connect(m, flipped(self.sweep), accumulators.sweep)
@@ -139,12 +139,17 @@ class Lane(wiring.Component):
             self.hazard.eq(product.valid & interlock.hazard),
         ]
 
-        # Only effectual products reach the memories and the operator; for the others everything holds still.
-        x = Signal(self._lane.number_format.operand_width, reset_less=True)
-        enable = Signal()
-        m.d.sync += enable.eq(effectual)
+        # Only effectual products reach the memories and the operator; for the others everything holds still. The
+        # operator's inputs are registered: a block memory takes half a cycle to show what it has read.
+        width = self._lane.number_format.operand_width
+        value, x, y = (Signal(width, name=name, reset_less=True) for name in ("value", "x", "y"))
+        a = Signal.like(accumulators.data, reset_less=True)
+        fetched, enable = Signal(), Signal()
+        m.d.sync += [fetched.eq(effectual), enable.eq(fetched)]
         with m.If(effectual):
-            m.d.sync += x.eq(product.p.entry.value)
+            m.d.sync += value.eq(product.p.entry.value)
+        with m.If(fetched):
+            m.d.sync += [x.eq(value), y.eq(operands.operand), a.eq(accumulators.data)]
         m.d.comb += [
             operands.read.eq(effectual),
             operands.row.eq(product.p.entry.row),
@@ -152,8 +157,8 @@ class Lane(wiring.Component):
             accumulators.read.eq(effectual),
             accumulators.read_address.eq(address),
             operator.x.eq(x),
-            operator.y.eq(operands.operand),
-            operator.a.eq(accumulators.data),
+            operator.y.eq(y),
+            operator.a.eq(a),
             operator.enable.eq(enable),
         ]
 
