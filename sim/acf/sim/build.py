@@ -28,12 +28,14 @@ HARNESS = Path(__file__).with_name("rtl_harness.cpp")
 
 LIBRARY = "libacf.so"
 
-# Modules are shared by the generator already; --output-split keeps each C++ file small enough for both cores.
+# Verilator flattens the mesh, and the time of the C++ compiler grows faster than the size of a function: many small
+# functions at -O1 compile in a quarter of the time of -O2 and run as fast (measured on both presets).
 VERILATOR_FLAGS = (
-    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "20000",
-    "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT",
-)  # fmt: skip
-MAKE_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
+    *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing"),
+    *("--output-split", "20000", "--output-split-cfuncs", "500"),
+    *("-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT"),
+)
+MAKE_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 
 
 class BuildError(RuntimeError):
