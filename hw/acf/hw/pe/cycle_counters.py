@@ -105,10 +105,7 @@ class CycleCounters(wiring.Component):
         m.d.sync += written.eq(Mux(clear, 0, written | (1 << word)))
         m.d.comb += [
             reader.addr.eq(word),
-            total.eq(
-                Mux(written.bit_select(word, 1), reader.data, 0)
-                + Array(counts.get(n, Const(0)) for n in range(words))[word]
-            ),
+            total.eq(Mux(written.bit_select(word, 1), reader.data, 0) + fresh),
             writer.addr.eq(word),
             writer.data.eq(total),
             writer.en.eq(1),
