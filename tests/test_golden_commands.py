@@ -30,7 +30,7 @@ class Bench:
         data = np.array(values, dtype=dtype).ravel().view(np.uint8)
         self.memory[address : address + data.size] = data
 
-    def get(self, address, count, dtype=np.float32):
+    def get(self, address, count, dtype: type = np.float32):
         return self.memory[address : address + count * np.dtype(dtype).itemsize].copy().view(dtype)
 
     def run(self, *commands, end=True, count=None):

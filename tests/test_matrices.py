@@ -160,7 +160,7 @@ class TestFiles:
         np.savez(tmp_path / "dense.npz", weight=DENSE, bias=np.zeros(3))
         assert same(read_matrix(tmp_path / "dense.npz", format="bf16"))
         csr = scipy.sparse.csr_array(DENSE)
-        np.savez(tmp_path / "csr.npz", indptr=csr.indptr, indices=csr.indices, data=csr.data, shape=csr.shape)
+        np.savez(tmp_path / "csr.npz", indptr=csr.indptr, indices=csr.indices, data=csr.data, shape=DENSE.shape)
         assert same(read_matrix(tmp_path / "csr.npz", format="bf16"))
 
     def test_values_are_rounded(self, tmp_path):

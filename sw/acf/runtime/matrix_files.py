@@ -7,6 +7,7 @@ import gzip
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -77,7 +78,8 @@ def _read_matrix_market(path: Path) -> _Parts:
     if entries > rows * columns:
         raise ValueError(f"a matrix of {rows} x {columns} cannot have {entries} entries")
     matrix = scipy.sparse.csr_array(scipy.io.mmread(path))
-    return matrix.shape, matrix.indptr, matrix.indices, None if field == "pattern" else matrix.data
+    shape, pointers, indices, values = _parts_of(matrix)
+    return shape, pointers, indices, None if field == "pattern" else values
 
 
 def _read_smtx(path: Path) -> _Parts:
@@ -122,6 +124,10 @@ def _read_npz(path: Path) -> _Parts:
         if "shape" in names:
             _check_sizes(*_shape(archive))
     matrix = scipy.sparse.csr_array(scipy.sparse.load_npz(path))
+    return _parts_of(matrix)
+
+
+def _parts_of(matrix: Any) -> _Parts:
     return matrix.shape, matrix.indptr, matrix.indices, matrix.data
 
 
@@ -146,7 +152,7 @@ def _only_array(archive: np.lib.npyio.NpzFile) -> _Parts:
         )
     array = arrays[matrices[0]]
     matrix = scipy.sparse.csr_array(array)
-    return matrix.shape, matrix.indptr, matrix.indices, matrix.data
+    return _parts_of(matrix)
 
 
 def _check_sizes(rows: int, columns: int) -> None:

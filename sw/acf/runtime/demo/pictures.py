@@ -1,16 +1,19 @@
 """Draws the pictures of the demo page, each as the text of an SVG."""
 
 import io
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib import colors
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from acf.isa import LaneCause
 from acf.runtime.demo.experiment import DemoResult
+from acf.runtime.gather import GatherResult
 
 __all__ = ["draw_accuracy", "draw_cycles", "draw_digits", "draw_mesh", "draw_speedup"]
 
@@ -34,7 +37,7 @@ CAUSE_NAMES = {
     LaneCause.IDLE: "done",
 }
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.5,
@@ -67,18 +70,18 @@ def draw_accuracy(result: DemoResult) -> str:
 
 def draw_cycles(result: DemoResult) -> str:
     """Stacked bars: where the cycles of a lane went, with skipping and without; below, as parts of the whole."""
-    runs = [("skipping off", result.measurement.dense.run), ("skipping on", result.measurement.sparse.run)]
+    runs = [("skipping off", *_times(result.measurement.dense)), ("skipping on", *_times(result.measurement.sparse))]
     lanes = result.config.total_lanes
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6, 4.7), layout="constrained")
         absolute, parts = figure.subplots(2, 1)
-        for place, (_, run) in enumerate(runs):
-            causes = run.causes.sum(axis=(0, 1, 2)) / lanes
+        for place, (_, cycles, causes) in enumerate(runs):
+            causes = causes.sum(axis=(0, 1, 2)) / lanes
             left = 0.0
             for cause in LaneCause:
                 absolute.barh(place, causes[cause], left=left, color=CAUSE_COLOURS[cause], height=0.6)
-                share = 100 * causes[cause] / run.cycles
-                bar_left = 100 * left / run.cycles
+                share = 100 * causes[cause] / cycles
+                bar_left = 100 * left / cycles
                 parts.barh(
                     place, share, left=bar_left, color=CAUSE_COLOURS[cause], height=0.6, label=CAUSE_NAMES[cause]
                 )
@@ -86,14 +89,14 @@ def draw_cycles(result: DemoResult) -> str:
                     ink = INK if cause in (LaneCause.IDLE, LaneCause.OPERAND_WAIT) else "white"
                     parts.text(bar_left + share / 2, place, f"{share:.0f} %", ha="center", va="center", color=ink)
                 left += causes[cause]
-            absolute.text(run.cycles, place, f"  {run.cycles:,}", va="center", weight="bold")
-        longest = max(run.cycles for _, run in runs)
+            absolute.text(cycles, place, f"  {cycles:,}", va="center", weight="bold")
+        longest = max(cycles for _, cycles, _ in runs)
         absolute.set(xlim=(0, 1.14 * longest), xlabel=f"cycles, mean of {lanes} lanes")
         absolute.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         parts.set(xlim=(0, 100), xlabel="% of lanes x cycles of the run")
         for axes in (absolute, parts):
             _plain(axes)
-            axes.set_yticks(range(2), [name for name, _ in runs])
+            axes.set_yticks(range(2), [name for name, _, _ in runs])
             axes.invert_yaxis()
         handles, labels = parts.get_legend_handles_labels()
         count = len(LaneCause)
@@ -104,7 +107,8 @@ def draw_cycles(result: DemoResult) -> str:
 def draw_mesh(result: DemoResult) -> str:
     """The mesh, every tile coloured by its utilization."""
     config = result.config
-    tiles = 100 * result.measurement.sparse.run.tile_utilization
+    cycles, _ = _times(result.measurement.sparse)
+    tiles = 100 * result.measurement.sparse.run.effectual.sum(axis=-1) / (config.lanes * cycles)
     palette = colors.LinearSegmentedColormap.from_list("utilization", ["#f1f6f4", "#7cc3aa", "#1a936f", "#0c5a45"])
     scale = colors.Normalize(0, 100)
     with matplotlib.rc_context(_STYLE):
@@ -131,7 +135,7 @@ def draw_mesh(result: DemoResult) -> str:
                      size=11, weight="bold")  # fmt: skip
         axes.set(xlim=(-0.55, config.cols + 0.55), ylim=(config.rows + 0.5, -0.5))
         axes.axis("off")
-        bar = figure.colorbar(matplotlib.cm.ScalarMappable(scale, palette), ax=axes, shrink=0.75, pad=0.02)
+        bar = figure.colorbar(ScalarMappable(scale, palette), ax=axes, shrink=0.75, pad=0.02)
         bar.set_label("effectual MACs / (lanes x cycles), %")
         bar.outline.set_visible(False)
         return _svg(figure)
@@ -173,6 +177,13 @@ def draw_digits(result: DemoResult, *, columns: int = 10, rows: int = 2) -> str:
             if not axes.images:
                 axes.axis("off")
         return _svg(figure)
+
+
+def _times(product: GatherResult) -> tuple[int, np.ndarray]:
+    """Cycles of a run, and cycles by tile, lane and cause."""
+    if product.run.cycles is None or product.run.causes is None:
+        raise ValueError("cycles can be drawn only of a device that has time")
+    return product.run.cycles, product.run.causes
 
 
 def _figure(width: float, height: float):
