@@ -100,7 +100,7 @@ def turn_copies(arrival, **where):
 
 def test_forks_of_two_inputs_into_the_same_branches_are_refused():
     """Each packet holds the branch that the other one waits for."""
-    with pytest.raises(ValueError, match=r"turn_copies is cyclic: \((\d), (\d)\)\.\w+ -> \(\1, \2\)\.\w+ -> \(\1, \2\)"):
+    with pytest.raises(ValueError, match=r"turn_copies is cyclic: (\(\d, \d\))\.\w+ -> \1\.\w+ -> \1\.\w+$"):
         check_routing(turn_copies, height=3, width=2)
 
 
@@ -126,9 +126,9 @@ def never_arrives_in_rows(arrival, **where):
 
 
 def test_lost_packets_are_refused():
-    with pytest.raises(ValueError, match=r"loses_north: a packet from \(1, 0\) to \(0, 0\) cast UNICAST is lost at"):
+    with pytest.raises(ValueError, match=r"loses_north: a packet from \(1, 0\) to \(0, 0\) .* is lost"):
         check_routing(loses_north, height=2, width=1)
-    with pytest.raises(ValueError, match=r"overshoots: a packet from \(0, 0\) to \(0, 1\) cast ROW leaves the mesh at \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"overshoots: a packet from .* cast ROW leaves the mesh at \(0, 1\)"):
         check_routing(overshoots, height=1, width=2)
     with pytest.raises(ValueError, match=r"never_arrives_in_rows: .* cast ROW"):
         check_routing(never_arrives_in_rows, height=2, width=2)

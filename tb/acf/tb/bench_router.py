@@ -2,6 +2,7 @@
 
 import random
 from collections import deque
+from itertools import pairwise
 
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
@@ -278,7 +279,7 @@ async def channels_take_turns_on_a_link(dut):
         bench.free_rate["east"] = 1.0
         await bench.finish(cycles=1000)
         turns = [channel for _, _, channel, _ in bench.taken[before + 2 : before + 22]]
-        assert all(a != b for a, b in zip(turns, turns[1:], strict=False)), f"channels in turn: {turns}"
+        assert all(a != b for a, b in pairwise(turns)), f"channels in turn: {turns}"
 
 
 @cocotb.test()

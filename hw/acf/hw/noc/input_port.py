@@ -19,9 +19,9 @@ class InputPort(wiring.Component):
     """Buffers the flits of one link and offers one of them a cycle to the outputs of the router.
 
     The route is computed while the flit is written to its buffer and kept beside it as one bit per branch; what the
-    outputs need to know of the flit at the head of a buffer stands in registers (``branches``). So the cycle in
-    which a flit leaves begins with the arbitration. A flit that arrives in one cycle may leave in the next. It stays until
-    each of its branches has been granted, each on its own and once; the credit is sent in the cycle after.
+    outputs need to know of the flit at the head of a buffer stands in registers, so that the cycle in which it leaves
+    begins with the arbitration. A flit that arrives in one cycle may leave in the next. It stays until each of its
+    branches has been granted, each on its own and once; the credit is sent in the cycle after.
 
     Parameters
     ----------

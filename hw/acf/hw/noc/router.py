@@ -17,7 +17,7 @@ class Router(wiring.Component):
     """A wormhole router with virtual channels, credit-based flow control and multicast.
 
     In every cycle each input chooses one of its virtual channels whose next flit can go on into at least one of its
-    branches, and each output takes a flit from one of the inputs that ask for it; both serve whoever has waited longest.
+    branches, and each output takes a flit from one of the inputs that ask for it; both serve who has waited longest.
     A flit with several branches takes each on its own, once, and leaves its buffer with the last. From head to tail a
     packet owns its virtual channel at an output; on the link, virtual channels take turns flit by flit.
 

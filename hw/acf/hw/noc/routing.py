@@ -35,8 +35,8 @@ class Port(enum.IntEnum):
 
 RoutingFunction = Callable[..., dict[Port, Any]]
 """``f(arrival, *, y, x, to_y, to_x, row, column)``: a condition of one bit for every port by which a packet that
-arrived by ``arrival`` may ever go on. ``y, x`` is the router, ``to_y, to_x`` the destination, ``row`` and ``column`` say
-whether the packet is cast so. All but ``arrival`` are integers or Amaranth values."""
+arrived by ``arrival`` may ever go on. ``y, x`` is the router, ``to_y, to_x`` the destination, ``row`` and ``column``
+say whether the packet is cast so. All but ``arrival`` are integers or Amaranth values."""
 
 Node = tuple[int, int]
 Channel = tuple[int, int, Port]
