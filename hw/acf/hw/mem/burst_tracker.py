@@ -49,14 +49,16 @@ class BurstTracker(wiring.Component):
             raise ValueError(f"bursts in flight must be at least one, not {depth!r}")
         self._depth = depth
         self._address_width = address_width
-        super().__init__({
-            "issue": In(1),
-            "issue_address": In(address_width),
-            "ready": Out(1),
-            "finish": In(1),
-            "address": Out(address_width),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "issue": In(1),
+                "issue_address": In(address_width),
+                "ready": Out(1),
+                "finish": In(1),
+                "address": Out(address_width),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

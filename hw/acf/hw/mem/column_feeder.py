@@ -52,15 +52,17 @@ class ColumnFeeder(wiring.Component):
     def __init__(self, *, config: FabricConfig):
         self._config = config
         flits = flit_stream(noc=config.noc)
-        super().__init__({
-            "control_i": In(flits),
-            "control_o": Out(flits),
-            "operands_o": Out(flits),
-            "read": Out(axi_read_signature(memory=config.memory)),
-            "y": In(4),
-            "x": In(4),
-            "counters": In(counter_bus),
-        })
+        super().__init__(
+            {
+                "control_i": In(flits),
+                "control_o": Out(flits),
+                "operands_o": Out(flits),
+                "read": Out(axi_read_signature(memory=config.memory)),
+                "y": In(4),
+                "x": In(4),
+                "counters": In(counter_bus),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

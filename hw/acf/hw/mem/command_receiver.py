@@ -55,10 +55,12 @@ class CommandReceiver(wiring.Component):
             raise ValueError(f"command queue depth must be positive, not {depth!r}")
         self._noc = noc
         self._depth = depth
-        super().__init__({
-            "i": In(flit_stream(noc=noc)),
-            "o": Out(stream.Signature(command_layout)),
-        })
+        super().__init__(
+            {
+                "i": In(flit_stream(noc=noc)),
+                "o": Out(stream.Signature(command_layout)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

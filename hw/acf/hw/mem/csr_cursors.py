@@ -1,6 +1,6 @@
 """Row cursors: entries of several rows of ``W`` in turn."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -16,24 +16,28 @@ __all__ = ["CsrCursors", "cursor_job_layout", "raw_entry_layout"]
 def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
     """A row for a cursor: number of entries, byte offsets of the first index and value in their beats, which row."""
     beat_bits = exact_log2(config.memory.beat_bytes)
-    return data.StructLayout({
-        "cursor": max(1, exact_log2(config.feeder.cursors)),
-        "count": 32,
-        "index_offset": beat_bits,
-        "value_offset": beat_bits,
-        "row": 32,
-        "accumulator": 16,
-    })
+    return data.StructLayout(
+        {
+            "cursor": max(1, exact_log2(config.feeder.cursors)),
+            "count": 32,
+            "index_offset": beat_bits,
+            "value_offset": beat_bits,
+            "row": 32,
+            "accumulator": 16,
+        }
+    )
 
 
 def raw_entry_layout(*, config: FabricConfig) -> data.StructLayout:
     """An entry as it stands in memory: index (in dense rows the position in the row's span) and value."""
-    return data.StructLayout({
-        "index": 32,
-        "value": config.lane.number_format.operand_width,
-        "row": 32,
-        "accumulator": 16,
-    })
+    return data.StructLayout(
+        {
+            "index": 32,
+            "value": config.lane.number_format.operand_width,
+            "row": 32,
+            "accumulator": 16,
+        }
+    )
 
 
 class CsrCursors(wiring.Component):
@@ -74,23 +78,25 @@ class CsrCursors(wiring.Component):
         self._config = config
         cursors, width = config.feeder.cursors, config.memory.data_width
         cursor_bits = max(1, exact_log2(cursors))
-        super().__init__({
-            "job": In(cursor_job_layout(config=config)),
-            "job_valid": In(1),
-            "room": Out(cursors),
-            "idle": Out(1),
-            "dense": In(1),
-            "wide": In(1),
-            "length": In(16),
-            "index_available": In(cursors),
-            "value_available": In(cursors),
-            "index_line": In(width),
-            "value_line": In(width),
-            "select": Out(cursor_bits),
-            "index_pop": Out(1),
-            "value_pop": Out(1),
-            "o": Out(stream.Signature(raw_entry_layout(config=config))),
-        })
+        super().__init__(
+            {
+                "job": In(cursor_job_layout(config=config)),
+                "job_valid": In(1),
+                "room": Out(cursors),
+                "idle": Out(1),
+                "dense": In(1),
+                "wide": In(1),
+                "length": In(16),
+                "index_available": In(cursors),
+                "value_available": In(cursors),
+                "index_line": In(width),
+                "value_line": In(width),
+                "select": Out(cursor_bits),
+                "index_pop": Out(1),
+                "value_pop": Out(1),
+                "o": Out(stream.Signature(raw_entry_layout(config=config))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -117,7 +123,7 @@ class CsrCursors(wiring.Component):
         accumulator = [Signal(16, name=f"accumulator_{c}") for c in range(cursors)]
 
         def of(registers, one_hot):
-            value = 0
+            value = Const(0)
             for number, register in enumerate(registers):
                 value = value | (one_hot[number].replicate(len(register)) & register)
             return value

@@ -23,19 +23,21 @@ from acf.hw.mem.pointer_fetch import PointerFetch, row_span_layout, row_walk_lay
 
 __all__ = ["CsrFetch", "csr_job_layout"]
 
-csr_job_layout = data.StructLayout({
-    "pointers": 32,
-    "indices": 32,
-    "values": 32,
-    "entries": 32,
-    "inner_begin": 32,
-    "inner_size": 32,
-    "inner_count": 16,
-    "dense": 1,
-    "wide": 1,
-    "skip": 1,
-    "rows": row_walk_layout,
-})
+csr_job_layout = data.StructLayout(
+    {
+        "pointers": 32,
+        "indices": 32,
+        "values": 32,
+        "entries": 32,
+        "inner_begin": 32,
+        "inner_size": 32,
+        "inner_count": 16,
+        "dense": 1,
+        "wide": 1,
+        "skip": 1,
+        "rows": row_walk_layout,
+    }
+)
 """The fields of a STREAM command that concern the matrix; ``dense`` for the decoder, ``wide`` for 32-bit indices."""
 
 
@@ -75,20 +77,24 @@ class CsrFetch(wiring.Component):
         # Indices of cursor c have ID 2c, values 2c + 1, pointers the ID after them.
         self._pointer_id = 2 * config.feeder.cursors
         if self._pointer_id >= 1 << config.memory.id_width:
-            raise ValueError(f"{config.feeder.cursors} row cursors need {self._pointer_id + 1} memory IDs, "
-                             f"but the ID width is {config.memory.id_width!r}")
+            raise ValueError(
+                f"{config.feeder.cursors} row cursors need {self._pointer_id + 1} memory IDs, "
+                f"but the ID width is {config.memory.id_width!r}"
+            )
         self._config = config
-        super().__init__({
-            "start": In(1),
-            "job": In(csr_job_layout),
-            "busy": Out(1),
-            "o": Out(stream.Signature(entry_layout)),
-            "read": Out(axi_read_signature(memory=config.memory)),
-            "filtered": Out(1),
-            "zero_dropped": Out(1),
-            "faults": Out(fault_signature).array(4),
-            "halt": In(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "job": In(csr_job_layout),
+                "busy": Out(1),
+                "o": Out(stream.Signature(entry_layout)),
+                "read": Out(axi_read_signature(memory=config.memory)),
+                "filtered": Out(1),
+                "zero_dropped": Out(1),
+                "faults": Out(fault_signature).array(4),
+                "halt": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -183,8 +189,10 @@ class CsrFetch(wiring.Component):
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]
-        for fetch, address, extent, used in ((indices, index_address, index_extent, ~job.dense),
-                                             (values, value_address, value_extent, 1)):
+        for fetch, address, extent, used in (
+            (indices, index_address, index_extent, ~job.dense),
+            (values, value_address, value_extent, 1),
+        ):
             m.d.comb += [
                 fetch.job_valid.eq(dealt & used),
                 fetch.job.cursor.eq(cursor),

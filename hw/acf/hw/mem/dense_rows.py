@@ -32,16 +32,18 @@ class DenseRows(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({
-            "start": In(1),
-            "rows": In(row_walk_layout),
-            "inner_begin": In(32),
-            "inner_size": In(32),
-            "inner_count": In(16),
-            "length": Out(16),
-            "busy": Out(1),
-            "o": Out(stream.Signature(row_span_layout)),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "rows": In(row_walk_layout),
+                "inner_begin": In(32),
+                "inner_size": In(32),
+                "inner_count": In(16),
+                "length": Out(16),
+                "busy": Out(1),
+                "o": Out(stream.Signature(row_span_layout)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

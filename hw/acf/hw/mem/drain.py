@@ -15,17 +15,19 @@ from acf.hw.noc.flit import flit_stream, result_head
 
 __all__ = ["DrainEngine", "drain_job_layout"]
 
-drain_job_layout = data.StructLayout({
-    "address": 32,
-    "row_stride": 32,
-    "first": 32,
-    "step": 16,
-    "count": 16,
-    "accumulator": 16,
-    "columns": 16,
-    "tile_columns": 16,
-    "semaphore": 4,
-})
+drain_job_layout = data.StructLayout(
+    {
+        "address": 32,
+        "row_stride": 32,
+        "first": 32,
+        "step": 16,
+        "count": 16,
+        "accumulator": 16,
+        "columns": 16,
+        "tile_columns": 16,
+        "semaphore": 4,
+    }
+)
 """Rows ``first``, ``first + step``, ... (``count`` of them) of the result, from accumulator row ``accumulator`` on, and
 the other fields of a DRAIN command."""
 
@@ -61,15 +63,17 @@ class DrainEngine(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        super().__init__({
-            "i": In(stream.Signature(drain_job_layout)),
-            "results_i": In(flit_stream(noc=config.noc)),
-            "done": Out(stream.Signature(4)),
-            "write": Out(axi_write_signature(memory=config.memory)),
-            "row_taken": Out(1),
-            "fault": Out(fault_signature),
-            "halt": In(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(drain_job_layout)),
+                "results_i": In(flit_stream(noc=config.noc)),
+                "done": Out(stream.Signature(4)),
+                "write": Out(axi_write_signature(memory=config.memory)),
+                "row_taken": Out(1),
+                "fault": Out(fault_signature),
+                "halt": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -42,18 +42,20 @@ class EntryFilter(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._format = config.lane.format
-        super().__init__({
-            "i": In(stream.Signature(raw_entry_layout(config=config))),
-            "o": Out(stream.Signature(entry_layout)),
-            "dense": In(1),
-            "skip": In(1),
-            "inner_begin": In(32),
-            "inner_size": In(32),
-            "inner_count": In(16),
-            "filtered": Out(1),
-            "zero_dropped": Out(1),
-            "fault": Out(fault_signature),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(raw_entry_layout(config=config))),
+                "o": Out(stream.Signature(entry_layout)),
+                "dense": In(1),
+                "skip": In(1),
+                "inner_begin": In(32),
+                "inner_size": In(32),
+                "inner_count": In(16),
+                "filtered": Out(1),
+                "zero_dropped": Out(1),
+                "fault": Out(fault_signature),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

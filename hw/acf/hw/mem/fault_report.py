@@ -69,14 +69,16 @@ class ReportSender(wiring.Component):
             raise ValueError(f"fault inputs must be at least one, not {sources!r}")
         self._noc = noc
         self._sources = sources
-        super().__init__({
-            "done": In(stream.Signature(4)),
-            "faults": In(fault_signature).array(sources),
-            "stopped": Out(1),
-            "y": In(4),
-            "x": In(4),
-            "o": Out(flit_stream(noc=noc)),
-        })
+        super().__init__(
+            {
+                "done": In(stream.Signature(4)),
+                "faults": In(fault_signature).array(sources),
+                "stopped": Out(1),
+                "y": In(4),
+                "x": In(4),
+                "o": Out(flit_stream(noc=noc)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

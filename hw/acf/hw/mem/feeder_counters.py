@@ -42,12 +42,14 @@ class FeederCounters(wiring.Component):
         if len(set(kinds)) != len(kinds):
             raise ValueError(f"feeder counters must differ, not {[kind.name for kind in kinds]!r}")
         self._kinds = kinds
-        super().__init__({
-            "events": In(1).array(len(kinds)),
-            "y": In(4),
-            "x": In(4),
-            "counters": In(counter_bus),
-        })
+        super().__init__(
+            {
+                "events": In(1).array(len(kinds)),
+                "y": In(4),
+                "x": In(4),
+                "counters": In(counter_bus),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

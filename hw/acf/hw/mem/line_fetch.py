@@ -33,11 +33,13 @@ def _cursor_bits(config: FabricConfig) -> int:
 def line_job_layout(*, config: FabricConfig) -> data.StructLayout:
     """Beats to read for a cursor: number of the first beat in memory, and how many."""
     beat_bits = exact_log2(config.memory.beat_bytes)
-    return data.StructLayout({
-        "cursor": _cursor_bits(config),
-        "beat": config.memory.address_width - beat_bits,
-        "count": 32,
-    })
+    return data.StructLayout(
+        {
+            "cursor": _cursor_bits(config),
+            "beat": config.memory.address_width - beat_bits,
+            "count": 32,
+        }
+    )
 
 
 def line_request_layout(*, config: FabricConfig) -> data.StructLayout:
@@ -85,23 +87,25 @@ class LineFetch(wiring.Component):
     def __init__(self, *, config: FabricConfig):
         self._config = config
         memory = config.memory
-        super().__init__({
-            "job": In(line_job_layout(config=config)),
-            "job_valid": In(1),
-            "idle": Out(config.feeder.cursors),
-            "request": Out(stream.Signature(line_request_layout(config=config))),
-            "beat_valid": In(1),
-            "beat_cursor": In(_cursor_bits(config)),
-            "beat_data": In(memory.data_width),
-            "beat_last": In(1),
-            "beat_error": In(1),
-            "available": Out(config.feeder.cursors),
-            "select": In(_cursor_bits(config)),
-            "line": Out(memory.data_width),
-            "pop": In(1),
-            "fault": Out(fault_signature),
-            "halt": In(1),
-        })
+        super().__init__(
+            {
+                "job": In(line_job_layout(config=config)),
+                "job_valid": In(1),
+                "idle": Out(config.feeder.cursors),
+                "request": Out(stream.Signature(line_request_layout(config=config))),
+                "beat_valid": In(1),
+                "beat_cursor": In(_cursor_bits(config)),
+                "beat_data": In(memory.data_width),
+                "beat_last": In(1),
+                "beat_error": In(1),
+                "available": Out(config.feeder.cursors),
+                "select": In(_cursor_bits(config)),
+                "line": Out(memory.data_width),
+                "pop": In(1),
+                "fault": Out(fault_signature),
+                "halt": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

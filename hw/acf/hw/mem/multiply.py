@@ -44,15 +44,17 @@ class PairMultiplier(wiring.Component):
         if width <= 0:
             raise ValueError(f"multiplier width must be positive, not {width!r}")
         self._width = width
-        super().__init__({
-            "start": In(1),
-            "multiplicand": In(width),
-            "a": In(width),
-            "b": In(width),
-            "busy": Out(1),
-            "a_product": Out(width),
-            "b_product": Out(width),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "multiplicand": In(width),
+                "a": In(width),
+                "b": In(width),
+                "busy": Out(1),
+                "a_product": Out(width),
+                "b_product": Out(width),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -53,13 +53,15 @@ class OperandLoad(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        super().__init__({
-            "i": In(stream.Signature(operand_load_layout(config=config))),
-            "o": Out(stream.Signature(config.memory.data_width)),
-            "read": Out(axi_read_signature(memory=config.memory)),
-            "fault": Out(fault_signature),
-            "halt": In(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(operand_load_layout(config=config))),
+                "o": Out(stream.Signature(config.memory.data_width)),
+                "read": Out(axi_read_signature(memory=config.memory)),
+                "fault": Out(fault_signature),
+                "halt": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -71,7 +73,8 @@ class OperandLoad(wiring.Component):
         depth = max(2 * beats, min(config.feeder.outstanding * beats, _FIFO_BEATS_MAX))
         m.submodules.beats = buffer = fifo.SyncFIFOBuffered(width=memory.data_width, depth=depth)
         m.submodules.tracker = tracker = BurstTracker(
-            depth=config.feeder.outstanding, address_width=memory.address_width)
+            depth=config.feeder.outstanding, address_width=memory.address_width
+        )
 
         free = Signal(range(depth + 1), init=depth)
         row_address = Signal(32)

@@ -39,13 +39,15 @@ class OperandPackets(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        super().__init__({
-            "i": In(stream.Signature(operand_packets_layout)),
-            "beats_i": In(stream.Signature(config.memory.data_width)),
-            "o": Out(flit_stream(noc=config.noc)),
-            "x": In(4),
-            "row_sent": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(operand_packets_layout)),
+                "beats_i": In(stream.Signature(config.memory.data_width)),
+                "o": Out(flit_stream(noc=config.noc)),
+                "x": In(4),
+                "row_sent": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -68,8 +70,9 @@ class OperandPackets(wiring.Component):
         rows = Mux(started, rows_left, self.i.p.rows)
         is_last = Signal()
         head = Signal(operand_head)
-        header = header_values(x=self.x, y=config.rows, traffic_class=TrafficClass.OPERANDS, kind=OperandKind.ROWS,
-                               cast=Cast.COLUMN)
+        header = header_values(
+            x=self.x, y=config.rows, traffic_class=TrafficClass.OPERANDS, kind=OperandKind.ROWS, cast=Cast.COLUMN
+        )
         m.d.comb += [
             is_last.eq(rows <= config.feeder.packet_rows),
             *(head[name].eq(value) for name, value in header.items()),
@@ -83,7 +86,8 @@ class OperandPackets(wiring.Component):
         needs_beat = columns_left != 0
         read = self.beats_i.payload.word_select(part, flit_width)
         m.d.comb += operands.eq(
-            Cat(Mux(n < columns_left, read.word_select(n, operand_width), 0) for n in range(per_flit)))
+            Cat(Mux(n < columns_left, read.word_select(n, operand_width), 0) for n in range(per_flit))
+        )
 
         def finish_job():
             m.d.comb += self.i.ready.eq(1)

@@ -65,17 +65,19 @@ class WordWalk(wiring.Component):
 
     def __init__(self, *, beat_bytes: int):
         self._beat_bits = exact_log2(beat_bytes)
-        super().__init__({
-            "start": In(1),
-            "pointers": In(32),
-            "rows": In(row_walk_layout),
-            "advance": In(1),
-            "valid": Out(1),
-            "address": Out(32),
-            "is_end": Out(1),
-            "is_last": Out(1),
-            "leaves_beat": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "pointers": In(32),
+                "rows": In(row_walk_layout),
+                "advance": In(1),
+                "valid": Out(1),
+                "address": Out(32),
+                "is_end": Out(1),
+                "is_last": Out(1),
+                "leaves_beat": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -143,19 +145,21 @@ class PointerFetch(wiring.Component):
     def __init__(self, *, config: FabricConfig):
         self._memory = config.memory
         self._outstanding = config.feeder.outstanding
-        super().__init__({
-            "start": In(1),
-            "pointers": In(32),
-            "entries": In(32),
-            "rows": In(row_walk_layout),
-            "busy": Out(1),
-            "o": Out(stream.Signature(row_span_layout)),
-            "request": Out(stream.Signature(self._memory.address_width)),
-            "beat_valid": In(1),
-            "beat_data": In(self._memory.data_width),
-            "beat_error": In(1),
-            "fault": Out(fault_signature),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "pointers": In(32),
+                "entries": In(32),
+                "rows": In(row_walk_layout),
+                "busy": Out(1),
+                "o": Out(stream.Signature(row_span_layout)),
+                "request": Out(stream.Signature(self._memory.address_width)),
+                "beat_valid": In(1),
+                "beat_data": In(self._memory.data_width),
+                "beat_error": In(1),
+                "fault": Out(fault_signature),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

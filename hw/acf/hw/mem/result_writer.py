@@ -22,11 +22,13 @@ def _packet_beats(config: FabricConfig) -> int:
 
 def result_burst_layout(*, config: FabricConfig) -> data.StructLayout:
     """Where the beats of a packet go: address, beats to write, words of the last of them (0 for all)."""
-    return data.StructLayout({
-        "address": config.memory.address_width,
-        "beats": range(_packet_beats(config) + 1),
-        "words": exact_log2(config.memory.beat_bytes // 4),
-    })
+    return data.StructLayout(
+        {
+            "address": config.memory.address_width,
+            "beats": range(_packet_beats(config) + 1),
+            "words": exact_log2(config.memory.beat_bytes // 4),
+        }
+    )
 
 
 class ResultWriter(wiring.Component):
@@ -64,19 +66,21 @@ class ResultWriter(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        super().__init__({
-            "packet_room": Out(1),
-            "begin": In(1),
-            "beat": In(config.memory.data_width),
-            "beat_valid": In(1),
-            "beat_room": Out(1),
-            "burst": In(result_burst_layout(config=config)),
-            "burst_valid": In(1),
-            "write": Out(axi_write_signature(memory=config.memory)),
-            "idle": Out(1),
-            "fault": Out(fault_signature),
-            "halt": In(1),
-        })
+        super().__init__(
+            {
+                "packet_room": Out(1),
+                "begin": In(1),
+                "beat": In(config.memory.data_width),
+                "beat_valid": In(1),
+                "beat_room": Out(1),
+                "burst": In(result_burst_layout(config=config)),
+                "burst_valid": In(1),
+                "write": Out(axi_write_signature(memory=config.memory)),
+                "idle": Out(1),
+                "fault": Out(fault_signature),
+                "halt": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -90,14 +94,17 @@ class ResultWriter(wiring.Component):
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=memory.data_width, depth=_PACKETS * packet_beats)
         m.submodules.bursts = bursts = fifo.SyncFIFO(width=layout.size, depth=_PACKETS)
         m.submodules.tracker = tracker = BurstTracker(
-            depth=config.feeder.outstanding, address_width=memory.address_width)
+            depth=config.feeder.outstanding, address_width=memory.address_width
+        )
         # Bursts whose addresses have been sent: beats, whether it ends its packet, beats to drop then, words of its end.
-        data_layout = data.StructLayout({
-            "beats": layout["beats"].shape,
-            "ends": 1,
-            "dropped": range(packet_beats + 1),
-            "words": layout["words"].shape,
-        })
+        data_layout = data.StructLayout(
+            {
+                "beats": layout["beats"].shape,
+                "ends": 1,
+                "dropped": range(packet_beats + 1),
+                "words": layout["words"].shape,
+            }
+        )
         m.submodules.data_jobs = data_jobs = fifo.SyncFIFO(width=data_layout.size, depth=2)
 
         # What is held.
@@ -133,8 +140,14 @@ class ResultWriter(wiring.Component):
             left.eq(pending.beats - written),
             to_border.eq((1 << (12 - beat_bits)) - address[beat_bits:12]),
             length.eq(Mux(left < to_border, left, to_border)),
-            can_send.eq((~write.awvalid | write.awready) & bursts.r_rdy & (whole != 0) & data_jobs.w_rdy & tracker.ready
-                        & ~self.halt),
+            can_send.eq(
+                (~write.awvalid | write.awready)
+                & bursts.r_rdy
+                & (whole != 0)
+                & data_jobs.w_rdy
+                & tracker.ready
+                & ~self.halt
+            ),
             issue.eq(can_send & (left != 0)),
             data_job.beats.eq(length),
             data_job.ends.eq(length == left),

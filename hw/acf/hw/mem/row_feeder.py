@@ -67,17 +67,19 @@ class RowFeeder(wiring.Component):
         self._config = config
         self._fetch = CsrFetch(config=config)
         flits = flit_stream(noc=config.noc)
-        super().__init__({
-            "control_i": In(flits),
-            "control_o": Out(flits),
-            "entries_o": Out(flits),
-            "results_i": In(flits),
-            "read": Out(axi_read_signature(memory=config.memory)),
-            "write": Out(axi_write_signature(memory=config.memory)),
-            "y": In(4),
-            "x": In(4),
-            "counters": In(counter_bus),
-        })
+        super().__init__(
+            {
+                "control_i": In(flits),
+                "control_o": Out(flits),
+                "entries_o": Out(flits),
+                "results_i": In(flits),
+                "read": Out(axi_read_signature(memory=config.memory)),
+                "write": Out(axi_write_signature(memory=config.memory)),
+                "y": In(4),
+                "x": In(4),
+                "counters": In(counter_bus),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -88,8 +90,14 @@ class RowFeeder(wiring.Component):
         m.submodules.fetch = fetch = self._fetch
         m.submodules.drain = drain = DrainEngine(config=config)
         m.submodules.report = report = ReportSender(noc=config.noc, sources=len(fetch.faults) + 2)
-        m.submodules.count = count = FeederCounters(kinds=(
-            FeederCounter.ENTRIES, FeederCounter.ZEROS_DROPPED, FeederCounter.FILTERED, FeederCounter.RESULT_ROWS))
+        m.submodules.count = count = FeederCounters(
+            kinds=(
+                FeederCounter.ENTRIES,
+                FeederCounter.ZEROS_DROPPED,
+                FeederCounter.FILTERED,
+                FeederCounter.RESULT_ROWS,
+            )
+        )
 
         wiring.connect(m, wiring.flipped(self.control_i), receiver.i)
         wiring.connect(m, wiring.flipped(self.results_i), drain.results_i)
@@ -177,6 +185,7 @@ class RowFeeder(wiring.Component):
 
     def _set_parameters(self, m, command, share, fetch, drain):
         """The fields of the command at every place that needs them."""
+
         def stream_field(name):
             return command_field(command, Opcode.STREAM, name)
 
@@ -187,16 +196,29 @@ class RowFeeder(wiring.Component):
         m.d.comb += [
             share.feeder.eq(self.y - 1),
             *(share.i[name].eq(stream_field(f"row_{name}")) for name in ("begin", "end", "offset", "step", "limit")),
-            *(fetch.job[name].eq(stream_field(name)) for name in
-              ("pointers", "indices", "values", "entries", "inner_begin", "inner_size", "inner_count", "skip")),
+            *(
+                fetch.job[name].eq(stream_field(name))
+                for name in (
+                    "pointers",
+                    "indices",
+                    "values",
+                    "entries",
+                    "inner_begin",
+                    "inner_size",
+                    "inner_count",
+                    "skip",
+                )
+            ),
             fetch.job.dense.eq(stream_field("decoder") == Decoder.DENSE),
             fetch.job.wide.eq(stream_field("index_size") == IndexSize.INT32),
             fetch.job.rows.first.eq(share.first),
             fetch.job.rows.step.eq(stream_field("row_step")),
             fetch.job.rows.count.eq(share.count),
             fetch.job.rows.accumulator.eq(stream_field("accumulator_first")),
-            *(drain.i.p[name].eq(drain_field(name)) for name in
-              ("address", "row_stride", "columns", "tile_columns", "semaphore")),
+            *(
+                drain.i.p[name].eq(drain_field(name))
+                for name in ("address", "row_stride", "columns", "tile_columns", "semaphore")
+            ),
             drain.i.p.first.eq(share.first),
             drain.i.p.step.eq(drain_field("row_step")),
             drain.i.p.count.eq(share.count),
@@ -223,17 +245,20 @@ class RowFeeder(wiring.Component):
         with m.Switch(command[0][:8]):
             with m.Case(Opcode.CLEAR):
                 m.d.comb += range_fault.eq(
-                    accumulators + command_field(command, Opcode.CLEAR, "row_limit") > lane.accumulator_rows)
+                    accumulators + command_field(command, Opcode.CLEAR, "row_limit") > lane.accumulator_rows
+                )
             with m.Case(Opcode.STREAM):
                 decoder = stream_field("decoder")
                 is_csr = decoder == Decoder.CSR
                 m.d.comb += [
                     range_fault.eq(
-                        bad_columns | bad_rows
+                        bad_columns
+                        | bad_rows
                         | (stream_field("mode") != Mode.GATHER)
                         | ((decoder != Decoder.CSR) & (decoder != Decoder.DENSE))
                         | (stream_field("bank") >= lane.operand_banks)
-                        | (stream_field("inner_count") > lane.operand_rows)),
+                        | (stream_field("inner_count") > lane.operand_rows)
+                    ),
                     address.eq(stream_field("values")),
                 ]
                 is_wide = stream_field("index_size") == IndexSize.INT32
@@ -252,33 +277,44 @@ class RowFeeder(wiring.Component):
                 m.d.comb += [
                     range_fault.eq(bad_columns | bad_rows),
                     alignment_fault.eq(
-                        ((drain_field("address") | drain_field("row_stride") | (tile_columns << 2)) & mask) != 0),
+                        ((drain_field("address") | drain_field("row_stride") | (tile_columns << 2)) & mask) != 0
+                    ),
                     address.eq(drain_field("address")),
                 ]
         return range_fault, alignment_fault, address
 
     def _senders(self, m, command, share, fetch):
         """Verbs that drive ``entries_o`` in this cycle."""
+
         def head(layout, kind, **fields):
             flit = Signal(layout, name=f"{kind.name.lower()}_flit")
-            header = header_values(x=self._config.cols, y=self.y, traffic_class=TrafficClass.ENTRIES, kind=kind,
-                                   cast=Cast.ROW)
+            header = header_values(
+                x=self._config.cols, y=self.y, traffic_class=TrafficClass.ENTRIES, kind=kind, cast=Cast.ROW
+            )
             m.d.comb += [flit[name].eq(value) for name, value in {**header, **fields}.items()]
             return flit
 
         accumulators = command_field(command, Opcode.STREAM, "accumulator_first")
         flits = {
-            EntryKind.SETUP: head(setup_head, EntryKind.SETUP, **{
-                name: command_field(command, Opcode.STREAM, name)
-                for name in ("mode", "skip", "bank", "columns", "tile_columns")}),
+            EntryKind.SETUP: head(
+                setup_head,
+                EntryKind.SETUP,
+                **{
+                    name: command_field(command, Opcode.STREAM, name)
+                    for name in ("mode", "skip", "bank", "columns", "tile_columns")
+                },
+            ),
             EntryKind.DRAIN: head(drain_head, EntryKind.DRAIN, first=accumulators, count=share.count),
-            EntryKind.CLEAR: head(clear_head, EntryKind.CLEAR, first=accumulators,
-                                  count=command_field(command, Opcode.CLEAR, "row_limit")),
-            EntryKind.SIGNAL: head(signal_head, EntryKind.SIGNAL,
-                                   semaphore=command_field(command, Opcode.STREAM, "semaphore")),
+            EntryKind.CLEAR: head(
+                clear_head, EntryKind.CLEAR, first=accumulators, count=command_field(command, Opcode.CLEAR, "row_limit")
+            ),
+            EntryKind.SIGNAL: head(
+                signal_head, EntryKind.SIGNAL, semaphore=command_field(command, Opcode.STREAM, "semaphore")
+            ),
         }
-        entry = head(entry_head, EntryKind.ENTRY, value=fetch.o.p.value, row=fetch.o.p.row,
-                     accumulator=fetch.o.p.accumulator)
+        entry = head(
+            entry_head, EntryKind.ENTRY, value=fetch.o.p.value, row=fetch.o.p.row, accumulator=fetch.o.p.accumulator
+        )
         # A signal of its own, since a field that is constant beside one that is not becomes Verilog that never runs:
         # ``always @*`` waits for a change of something, and there is nothing in it.
         payload = Signal(self._config.noc.flit_width)

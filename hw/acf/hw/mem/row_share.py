@@ -52,14 +52,16 @@ class RowShare(wiring.Component):
         if most <= 0 or most & (most - 1):
             raise ValueError(f"greatest number of rows must be a power of two, not {most!r}")
         self._bits = exact_log2(most) + 1
-        super().__init__({
-            "start": In(1),
-            "feeder": In(4),
-            "i": In(row_share_layout),
-            "done": Out(1),
-            "first": Out(32),
-            "count": Out(self._bits),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "feeder": In(4),
+                "i": In(row_share_layout),
+                "done": Out(1),
+                "first": Out(32),
+                "count": Out(self._bits),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

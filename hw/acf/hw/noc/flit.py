@@ -59,7 +59,10 @@ signal_head = _head(semaphore=4)
 """SIGNAL: the semaphore to signal."""
 
 operand_head = _head(row=16, bank=4, last=1, semaphore=4)
-"""ROWS: operand row of the first row in the packet, bank; in the last packet of a load, the semaphore to signal."""
+"""ROWS: operand row of the first row in the packet, bank; in the last packet of a load, the semaphore to signal.
+
+A load of no rows is one packet that ends with its head, with ``last`` set: it must be signalled all the same.
+"""
 
 result_head = _head(column=8, row=16)
 """RESULT: mesh column of the tile (0 is the first tile), accumulator row."""

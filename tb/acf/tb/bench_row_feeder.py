@@ -1,0 +1,752 @@
+"""The row feeder against plain Python: entries of a STREAM, memory after a DRAIN, errors, rates."""
+
+import itertools
+import random
+from collections import defaultdict
+from typing import Any
+
+import cocotb
+from cocotb.triggers import ClockCycles, RisingEdge
+from cocotbext.axi import AxiRamRead, AxiRamWrite, AxiReadBus, AxiWriteBus
+
+from acf.hw.noc.flit import (
+    HEADER,
+    clear_head,
+    drain_head,
+    entry_head,
+    flit_layout,
+    result_head,
+    setup_head,
+    signal_head,
+)
+from acf.isa import (
+    NO_SEMAPHORE,
+    Cast,
+    Decoder,
+    EntryKind,
+    ErrorCode,
+    FeederCounter,
+    IndexSize,
+    Mode,
+    Opcode,
+    ResultKind,
+    TrafficClass,
+)
+from acf.tb.axi_channels import DECERR, OKAY, SLVERR
+from acf.tb.axi_responder import AxiResponder
+from acf.tb.feeder_link import command_flits, count_events, flit, header_of, quiet_inputs, read_counter, reports
+from acf.tb.runner import bench_config
+from acf.tb.stream import StreamSink, StreamSource, pack, start_clock, unpack, wait_until
+
+CONFIG = bench_config()
+BEAT = CONFIG.memory.beat_bytes
+SIZE = CONFIG.lane.number_format.operand_bytes
+T = CONFIG.tile_columns
+ACCUMULATORS = CONFIG.lane.accumulator_rows
+OPERANDS = CONFIG.lane.operand_rows
+RESULTS = 0x800000  # results lie above all matrices
+ARRAYS = 0x400000
+
+HEADS = {
+    EntryKind.ENTRY: entry_head,
+    EntryKind.SETUP: setup_head,
+    EntryKind.DRAIN: drain_head,
+    EntryKind.CLEAR: clear_head,
+    EntryKind.SIGNAL: signal_head,
+}
+
+
+def is_zero(value):
+    """Whether an operand is zero, of either sign."""
+    return value & 0x7FFF == 0 if CONFIG.lane.format == "bf16" else value == 0
+
+
+def golden_rows(command, *, feeder):
+    """Rows that a row feeder takes."""
+    rows = (
+        command["row_begin"] + feeder * command["row_offset"] + n * command["row_step"]
+        for n in range(command["row_limit"])
+    )
+    return [row for row in rows if row < command["row_end"]]
+
+
+def golden_stream(command, matrix, *, feeder):
+    """Entries of each accumulator row in order, and how many were dropped as zeros and passed over."""
+    entries, zeros, filtered = {}, 0, 0
+    begin, count = command["inner_begin"], command["inner_count"]
+    for n, row in enumerate(golden_rows(command, feeder=feeder)):
+        for index, value in matrix.row(row):
+            if not begin <= index < begin + count:
+                filtered += command["decoder"] == Decoder.CSR
+            elif command["skip"] and is_zero(value):
+                zeros += 1
+            else:
+                entries.setdefault(command["accumulator_first"] + n, []).append((value, index - begin))
+    return entries, zeros, filtered
+
+
+def golden_drain(command, results, *, feeder):
+    """Bytes that a DRAIN writes: address and content. ``results(column, accumulator)`` gives rows of a tile."""
+    for n, row in enumerate(golden_rows(command, feeder=feeder)):
+        for column in range(CONFIG.cols):
+            before = column * command["tile_columns"]
+            valid = min(max(command["columns"] - before, 0), command["tile_columns"])
+            content = b"".join(
+                value.to_bytes(4, "little") for value in results(column, command["accumulator_first"] + n)[:valid]
+            )
+            yield command["address"] + row * command["row_stride"] + before * 4, content
+
+
+class Matrix:
+    """A matrix in memory: CSR with unsorted, doubled and zero entries, or dense."""
+
+    def __init__(self, *, lengths, inner_size, wide=True, dense=False, zeros=0.2):
+        self.dense, self.wide, self.inner_size = dense, wide, inner_size
+        self.pointers = [0]
+        for length in lengths:
+            self.pointers.append(self.pointers[-1] + (inner_size if dense else length))
+        entries = self.pointers[-1]
+        self.indices = [random.randrange(inner_size) for _ in range(entries)]
+        self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(entries)]
+        if CONFIG.lane.format == "bf16":
+            self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
+        # Bases aligned to elements and no more, arrays close to each other and off 4 KiB borders.
+        width = 4 if wide else 2
+        self.bases = {
+            "pointers": ARRAYS + 4 * random.randrange(2048),
+            "indices": ARRAYS + 0x100000 + width * random.randrange(4096),
+            "values": ARRAYS + 0x200000 + SIZE * random.randrange(4096),
+        }
+
+    def arrays(self):
+        """Address and bytes of each array."""
+        arrays = [("values", SIZE, self.values)]
+        if not self.dense:
+            arrays += [("pointers", 4, self.pointers), ("indices", 4 if self.wide else 2, self.indices)]
+        for name, width, numbers in arrays:
+            yield self.bases[name], b"".join(number.to_bytes(width, "little") for number in numbers)
+
+    def row(self, row):
+        """Index and value of the entries of a row."""
+        places = range(self.pointers[row], self.pointers[row + 1])
+        return [
+            (place - self.pointers[row] if self.dense else self.indices[place], self.values[place]) for place in places
+        ]
+
+    def fields(self):
+        """The fields of a STREAM that say where it lies."""
+        bases = {"values": self.bases["values"], "pointers": 1, "indices": 1} if self.dense else self.bases
+        return {
+            **bases,
+            "index_size": IndexSize.INT32 if self.wide else IndexSize.UINT16,
+            "decoder": Decoder.DENSE if self.dense else Decoder.CSR,
+            "inner_size": self.inner_size,
+            "entries": self.pointers[-1],
+        }
+
+
+def random_rows(rows):
+    """The row fields of a command for a matrix of so many rows."""
+    limit = random.choice([0, 1, ACCUMULATORS // 2, ACCUMULATORS, random.randint(0, ACCUMULATORS)])
+    begin = random.choice([0, 0, random.randint(0, rows)])
+    return {
+        "row_begin": begin,
+        "row_end": random.choice([rows, random.randint(0, rows)]),
+        "row_offset": random.randint(0, 3),
+        "row_step": random.choice([1, 1, CONFIG.rows, random.randint(1, 9)]),
+        "row_limit": limit,
+        "accumulator_first": random.randint(0, ACCUMULATORS - limit),
+    }
+
+
+def random_columns():
+    """The column fields of a command."""
+    return {
+        "columns": random.choice([0, 1, CONFIG.columns, random.randint(0, CONFIG.columns)]),
+        "tile_columns": random.choice([T, BEAT // SIZE * random.randint(1, T * SIZE // BEAT)]),
+    }
+
+
+def random_matrix(**fixed):
+    """A matrix of any shape that is worth a test."""
+    rows = random.choice([0, 1, 2, random.randint(3, 60)])
+    longest = random.choice([0, 1, 4, 40, 200])
+    lengths = [random.choice([0, random.randint(0, longest)]) for _ in range(rows)]
+    dense = random.random() < 0.2
+    inner_size = random.choice([1, random.randint(1, 50)] if dense else [1, OPERANDS, 4 * OPERANDS, 60000])
+    return Matrix(
+        **{"lengths": lengths, "inner_size": inner_size, "wide": random.random() < 0.5, "dense": dense, **fixed}
+    )
+
+
+def random_stream(matrix, **fixed):
+    """A STREAM of a matrix."""
+    rows = len(matrix.pointers) - 1
+    count = random.choice([0, 1, OPERANDS, random.randint(0, OPERANDS)])
+    return {
+        **matrix.fields(),
+        **random_rows(rows),
+        **random_columns(),
+        "inner_begin": random.choice([0, 0, random.randint(0, matrix.inner_size)]),
+        "inner_count": count,
+        "bank": random.randrange(CONFIG.lane.operand_banks),
+        "skip": random.randrange(2),
+        "mode": Mode.GATHER,
+        "semaphore": random.choice([1, 6, NO_SEMAPHORE]),
+        **fixed,
+    }
+
+
+def random_drain(**fixed):
+    """A DRAIN."""
+    return {
+        **random_rows(random.randint(0, 40)),
+        **random_columns(),
+        # tile_columns * 4 is a whole number of beats whenever tile_columns operands are.
+        "address": RESULTS + BEAT * random.randrange(512),
+        "row_stride": BEAT * random.choice([CONFIG.columns * 4 // BEAT, 4096 // BEAT + 1, random.randint(200, 600)]),
+        "semaphore": random.choice([2, 7, NO_SEMAPHORE]),
+        **fixed,
+    }
+
+
+class Bench:
+    """The feeder, its tiles and its memory; ``chance`` is that of a cycle being used on any handshake."""
+
+    def __init__(self, dut, *, feeder=0, memory=True):
+        self.dut, self.feeder, self.y, self.chance = dut, feeder, feeder + 1, 1.0
+        quiet_inputs(dut, y=self.y, x=0)
+        self.control = StreamSource(dut, "control_i", use=self.use)
+        self.results = StreamSource(dut, "results_i", use=self.use)
+        self.reports = StreamSink(dut, "control_o", use=self.use)
+        self.entries = StreamSink(dut, "entries_o", use=self.use, on_payload=self._on_entry)
+        self.signals = 0  # SIGNAL and DRAIN flits since the latest ``finish``
+        self.answers = True  # tiles answer DRAIN
+        self.span = 0  # cycles from the first to the last flit that tiles were sent, at the latest ``finish``
+        self.drained = []  # per DRAIN flit, the accumulators of every tile and row
+        self.memory: Any = None
+        if memory:
+            rng = random.Random(random.getrandbits(32))
+            self.memory = AxiResponder(dut, memory=CONFIG.memory, rng=rng, use=self.use, writes=True)
+
+    def use(self):
+        """Whether a handshake uses this cycle."""
+        return random.random() < self.chance
+
+    def send(self, opcode, command):
+        """Queue a command."""
+        fields = {name: int(value) for name, value in command.items()}
+        self.control.send(command_flits(opcode, y=self.y, x=0, targets=1 << self.feeder, **fields))
+
+    def _on_entry(self, word):
+        """The tiles: each answers DRAIN with its rows in order, the packets of all tiles in any mixture."""
+        kind = word >> HEADER["kind"].offset & 0xF
+        if kind in (EntryKind.SIGNAL, EntryKind.DRAIN):
+            self.signals += 1
+        if kind != EntryKind.DRAIN or not self.answers:
+            return
+        payload = unpack(flit_layout(noc=CONFIG.noc), word)["payload"]
+        order = unpack(drain_head, payload)
+        accumulators = {}
+        tiles = [[(column, order["first"] + n) for n in range(order["count"])] for column in range(CONFIG.cols)]
+        while any(tiles):
+            column, row = random.choice([tile for tile in tiles if tile]).pop(0)
+            values = [random.getrandbits(32) for _ in range(T)]
+            accumulators[column, row] = values
+            head = pack(
+                result_head,
+                x=0,
+                y=self.y,
+                traffic_class=TrafficClass.RESULTS,
+                kind=ResultKind.ROW,
+                column=column,
+                row=row,
+            )
+            body = [flit(values[n] | values[n + 1] << 32, tail=n == T - 2) for n in range(0, T, 2)]
+            self.results.send([flit(head, head=True), *body])
+        self.drained.append(accumulators)
+
+    def place(self, matrix):
+        """Write the matrix to memory."""
+        for address, content in matrix.arrays():
+            self.memory.poke(address, content)
+
+    def take_entries(self):
+        """Flits at ``entries_o`` as (kind, fields), checked for what all have in common."""
+        flits = []
+        for word in self.entries.received:
+            one = unpack(flit_layout(noc=CONFIG.noc), word)
+            assert one["head"]
+            assert one["tail"]
+            header = header_of(one["payload"])
+            kind = EntryKind(header.pop("kind"))
+            assert header == {"x": CONFIG.cols, "y": self.y, "cast": Cast.ROW, "traffic_class": TrafficClass.ENTRIES}
+            fields = unpack(HEADS[kind], one["payload"])
+            common = {"x", "y", "cast", "traffic_class", "kind", "reserved"}
+            flits.append((kind, {name: value for name, value in fields.items() if name not in common}))
+        self.entries.received.clear()
+        self.entries.cycles.clear()
+        return flits
+
+    async def finish(self, signals, *, cycles=60000):
+        """Wait for so many SIGNAL and DRAIN flits, and until the feeder is quiet; return what tiles were sent."""
+        await wait_until(
+            self.dut,
+            lambda: self.signals >= signals and self.control.idle and self.results.idle,
+            cycles=cycles,
+            pending=lambda: f"{signals - self.signals} signals, {len(self.results.queue)} results",
+        )
+        self.signals = 0
+        quiet = 0
+        while quiet < 60 + int(20 / self.chance):
+            await RisingEdge(self.dut.clk)
+            busy = self.memory is not None and (self.memory.read.busy or self.memory.write.busy)
+            quiet = 0 if busy or int(self.dut.control_o_valid.value) else quiet + 1
+        self.span = self.entries.cycles[-1] - self.entries.cycles[0] if self.entries.cycles else 0
+        return self.take_entries()
+
+    def check_stream(self, flits, command, matrix):
+        """Take the flits of one STREAM off the front; return its entries, zeros and passed over."""
+        kind, setup = flits.pop(0)
+        assert kind == EntryKind.SETUP
+        assert setup == {name: command[name] for name in setup}
+        got = defaultdict(list)
+        while flits[0][0] == EntryKind.ENTRY:
+            entry = flits.pop(0)[1]
+            got[entry["accumulator"]].append((entry["value"], entry["row"]))
+        assert flits.pop(0) == (EntryKind.SIGNAL, {"semaphore": command["semaphore"]})
+        entries, zeros, filtered = golden_stream(command, matrix, feeder=self.feeder)
+        assert dict(got) == entries, f"{command}"
+        return sum(map(len, entries.values())), zeros, filtered
+
+    def check_drain(self, flits, command, before):
+        """Take the flit of one DRAIN off the front, if it has one; compare memory. Returns rows times tiles."""
+        rows = golden_rows(command, feeder=self.feeder)
+        accumulators = {}
+        if rows:
+            kind, order = flits.pop(0)
+            assert kind == EntryKind.DRAIN
+            assert order == {"first": command["accumulator_first"], "count": len(rows)}
+            accumulators = self.drained.pop(0)
+        written = golden_drain(command, lambda column, row: accumulators[column, row], feeder=self.feeder)
+        for address, content in written:
+            for offset, byte in enumerate(content):
+                before[address + offset] = byte
+        return len(rows) * CONFIG.cols
+
+    async def error(self):
+        """Wait for the report of an error: code, row, address, index."""
+        await self.reports.wait_for(3)
+        await ClockCycles(self.dut.clk, 60)
+        [(kind, code, y, x, *place)] = [report for report in reports(self.reports.received) if report[0] != "DONE"]
+        assert (kind, y, x) == ("ERROR", self.y, 0)
+        return ErrorCode(code), *place
+
+    async def reset(self):
+        """Reset everything but the contents of the memory."""
+        chance, self.chance = self.chance, 1.0
+        self.answers = False
+        await ClockCycles(self.dut.clk, 2)
+        await self.memory.reset(self.dut)
+        for source in (self.control, self.results):
+            source.stop()
+        self.control = StreamSource(self.dut, "control_i", use=self.use)
+        self.results = StreamSource(self.dut, "results_i", use=self.use)
+        await ClockCycles(self.dut.clk, 3)
+        for sink in (self.entries, self.reports):
+            sink.received.clear()
+            sink.cycles.clear()
+        self.drained.clear()
+        self.signals = 0
+        self.dut.rst.value = 0
+        self.chance, self.answers = chance, True
+
+
+@cocotb.test()
+async def random_commands(dut):
+    """CLEAR, STREAM and DRAIN in any order, queued, every handshake stalling, answers at any time."""
+    bench = Bench(dut, feeder=random.randrange(CONFIG.rows))
+    await start_clock(dut)
+    await count_events(dut)
+    totals = dict.fromkeys(
+        (FeederCounter.ENTRIES, FeederCounter.ZEROS_DROPPED, FeederCounter.FILTERED, FeederCounter.RESULT_ROWS), 0
+    )
+    for latency, chance in ((1, 1.0), (30, 1.0), (5, 0.6), (25, 0.25)):
+        bench.memory.read.latency, bench.chance = latency, chance
+        for _ in range(10):
+            matrix = random_matrix()
+            bench.place(matrix)
+            commands = []
+            for _ in range(random.randint(1, 4)):
+                opcode = random.choice([Opcode.CLEAR, Opcode.STREAM, Opcode.STREAM, Opcode.DRAIN])
+                if opcode == Opcode.STREAM:
+                    command = random_stream(matrix)
+                elif opcode == Opcode.DRAIN:
+                    command = random_drain()
+                else:
+                    limit = random.randint(0, ACCUMULATORS)
+                    command = {
+                        "row_limit": limit,
+                        "accumulator_first": random.randint(0, ACCUMULATORS - limit),
+                        "semaphore": random.choice([0, 3, NO_SEMAPHORE]),
+                    }
+                commands.append((opcode, command))
+                bench.send(opcode, command)
+            drains = [command for opcode, command in commands if opcode == Opcode.DRAIN]
+            signals = len(commands) - sum(not golden_rows(command, feeder=bench.feeder) for command in drains)
+            memory = {}
+            flits = await bench.finish(signals)
+            bench.memory.write.written_beats, beats = [], bench.memory.write.written_beats
+            for opcode, command in commands:
+                if opcode == Opcode.STREAM:
+                    sums = bench.check_stream(flits, command, matrix)
+                    for counter, amount in zip(totals, sums, strict=False):
+                        totals[counter] += amount
+                elif opcode == Opcode.DRAIN:
+                    totals[FeederCounter.RESULT_ROWS] += bench.check_drain(flits, command, memory)
+                else:
+                    if command["row_limit"]:
+                        order = {"first": command["accumulator_first"], "count": command["row_limit"]}
+                        assert flits.pop(0) == (EntryKind.CLEAR, order)
+                    assert flits.pop(0) == (EntryKind.SIGNAL, {"semaphore": command["semaphore"]})
+            assert not flits
+            assert not bench.drained
+            # Exactly these bytes were written, and they hold the results.
+            touched = {address + n for address, _, strobes in beats for n in range(BEAT) if strobes >> n & 1}
+            assert touched == set(memory)
+            assert all(bench.memory.peek(address, 1)[0] == byte for address, byte in memory.items())
+            done = [("DONE", command["semaphore"]) for command in drains if command["semaphore"] != NO_SEMAPHORE]
+            assert reports(bench.reports.received) == done
+            bench.reports.received.clear()
+    for counter, total in totals.items():
+        assert await read_counter(dut, counter, y=bench.y, x=0) == total, f"{counter.name}"
+        assert await read_counter(dut, counter, y=bench.y, x=1) == 0
+    assert await read_counter(dut, FeederCounter.OPERAND_ROWS, y=bench.y, x=0) == 0
+
+
+@cocotb.test()
+async def a_stream_passes_a_drain(dut):
+    """While a drain waits for its results, the next STREAM is sent; DONE comes after the last answer of memory."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    bench.memory.write.held = True
+    matrix = random_matrix(lengths=[9] * 8, inner_size=OPERANDS, dense=False)
+    bench.place(matrix)
+    rows = {"row_begin": 0, "row_end": 8, "row_offset": 0, "row_step": 1, "row_limit": 8, "accumulator_first": 0}
+    drain = random_drain(semaphore=2, columns=CONFIG.columns, tile_columns=T, **rows)
+    stream = random_stream(matrix, semaphore=1, **rows)
+    bench.answers = False
+    bench.send(Opcode.DRAIN, drain)
+    bench.send(Opcode.STREAM, stream)
+    flits = await bench.finish(2)
+    assert flits.pop(0) == (EntryKind.DRAIN, {"first": 0, "count": 8})
+    bench.check_stream(flits, stream, matrix)
+
+    bench.answers = True
+    bench._on_entry(flit(pack(drain_head, kind=EntryKind.DRAIN, first=0, count=8)))
+    for _ in range(2000):
+        await RisingEdge(dut.clk)
+    assert len(bench.memory.write.writes) == CONFIG.feeder.outstanding, (
+        "bursts wait for answers, but several may be open"
+    )
+    assert not bench.reports.received
+    bench.memory.write.held = False
+    await bench.reports.wait_for(1)
+    assert reports(bench.reports.received) == [("DONE", 2)]
+    assert not bench.memory.write.busy
+
+
+async def one_stream(bench, matrix, command):
+    """Carry out one STREAM; return entries, and cycles from SETUP to SIGNAL."""
+    bench.place(matrix)
+    bench.send(Opcode.STREAM, command)
+    flits = await bench.finish(1)
+    entries, *_ = bench.check_stream(flits, command, matrix)
+    assert not flits
+    return entries, bench.span
+
+
+@cocotb.test()
+async def throughput(dut):
+    """An entry a cycle from rows of 16 or more, 40 cycles from memory, as far as bursts in flight allow it."""
+    latency = 40
+    bench = Bench(dut)
+    bench.memory.read.latency = latency
+    await start_clock(dut)
+    rows = ACCUMULATORS
+    for wide, step in ((True, 1), (False, 1), (True, 4)):
+        lengths = [random.randint(16, 32) for _ in range(rows * step)]
+        matrix = random_matrix(lengths=lengths, inner_size=OPERANDS, wide=wide, dense=False, zeros=0)
+        command = random_stream(
+            matrix,
+            row_begin=0,
+            row_end=rows * step,
+            row_offset=0,
+            row_step=step,
+            row_limit=rows,
+            accumulator_first=0,
+            inner_begin=0,
+            inner_count=OPERANDS,
+        )
+        entries, cycles = await one_stream(bench, matrix, command)
+        # Elements of one array that may be asked for at a time; one beat of each row is on average half used.
+        ahead = CONFIG.feeder.cursors * CONFIG.feeder.line_buffers * BEAT / (4 if wide else SIZE) * 0.7
+        rate = min(1.0, ahead / (latency + 10))
+        dut._log.info(f"wide {wide}, step {step}: {entries} entries in {cycles} cycles, {entries / cycles:.3f} a cycle")
+        assert cycles <= entries / rate * 1.01 + 3 * latency
+
+
+@cocotb.test()
+async def empty_rows(dut):
+    """Empty rows cost a cycle each where rows follow each other, two elsewhere, as far as memory keeps up."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    rows = ACCUMULATORS
+    for step, cost in ((1, 1), (2, 2)):
+        matrix = random_matrix(lengths=[0] * (rows * step - 1) + [1], inner_size=OPERANDS, dense=False, zeros=0)
+        command = random_stream(
+            matrix,
+            row_begin=step - 1,
+            row_end=rows * step,
+            row_offset=0,
+            row_step=step,
+            row_limit=rows,
+            accumulator_first=0,
+            inner_begin=0,
+            inner_count=OPERANDS,
+        )
+        _, cycles = await one_stream(bench, matrix, command)
+        dut._log.info(f"step {step}: {rows} rows in {cycles} cycles")
+        assert cycles <= rows * cost + 40
+
+
+@cocotb.test()
+async def neighbours_use_different_accumulators(dut):
+    """Of two entries that follow each other, few are of the same row."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    matrix = random_matrix(lengths=[64] * 8, inner_size=OPERANDS, dense=False, zeros=0, wide=False)
+    command = random_stream(
+        matrix,
+        row_begin=0,
+        row_end=8,
+        row_offset=0,
+        row_step=1,
+        row_limit=8,
+        accumulator_first=0,
+        inner_begin=0,
+        inner_count=OPERANDS,
+    )
+    bench.place(matrix)
+    bench.send(Opcode.STREAM, command)
+    rows = [fields["accumulator"] for kind, fields in await bench.finish(1) if kind == EntryKind.ENTRY]
+    same = sum(first == second for first, second in itertools.pairwise(rows))
+    assert len(rows) == 512
+    assert same < 40
+
+
+@cocotb.test()
+async def drain_throughput(dut):
+    """Results are taken at a flit a cycle and written in bursts without a gap."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    rows = ACCUMULATORS
+    command = random_drain(
+        row_begin=0,
+        row_end=rows,
+        row_offset=0,
+        row_step=1,
+        row_limit=rows,
+        accumulator_first=0,
+        columns=CONFIG.columns,
+        tile_columns=T,
+        semaphore=0,
+        row_stride=CONFIG.columns * 4,
+    )
+    bench.send(Opcode.DRAIN, command)
+    await bench.entries.wait_for(1)
+    begin, flits = bench.entries.cycle, rows * CONFIG.cols * (T // 2 + 1)
+    await bench.reports.wait_for(1, timeout_cycles=2 * flits)
+    cycles = bench.entries.cycle - begin
+    dut._log.info(f"{flits} flits in {cycles} cycles")
+    assert cycles <= flits * 1.02 + 80
+
+
+@cocotb.test()
+async def errors(dut):
+    """Every error is reported with its place, nothing follows it, and after a reset the feeder works again."""
+    bench = Bench(dut, feeder=CONFIG.rows - 1)
+    await start_clock(dut)
+    feeder = bench.feeder
+
+    def stream(change=None, **fields):
+        matrix = Matrix(lengths=[5, 0, 30, 7, 9, 11], inner_size=OPERANDS, wide=fields.pop("wide", True))
+        if change:
+            change(matrix)
+        rows = {
+            "row_begin": 0,
+            "row_end": 6 + feeder,
+            "row_offset": 1,
+            "row_step": 1,
+            "row_limit": 6 - feeder,
+            "accumulator_first": 1,
+        }
+        command = {**random_stream(matrix), **rows, "inner_begin": 0, "inner_count": OPERANDS, "bank": 0, **fields}
+        bench.place(matrix)
+        bench.send(Opcode.STREAM, command)
+        return command
+
+    def drain(**fields):
+        command = random_drain(
+            **{
+                "row_begin": 0,
+                "row_end": 9,
+                "row_offset": 1,
+                "row_step": 2,
+                "row_limit": 4,
+                "accumulator_first": 0,
+                "columns": CONFIG.columns,
+                "tile_columns": T,
+                **fields,
+            }
+        )
+        bench.send(Opcode.DRAIN, command)
+        return command
+
+    async def expect(code, *, row=0, address=0, index=0):
+        assert await bench.error() == (code, row, address, index)
+        seen = len(bench.entries.received)
+        bench.send(Opcode.CLEAR, {"row_limit": 1, "semaphore": 1})
+        await ClockCycles(dut.clk, 100)
+        assert len(bench.entries.received) == seen, "commands go on after an error"
+        await bench.reset()
+        matrix = random_matrix()
+        bench.memory.read.respond = bench.memory.write.respond = lambda address: OKAY
+        await one_stream(bench, matrix, random_stream(matrix))
+
+    def at(place, value):
+        return lambda matrix: matrix.pointers.__setitem__(place, value)
+
+    # Pointers: 0 5 5 35 42 51 62.
+    stream(at(3, 4))
+    await expect(ErrorCode.POINTER_ORDER, row=2, index=4)
+    stream(at(4, 1 << 31 | 5), entries=62)
+    await expect(ErrorCode.POINTER_RANGE, row=3, index=1 << 31 | 5)
+    stream(entries=50)
+    await expect(ErrorCode.POINTER_RANGE, row=4, index=51)
+    stream(at(3, 63), row_step=2, row_limit=2, row_begin=3 - feeder, row_end=6)
+    await expect(ErrorCode.POINTER_RANGE, row=3, index=63)
+    for index, wide in ((OPERANDS, True), (0xFFFFFFFF, True), (0xFFFF, False)):
+        stream(lambda matrix, index=index: matrix.indices.__setitem__(20, index), wide=wide)
+        await expect(ErrorCode.INDEX_RANGE, row=2, index=index)
+
+    def bad_read(address, code):
+        bad = address - address % BEAT
+        bench.memory.read.respond = lambda address: code if address == bad else OKAY
+
+    command = stream()
+    bad_read(command["pointers"] + 12, SLVERR)
+    await expect(ErrorCode.READ_RESPONSE, address=(command["pointers"] + 12) // BEAT * BEAT)
+    for name, width, code in (("indices", 4, DECERR), ("values", SIZE, SLVERR)):
+        command = stream()
+        bad_read(command[name] + 62 * width - 1, code)
+        await bench.reports.wait_for(3)
+        [(_, _, _, _, _, address, _)] = reports(bench.reports.received)
+        assert address in [burst["addr"] for burst in bench.memory.read.reads]
+        assert 0 <= command[name] + 62 * width - 1 - address < CONFIG.feeder.line_buffers * BEAT
+        await expect(ErrorCode.READ_RESPONSE, address=address)
+
+    for name, amount in (("pointers", 2), ("pointers", 1), ("indices", 2), ("indices", 1)):
+        command = stream()
+        bench.control.queue.clear()
+        command[name] += amount
+        command[name] -= command[name] % 4 - amount
+        bench.send(Opcode.STREAM, command)
+        await expect(ErrorCode.MISALIGNED, address=command[name])
+    command = stream(wide=False)
+    bench.control.queue.clear()
+    command["indices"] |= 1
+    bench.send(Opcode.STREAM, command)
+    await expect(ErrorCode.MISALIGNED, address=command["indices"])
+    if SIZE > 1:
+        command = stream()
+        bench.control.queue.clear()
+        command["values"] |= 1
+        bench.send(Opcode.STREAM, command)
+        await expect(ErrorCode.MISALIGNED, address=command["values"])
+
+    for fields in (
+        {"mode": Mode.SCATTER},
+        {"mode": Mode.SAMPLED},
+        {"decoder": 2},
+        {"inner_count": OPERANDS + 1},
+        {"bank": CONFIG.lane.operand_banks},
+        {"tile_columns": T + BEAT // SIZE},
+        {"tile_columns": 0},
+        {"accumulator_first": ACCUMULATORS - 6 + feeder + 1},
+    ):
+        command = stream(**fields)
+        await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
+    for fields in ({"tile_columns": T + BEAT // SIZE}, {"accumulator_first": ACCUMULATORS - 3}):
+        command = drain(**fields)
+        await expect(ErrorCode.COMMAND_RANGE, address=command["address"])
+    bench.send(Opcode.CLEAR, {"accumulator_first": 1, "row_limit": ACCUMULATORS, "semaphore": 0})
+    await expect(ErrorCode.COMMAND_RANGE)
+    for fields in ({"address": RESULTS + BEAT // 2}, {"row_stride": 4}, {"tile_columns": 1}):
+        command = drain(**fields)
+        await expect(ErrorCode.MISALIGNED, address=command["address"])
+
+    for code in (SLVERR, DECERR):
+        command = drain(row_begin=1 - feeder % 2, row_offset=0)
+        bad = command["address"] + (command["row_begin"] + 2) * command["row_stride"]
+        bench.memory.write.respond = lambda address, bad=bad, code=code: code if address == bad else OKAY
+        await expect(ErrorCode.WRITE_RESPONSE, address=bad)
+
+    bench.send(Opcode.LOAD, {"rows": 1, "tile_columns": T})
+    await expect(ErrorCode.ILLEGAL_COMMAND)
+
+
+@cocotb.test()
+async def reset_at_any_time(dut):
+    """A reset in the middle leaves nothing behind."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    for latency in range(1, 41, 3):
+        bench.memory.read.latency, bench.chance = latency, random.choice([1.0, 0.5])
+        matrix = random_matrix(lengths=[random.randint(0, 60) for _ in range(20)])
+        bench.place(matrix)
+        bench.send(Opcode.STREAM, random_stream(matrix))
+        bench.send(Opcode.DRAIN, random_drain())
+        bench.send(Opcode.STREAM, random_stream(matrix))
+        await ClockCycles(dut.clk, random.randint(10, 400))
+        await bench.reset()
+        await one_stream(bench, matrix, random_stream(matrix))
+
+
+@cocotb.test()
+async def independent_memory(dut):
+    """The same against the memories of cocotbext-axi."""
+    bench = Bench(dut, memory=False)
+    bench.chance = 0.8
+    dut.rst.value = 1
+    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "read"), dut.clk, dut.rst, size=1 << 24)
+    results: Any = AxiRamWrite(AxiWriteBus.from_prefix(dut, "write"), dut.clk, dut.rst, size=1 << 24)
+    for channel in (ram.ar_channel, ram.r_channel, results.aw_channel, results.w_channel, results.b_channel):
+        channel.set_pause_generator(iter(lambda: random.random() < 0.3, None))
+    await start_clock(dut)
+    for _ in range(6):
+        matrix = random_matrix()
+        for address, content in matrix.arrays():
+            ram.write(address, content)
+        stream, drain = random_stream(matrix), random_drain(semaphore=3)
+        bench.send(Opcode.STREAM, stream)
+        bench.send(Opcode.DRAIN, drain)
+        flits = await bench.finish(1 + bool(golden_rows(drain, feeder=0)))
+        await bench.reports.wait_for(1)
+        bench.check_stream(flits, stream, matrix)
+        memory = {}
+        bench.check_drain(flits, drain, memory)
+        assert not flits
+        assert all(results.read(address, 1)[0] == byte for address, byte in memory.items())
+        assert reports(bench.reports.received) == [("DONE", 3)]
+        bench.reports.received.clear()
