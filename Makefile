@@ -31,10 +31,12 @@ regress: setup
 	$(PYTEST) -m regress --timeout 3600 $(ARGS)
 
 lint: setup
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/pyright
-	$(BIN)/lint-imports
+	@failed=; \
+	for check in 'ruff check' 'ruff format --check --quiet' 'pyright' 'lint-imports'; do \
+		echo "lint: $$check"; \
+		$(BIN)/$$check || failed="$$failed $${check%% *}"; \
+	done; \
+	[ -z "$$failed" ] || { echo "lint: failed:$$failed"; exit 1; }
 
 format: setup
 	$(BIN)/ruff check --fix
