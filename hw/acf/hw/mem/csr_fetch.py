@@ -21,7 +21,7 @@ from acf.hw.mem.fault_report import fault_signature
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
 from acf.hw.mem.pointer_fetch import PointerFetch, row_span_layout, row_walk_layout
 
-__all__ = ["CsrFetch", "csr_job_layout"]
+__all__ = ["CsrFetch", "csr_job_layout", "pointer_id"]
 
 csr_job_layout = data.StructLayout(
     {
@@ -39,6 +39,20 @@ csr_job_layout = data.StructLayout(
     }
 )
 """The fields of a STREAM command that concern the matrix; ``dense`` for the decoder, ``wide`` for 32-bit indices."""
+
+
+def pointer_id(*, config: FabricConfig) -> int:
+    """The AXI ID of pointer reads. Indices of cursor c have ID 2c, its values 2c + 1, pointers the ID after them.
+
+    Raises
+    ------
+    ValueError
+        If the memory IDs are too few for all cursors.
+    """
+    cursors, id_width = config.feeder.cursors, config.memory.id_width
+    if 2 * cursors >= 1 << id_width:
+        raise ValueError(f"{cursors} row cursors need {2 * cursors + 1} memory IDs, but the ID width is {id_width!r}")
+    return 2 * cursors
 
 
 class CsrFetch(wiring.Component):
@@ -74,13 +88,7 @@ class CsrFetch(wiring.Component):
     """
 
     def __init__(self, *, config: FabricConfig):
-        # Indices of cursor c have ID 2c, values 2c + 1, pointers the ID after them.
-        self._pointer_id = 2 * config.feeder.cursors
-        if self._pointer_id >= 1 << config.memory.id_width:
-            raise ValueError(
-                f"{config.feeder.cursors} row cursors need {self._pointer_id + 1} memory IDs, "
-                f"but the ID width is {config.memory.id_width!r}"
-            )
+        self._pointer_id = pointer_id(config=config)
         self._config = config
         super().__init__(
             {

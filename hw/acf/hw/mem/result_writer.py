@@ -96,7 +96,7 @@ class ResultWriter(wiring.Component):
         m.submodules.tracker = tracker = BurstTracker(
             depth=config.feeder.outstanding, address_width=memory.address_width
         )
-        # Bursts whose addresses have been sent: beats, whether it ends its packet, beats to drop then, words of its end.
+        # Bursts whose addresses have been sent: beats, whether it ends its packet, beats to drop then, last words.
         data_layout = data.StructLayout(
             {
                 "beats": layout["beats"].shape,

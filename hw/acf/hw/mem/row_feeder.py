@@ -12,7 +12,7 @@ from acf.config import FabricConfig
 from acf.hw.counters import counter_bus
 from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.command_receiver import CommandReceiver, command_field
-from acf.hw.mem.csr_fetch import CsrFetch
+from acf.hw.mem.csr_fetch import CsrFetch, pointer_id
 from acf.hw.mem.drain import DrainEngine
 from acf.hw.mem.fault_report import ReportSender, fault_signature, raise_fault
 from acf.hw.mem.feeder_counters import FeederCounters
@@ -28,8 +28,8 @@ class RowFeeder(wiring.Component):
 
     Two commands wait while a third is carried out. A STREAM sends SETUP, the entries and SIGNAL; a CLEAR sends CLEAR
     and SIGNAL; a DRAIN sends DRAIN, writes what the tiles answer and sends DONE. Commands are checked before anything
-    is sent. After the first fault an ERROR packet is sent and nothing more is begun until reset. COMMAND_RANGE tells the
-    value, destination or matrix address of the command.
+    is sent. After the first fault an ERROR packet is sent and nothing more is begun until reset. COMMAND_RANGE tells
+    the address of the values or of the results.
 
     Throughput is one entry a cycle (see ``CsrFetch``) and one result flit a cycle (see ``DrainEngine``).
 
@@ -65,7 +65,7 @@ class RowFeeder(wiring.Component):
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        self._fetch = CsrFetch(config=config)
+        pointer_id(config=config)  # refuses configurations with too few IDs
         flits = flit_stream(noc=config.noc)
         super().__init__(
             {
@@ -87,7 +87,7 @@ class RowFeeder(wiring.Component):
         config = self._config
         m.submodules.receiver = receiver = CommandReceiver(noc=config.noc)
         m.submodules.share = share = RowShare(most=config.lane.accumulator_rows)
-        m.submodules.fetch = fetch = self._fetch
+        m.submodules.fetch = fetch = CsrFetch(config=config)
         m.submodules.drain = drain = DrainEngine(config=config)
         m.submodules.report = report = ReportSender(noc=config.noc, sources=len(fetch.faults) + 2)
         m.submodules.count = count = FeederCounters(
