@@ -32,11 +32,11 @@ regress: setup
 
 lint: setup
 	@failed=; \
-	for check in 'ruff check' 'ruff format --check --quiet' 'pyright' 'lint-imports'; do \
+	for check in 'ruff check' 'ruff format --check' 'pyright' 'lint-imports'; do \
 		echo "lint: $$check"; \
-		$(BIN)/$$check || failed="$$failed $${check%% *}"; \
+		$(BIN)/$$check || failed="$$failed; $$check"; \
 	done; \
-	[ -z "$$failed" ] || { echo "lint: failed:$$failed"; exit 1; }
+	[ -z "$$failed" ] || { echo "lint: failed: $${failed#; }"; exit 1; }
 
 format: setup
 	$(BIN)/ruff check --fix
