@@ -78,8 +78,9 @@ _F32_CORNERS = (
 def bf16_cases(rng: np.random.Generator, count: int) -> Cases:
     """``count`` cases: corners against each other (all 89,056, or as many as fill one half), then random ones.
 
-    A third of the random ones have any bits; the others an accumulator near the product, by exponent or as its
-    negative but for a few units in the last places: there sums cancel, round and become subnormal.
+    Random ones are, in equal parts: any bits; an accumulator with an exponent near that of the product; the negative
+    product but for a few units in the last places; an accumulator that brings the sum beside a tie, where it passes a
+    power of two; an infinite operand whose significand would cancel, were it a number.
     """
     small = np.array([s | c for s in (0, 0x8000) for c in _BF16_CORNERS], dtype=np.uint16)
     large = np.array([s | c for s in (0, 0x80000000) for c in _F32_CORNERS], dtype=np.uint32)
@@ -90,14 +91,25 @@ def bf16_cases(rng: np.random.Generator, count: int) -> Cases:
     thin = rng.random(number) < 0.25
     random_x[thin] &= 0xFFE0
     random_acc = rng.integers(0, 1 << 32, number, dtype=np.uint32)
-    kind = rng.integers(0, 3, number)
+    kind = rng.integers(0, 5, number)
+    # Products just below a power of two: the only ones that leave nothing but the sticky bit below a tie.
+    full = (kind == 3) & (rng.random(number) < 0.5)
+    random_x[full] |= 0x007C
+    random_y[full] |= 0x007C
+    random_x[kind == 4] = random_x[kind == 4] & 0x8000 | 0x7F80
     with np.errstate(all="ignore"):
-        near = (_as_f32(random_x) * _as_f32(random_y)).view(np.uint32)
-    shifted = (near >> 23 & 0xFF).astype(np.int64) + rng.integers(-28, 29, number)
-    by_exponent = (random_acc & 0x807FFFFF) | (np.clip(shifted, 0, 254).astype(np.uint32) << 23)
+        product = _as_f32(random_x).astype(np.float64) * _as_f32(random_y)
+        near = product.astype(np.float32).view(np.uint32)
+        power = np.frexp(product)[1]
+        tie = np.ldexp(1 + rng.integers(1, 8, number) * 2.0**-24, power + rng.integers(-1, 2, number))
+        tie += np.ldexp(rng.integers(-1, 2, number) * 1.0, power - rng.integers(26, 32, number))
+        beside = (np.copysign(tie, product) - product).astype(np.float32).view(np.uint32)
+    exponent = np.where(kind == 4, (random_y >> 7 & 0xFF) + 128, near >> 23 & 0xFF).astype(np.int64)
+    exponent += np.where(kind == 4, rng.integers(-1, 2, number), rng.integers(-28, 29, number))
+    by_exponent = (random_acc & 0x807FFFFF) | (np.clip(exponent, 0, 254).astype(np.uint32) << 23)
     by_exponent[thin] &= 0xFFFFF000
     opposite = ((near.astype(np.int64) + rng.integers(-3, 4, number)) & 0xFFFFFFFF).astype(np.uint32) ^ 0x80000000
-    random_acc = np.select([kind == 1, kind == 2], [by_exponent, opposite], random_acc).astype(np.uint32)
+    random_acc = np.choose(kind, [random_acc, by_exponent, opposite, beside, by_exponent]).astype(np.uint32)
     return np.concatenate([acc, random_acc]), np.concatenate([x, random_x]), np.concatenate([y, random_y])
 
 
