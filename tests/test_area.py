@@ -2,7 +2,7 @@ import pytest
 
 from acf.sim.area import RESOURCES, synthesize
 
-# One cell of each resource, by construction; `leaf` stands three times, once inside `middle`.
+# `leaf` stands four times, once in each `middle`.
 HIERARCHY = r"""
 module leaf(input clk, input [3:0] d, output reg [3:0] q);
   always @(posedge clk) q <= d;
@@ -18,10 +18,11 @@ module middle(input clk, input [3:0] d, output [3:0] q, output o);
   \middle.inner x(.i(d), .o(o));
 endmodule
 
-module top(input clk, input [3:0] d, output [3:0] a, b, c, output o);
+module top(input clk, input [3:0] d, output [3:0] a, b, c, e, output o, p);
   leaf first(.clk(clk), .d(d), .q(a));
   leaf second(.clk(clk), .d(~d), .q(b));
-  middle m(.clk(clk), .d(d), .q(c), .o(o));
+  middle third(.clk(clk), .d(d), .q(c), .o(o));
+  middle fourth(.clk(clk), .d(d), .q(e), .o(p));
 endmodule
 """
 
@@ -63,13 +64,13 @@ def test_carry_chains_take_two_luts_a_cell():
 def test_modules_are_counted_once_and_multiplied():
     report = synthesize(HIERARCHY, top="top")
     modules = {module.name: module for module in report.modules}
-    assert {name: module.instances for name, module in modules.items()} == {"top": 1, "middle": 1, "leaf": 3}
+    assert {name: module.instances for name, module in modules.items()} == {"top": 1, "middle": 2, "leaf": 4}
     assert modules["leaf"].counts["ff"] == 4
     assert modules["middle"].counts["ff"] == 0, "leaf is not part of it"
     assert modules["middle"].counts["lut4"] == 1, "modules with a dot in their name are"
     assert modules["top"].counts["lut4"] == 4
-    assert report.total["ff"] == 12
-    assert report.total["lut4"] == 5
+    assert report.total["ff"] == 4 * 4
+    assert report.total["lut4"] == 4 + 2
     assert report.modules[0].name == "top"
 
 
