@@ -135,14 +135,16 @@ def run_verilog(
     with _locked(folder):
         source = folder / f"{top}.v"
         stamp = folder / "built"
-        digest = hashlib.sha256(verilog.encode()).hexdigest()
+        arguments = ["-Wno-fatal", "-Wno-WIDTH", "-O3", "-CFLAGS", "-O1"] if simulator == "verilator" else []
+        digest = hashlib.sha256("\n".join([*arguments, verilog]).encode()).hexdigest()
         runner: Any = _PortsOnlyVerilator() if simulator == "verilator" else Icarus()
         log = folder / "build.log"
         fresh = stamp.exists() and stamp.read_text() == digest
-        if not fresh:
-            stamp.unlink(missing_ok=True)
-            source.write_text(verilog)
-        arguments = ["-Wno-fatal", "-Wno-WIDTH", "-O3", "-CFLAGS", "-O1"] if simulator == "verilator" else []
+        if fresh:
+            _run(runner, folder, top, module, seed, testcase, env or {}, plusargs)
+            return
+        stamp.unlink(missing_ok=True)
+        source.write_text(verilog)
         try:
             runner.build(
                 sources=[source],
@@ -150,7 +152,7 @@ def run_verilog(
                 build_dir=folder,
                 build_args=arguments,
                 timescale=("1ns", "1ps"),
-                always=not fresh,
+                always=True,
                 log_file=log,
             )
         except (Exception, SystemExit) as error:
@@ -184,6 +186,7 @@ def _run(
     with contextlib.suppress(SystemExit):
         runner.test(
             hdl_toplevel=top,
+            hdl_toplevel_lang="verilog",
             test_module=module,
             build_dir=folder,
             test_dir=folder,
