@@ -10,6 +10,7 @@ pass is judged by what the fault changed at the block's outputs:
 
 import argparse
 import contextlib
+import fcntl
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,7 @@ __all__ = ["BENCHES", "Bench", "Outcome", "Report", "judge", "plant", "read_obse
 
 VERDICTS = ("caught", "missed", "timing", "silent")
 
+_HANGS = "no end"
 _POOL = 4  # faults planted for each that is asked for: many are silent
 
 
@@ -64,7 +66,6 @@ BENCHES = {
     "lane": Bench(module="acf.tb.bench_lane"),
     "tile": Bench(module="acf.tb.bench_tile"),
     "router": Bench(module="acf.tb.bench_router"),
-    "node": Bench(module="acf.tb.bench_node"),
     "noc": Bench(module="acf.tb.bench_mesh"),
     "row_feeder": Bench(module="acf.tb.bench_row_feeder"),
     "column_feeder": Bench(module="acf.tb.bench_column_feeder"),
@@ -82,12 +83,15 @@ class Observed:
 
     Members
     -------
+    number : int
+        The fault that was on.
     differences : list of (int, str, str)
         First cycle, kind and name of every output that differed.
     transfers : dict
         Payloads by channel, in order.
     """
 
+    number: int = 0
     differences: list[tuple[int, str, str]] = field(default_factory=list)
     transfers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -153,7 +157,9 @@ def read_observed(text: str) -> Observed:
     observed = Observed()
     for line in text.splitlines():
         mark, *rest = line.split(" ")
-        if mark == "D":
+        if mark == "S":
+            observed.number = int(rest[0])
+        elif mark == "D":
             observed.differences.append((int(rest[0]), rest[1], rest[2]))
         elif mark == "T":
             observed.transfers[rest[0]].append(rest[1])
@@ -201,6 +207,14 @@ class _Plantation:
         self._fault_free: dict[str, Observed] = {}
         self._seconds: dict[str, float] = {}
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with self._folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def tests(self) -> list[str]:
         """Tests of the bench, the quickest first.
 
@@ -227,10 +241,10 @@ class _Plantation:
         observed = {}
         for test in tests:
             # Faults that stop everything make a bench wait for its own limits: give it some time for that.
-            passed, _ = self._run(fault.number, test, timeout=30 + 10 * self._seconds[test])
+            passed, said = self._run(fault.number, test, timeout=120 + 30 * self._seconds[test])
             if not passed:
-                return Outcome(fault, "caught", caught_by=test)
-            observed[test] = self._observed()
+                return Outcome(fault, "caught", caught_by=f"{test} ({said})" if said.startswith(_HANGS) else test)
+            observed[test] = self._observed(fault.number)
         differed = dict.fromkeys(name for seen in observed.values() for _, _, name in sorted(seen.differences))
         return Outcome(fault, judge(observed, self._without_fault), differed=tuple(differed))
 
@@ -239,11 +253,16 @@ class _Plantation:
             passed, said = self._run(0, test, timeout=600)
             if not passed:
                 raise RuntimeError(f"{test} of {self.block} fails alone, without any fault planted:\n{said}")
-            self._fault_free[test] = self._observed()
+            self._fault_free[test] = self._observed(0)
         return self._fault_free[test]
 
-    def _observed(self) -> Observed:
-        return read_observed((self._folder / OBSERVED).read_text())
+    def _observed(self, number: int) -> Observed:
+        observed = read_observed((self._folder / OBSERVED).read_text())
+        if observed.number != number:
+            raise RuntimeError(
+                f"fault {observed.number} was on, not {number}: is {self._folder} used by two at a time?"
+            )
+        return observed
 
     def _run(self, number: int, test: str | None, *, timeout: float) -> tuple[bool, str]:
         # In a process group of its own, so that a simulation that hangs can be ended with all that it has started.
@@ -253,7 +272,7 @@ class _Plantation:
         process.start()
         sender.close()
         try:
-            said = receiver.recv() if receiver.poll(timeout) else f"no end after {timeout:.0f} seconds"
+            said = receiver.recv() if receiver.poll(timeout) else f"{_HANGS} after {timeout:.0f} seconds"
         except EOFError:
             said = "the bench ended without a word"
         if process.is_alive():
@@ -326,15 +345,16 @@ def plant(
         raise ValueError(f"faults must be at least 1, not {faults!r}")
     config = config or preset("tiny")
     begin = time.monotonic()
-    plantation = _Plantation(block, bench=bench, config=config, pool=_POOL * faults, seed=seed)
-    tests = plantation.tests()
     result = Report(block=block, config=config.digest, seed=seed, bench=bench.module)
-    for fault in plantation.faults:
-        outcome = plantation.try_out(fault, tests)
-        result.outcomes.append(outcome)
-        report(outcome)
-        if result.changing >= faults:
-            break
+    plantation = _Plantation(block, bench=bench, config=config, pool=_POOL * faults, seed=seed)
+    with plantation.alone():
+        tests = plantation.tests()
+        for fault in plantation.faults:
+            outcome = plantation.try_out(fault, tests)
+            result.outcomes.append(outcome)
+            report(outcome)
+            if result.changing >= faults:
+                break
     result.seconds = round(time.monotonic() - begin, 1)
     return result
 

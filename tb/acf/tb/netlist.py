@@ -5,6 +5,7 @@ time, 0 none. The wrapper holds that netlist twice on the same inputs: once with
 plusarg ``mutsel`` names, and the bench sees the outputs of the second. The wrapper writes ``observed.log`` into the
 working folder:
 
+- ``S number``: the fault, first;
 - ``D cycle kind output``: the first cycle in which an output differed where it counts (a payload while it is valid, a
   ready while there is something to take); kind ``H`` is a handshake, ``P`` everything else;
 - ``T channel payload``: a transfer on an output channel, as the bench saw it.
@@ -183,6 +184,7 @@ def wrapper(ports: list[Port], *, top: str, module: str) -> str:
         "  initial begin",
         '    if (!$value$plusargs("mutsel=%d", mutsel)) mutsel = 0;',
         f'    log = $fopen("{OBSERVED}", "w");',
+        '    $fwrite(log, "S %0d\\n", mutsel);',
         "  end",
     ]
     for instance, prefix, select in (("good", "good__", f"{_SELECT_WIDTH}'d0"), ("faulty", "", "mutsel")):
