@@ -245,9 +245,9 @@ class Cast(enum.IntEnum):
     UNICAST = 0
     """The destination node."""
     ROW = 1
-    """Every node passed on the way along the row, the source excepted and the destination included."""
+    """Every node east of the source in its row, up to the destination."""
     COLUMN = 2
-    """Every node passed on the way along the column, the source excepted and the destination included."""
+    """Every node on the way that is entered going south, up to the destination."""
 
 
 class ControlKind(enum.IntEnum):

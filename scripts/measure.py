@@ -1,0 +1,126 @@
+"""Measures what README.md states, keeps it under docs/results/, and writes the tables of README.md from there.
+
+    python scripts/measure.py            measures everything again (about half an hour on 2 cores)
+    python scripts/measure.py --tables   only writes the tables anew from docs/results/
+    python scripts/measure.py --check    exits with 1 where the tables are not those of docs/results/
+
+Every file under docs/results/ holds the command that made it, and what that command printed.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+README = ROOT / "README.md"
+
+LAYERS = [(64, 256, 256), (128, 512, 512)]
+DENSITIES = [(1.0, 1.0), (0.5, 1.0), (0.2, 1.0), (0.5, 0.5), (0.2, 0.5), (0.1, 0.5), (0.05, 0.5)]
+BLOCKS = ["mac", "lane", "tile", "router", "node", "row_feeder", "column_feeder", "command_processor"]
+
+
+def gather_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    return {
+        f"gather-base-{rows}x{inner}x{columns}-w{weight:g}-a{operand:g}": (
+            f"acf bench gather --preset base --rows {rows} --inner {inner} --cols {columns} "
+            f"--weight-density {weight:g} --operand-density {operand:g} --seed 1 --device rtl --json"
+        )
+        for rows, inner, columns in LAYERS
+        for weight, operand in DENSITIES
+    }
+
+
+def area_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    commands = {f"area-{block}": f"acf area --preset base --block {block} --tech ecp5 --json" for block in BLOCKS}
+    for block in ("mac", "lane", "tile"):
+        commands[f"area-{block}-int8"] = f"acf area --preset base --format int8 --block {block} --tech ecp5 --json"
+    return commands
+
+
+def measure(name: str, command: str) -> None:
+    """Run a command and keep its JSON object."""
+    words = shlex.split(command)
+    words[0] = str(Path(sys.executable).with_name(words[0]))
+    printed = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    kept = {"command": command, "result": json.loads(printed)}
+    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def result(name: str) -> dict[str, Any]:
+    """What a kept command printed."""
+    return json.loads((RESULTS / f"{name}.json").read_text())["result"]
+
+
+def gather_table() -> list[str]:
+    """Rows of the throughput table."""
+    lines = [
+        "| layer (rows x inner x columns) | weights | operands | cycles | utilization | speed-up | ideal | waiting (operands, entries, hazards, drain, idle) |",  # noqa: E501
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in gather_commands():
+        r = result(name)
+        total = r["lanes"] * r["cycles"]
+        causes = r["lane_cycles"]
+        waits = ", ".join(
+            f"{100 * causes[cause] / total:.0f} %" for cause in ("operand_wait", "entry_wait", "hazard", "drain", "idle")
+        )
+        lines.append(
+            f"| {r['rows']} x {r['inner']} x {r['columns']} | {100 * r['weight_density']:.0f} % "
+            f"| {100 * r['operand_density']:.0f} % | {r['cycles']:,} | {100 * r['utilization']:.1f} % "
+            f"| {r['speedup']:.2f} x | {r['ideal_speedup']:.2f} x | {waits} |"
+        )
+    return lines
+
+
+def area_table() -> list[str]:
+    """Rows of the area table."""
+    lines = ["| block | format | LUT4 | carry (CCU2C) | flip-flops | DSP | block RAM | LUT RAM |", "|---|---|---|---|---|---|---|---|"]
+    for name in area_commands():
+        r = result(name)
+        t = r["total"]
+        lines.append(
+            f"| {r['block']} | {r['format']} | {t['lut4']:,} | {t['carry']:,} | {t['ff']:,} | {t['dsp']} | {t['bram']} "
+            f"| {t['lut_ram']} |"
+        )
+    return lines
+
+
+def filled(text: str, section: str, lines: list[str]) -> str:
+    """``text`` with the lines between the markers of ``section`` replaced."""
+    begin, end = f"<!-- {section}: written by scripts/measure.py -->", f"<!-- end of {section} -->"
+    head, found_begin, rest = text.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"markers of section {section!r} are missing")
+    return f"{head}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{tail}"
+
+
+def main() -> int:
+    """Measure, write or check."""
+    if "--tables" not in sys.argv and "--check" not in sys.argv:
+        commands = {**gather_commands(), **area_commands()}
+        with Progress() as progress:
+            task = progress.add_task("measuring", total=len(commands))
+            for name, command in commands.items():
+                progress.update(task, description=name)
+                measure(name, command)
+                progress.advance(task)
+    before = README.read_text()
+    after = filled(filled(before, "throughput", gather_table()), "area", area_table())
+    if "--check" in sys.argv:
+        return int(after != before)
+    README.write_text(after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
