@@ -490,7 +490,7 @@ async def throughput(dut):
         )
         entries, cycles = await one_stream(bench, matrix, command)
         # Elements of one array that may be asked for at a time; one beat of each row is on average half used.
-        ahead = CONFIG.feeder.cursors * CONFIG.feeder.line_buffers * BEAT / (4 if wide else SIZE) * 0.7
+        ahead = CONFIG.feeder.cursors * CONFIG.feeder.line_buffers * BEAT / (4 if wide else 2) * 0.7
         rate = min(1.0, ahead / (latency + 10))
         dut._log.info(f"wide {wide}, step {step}: {entries} entries in {cycles} cycles, {entries / cycles:.3f} a cycle")
         assert cycles <= entries / rate * 1.01 + 3 * latency

@@ -93,7 +93,7 @@ class ColumnFeeder(wiring.Component):
             report.x.eq(self.x),
             load.halt.eq(report.stopped),
             packets.x.eq(self.x),
-            packets.i.valid.eq(jobs.r_rdy & ~report.stopped),
+            packets.i.valid.eq(jobs.r_rdy),
             packets.i.payload.eq(jobs.r_data),
             jobs.r_en.eq(packets.i.ready),
             count.y.eq(self.y),

@@ -46,9 +46,9 @@ class OperandLoad(wiring.Component):
     read : Out(axi_read)
         ID 0.
     fault : Out(fault_signature)
-        READ_RESPONSE.
+        READ_RESPONSE. The beat is not given.
     halt : In(1)
-        Nothing more is asked of memory; answers are still taken.
+        Nothing more is asked of memory; answers are still taken, but lead nowhere.
     """
 
     def __init__(self, *, config: FabricConfig):
@@ -124,7 +124,7 @@ class OperandLoad(wiring.Component):
 
         m.d.comb += [
             read.rready.eq(1),
-            buffer.w_en.eq(read.rvalid),
+            buffer.w_en.eq(read.rvalid & ~read.rresp[1] & ~self.halt),
             buffer.w_data.eq(read.rdata),
             tracker.finish.eq(read.rvalid & read.rlast),
             self.o.valid.eq(buffer.r_rdy),

@@ -17,8 +17,8 @@ operand_packets_layout = data.StructLayout({"rows": 16, "first": 16, "bank": 4, 
 class OperandPackets(wiring.Component):
     """Sends operand rows to the tiles of a mesh column, ``feeder.packet_rows`` of them in a packet.
 
-    One flit a cycle, heads included, one cycle between jobs. Columns that are not valid are sent as zero. A job without
-    rows is a single head flit with ``last`` set.
+    One flit a cycle, heads included. A packet begins when its first beat is there. Columns that are not valid are sent
+    as zero. A job without rows is a single head flit with ``last`` set.
 
     Parameters
     ----------
@@ -96,8 +96,10 @@ class OperandPackets(wiring.Component):
 
         with m.FSM():
             with m.State("HEAD"):
+                # Not before there is something to send: a head that waits for memory would hold the mesh.
+                has_body = self.beats_i.valid | (self.i.p.columns == 0) | (rows == 0)
                 m.d.comb += [
-                    self.o.valid.eq(self.i.valid),
+                    self.o.valid.eq(self.i.valid & has_body),
                     self.o.p.payload.eq(head),
                     self.o.p.head.eq(1),
                     self.o.p.tail.eq(rows == 0),
