@@ -4,6 +4,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -55,11 +56,9 @@ def area(
 
 
 def _print_table(report: AreaReport, heading: dict) -> None:
-    table = Table(
-        title="{block} of {preset} in {format} ({config}), {technology} by {tool}, {seconds} s".format(**heading),
-        title_justify="left",
-    )
-    table.add_column("module")
+    print("{block} of {preset} in {format} ({config}), {technology} by {tool}, {seconds} s".format(**heading))
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("module", min_width=max(len(module.name) for module in report.modules))
     table.add_column("times", justify="right")
     for title, _ in RESOURCES.values():
         table.add_column(title, justify="right", no_wrap=True)
