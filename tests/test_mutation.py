@@ -31,7 +31,8 @@ def test_a_weak_bench_misses(monkeypatch):
     report = plant("mac", bench=Bench(module="weak_bench", env={"ACF_WEAK_CYCLES": "500"}), faults=3, seed=2)
     assert report.count("missed") == 3
     assert report.count("caught") == 0
-    assert all("hw/acf/hw/formats" in line and "seen at o" in line for line in report.named("missed"))
+    assert all("seen at o" in line for line in report.named("missed"))
+    assert any("hw/acf/hw/formats/bf16.py:" in line for line in report.named("missed"))
     idle = plant("mac", bench=Bench(module="weak_bench", env={"ACF_WEAK_CYCLES": "0"}), faults=1, seed=2)
     assert {outcome.verdict for outcome in idle.outcomes} == {"silent"}
 
@@ -131,11 +132,11 @@ def test_report_counts_and_is_saved(tmp_path):
 
 
 def test_arguments_are_checked(capsys):
-    with pytest.raises(ValueError, match="block must be one of mac, lane, .*, not 'lain'"):
+    with pytest.raises(ValueError, match=r"block must be one of mac, lane, .*, not 'lain'"):
         plant("lain")
     with pytest.raises(ValueError, match="faults must be at least 1, not 0"):
         plant("mac", faults=0)
-    with pytest.raises(ValueError, match="block must be one of mac, .*, not 'macc'"):
+    with pytest.raises(ValueError, match=r"block must be one of mac, .*, not 'macc'"):
         faulty_netlist("macc", config=preset("tiny"), faults=1, seed=1, module="m")
     assert mutation.main(["--block", "mac", "--preset", "huge"]) == 2
     assert "preset must be one of tiny, base, not 'huge'" in capsys.readouterr().err
