@@ -301,7 +301,7 @@ async def wrapping_is_reported(dut):
     dut.entry_payload.value = pack(bench.layout, value=0x80, row=3, accumulator=1)  # adds 2^14
     dut.entry_valid.value = 1
     begin = get_sim_time("ns")
-    await with_timeout(RisingEdge(dut.overflow), 10 * (1 << 19), "ns")
+    await with_timeout(RisingEdge(dut.overflow), 10 * (1 << 20), "ns")
     cycles = (get_sim_time("ns") - begin) / 10
     dut.entry_valid.value = 0
     terms = 1 << 31 - 14

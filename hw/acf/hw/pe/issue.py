@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -78,16 +78,29 @@ class ProductIssue(wiring.Component):
         m = Module()
         lane = self._lane
 
+        # A FIFO with pointers one bit longer than its address. Nothing is added to on the way of i.valid, which comes
+        # late in its cycle.
         layout = masked_entry(lane=lane)
-        m.submodules.fifo = fifo = SyncFIFO(width=layout.size, depth=lane.fifo_depth)
-        head = data.View(layout, fifo.r_data)
+        m.submodules.storage = storage = Memory(shape=layout.size, depth=lane.fifo_depth, init=[])
+        writer, reader = storage.write_port(), storage.read_port(domain="comb")
+        into, out_of = Signal(range(2 * lane.fifo_depth)), Signal(range(2 * lane.fifo_depth))
+        head = data.View(layout, reader.data)
+        has_head = Signal()
+        pop = Signal()
         m.d.comb += [
-            fifo.w_data.eq(self.i.payload),
-            fifo.w_en.eq(self.i.valid),
-            self.i.ready.eq(fifo.w_rdy),
-            self.level.eq(fifo.level),
-            self.busy.eq(fifo.r_rdy | self.o.valid),
+            self.level.eq((into - out_of)[: len(into)]),
+            self.i.ready.eq(self.level != lane.fifo_depth),
+            writer.en.eq(self.i.valid & self.i.ready),
+            writer.addr.eq(into),
+            writer.data.eq(self.i.payload),
+            reader.addr.eq(out_of),
+            has_head.eq(into != out_of),
+            self.busy.eq(has_head | self.o.valid),
         ]
+        with m.If(writer.en):
+            m.d.sync += into.eq(into + 1)
+        with m.If(pop):
+            m.d.sync += out_of.eq(out_of + 1)
 
         done = Signal(lane.slots)  # slots of the head that have left
         remaining = Signal(lane.slots)
@@ -98,15 +111,15 @@ class ProductIssue(wiring.Component):
 
         can_load = ~self.o.valid | self.o.ready
         with m.If(can_load):
-            m.d.sync += self.o.valid.eq(fifo.r_rdy)
-            with m.If(fifo.r_rdy):
+            m.d.sync += self.o.valid.eq(has_head)
+            with m.If(has_head):
                 m.d.sync += [
                     self.o.p.entry.eq(head.entry),
                     self.o.p.slot.eq(_encode(lowest)),
                     self.o.p.effectual.eq((head.effectual & lowest).any()),
                     done.eq(Mux(is_last, 0, done | lowest)),
                 ]
-                m.d.comb += fifo.r_en.eq(is_last)
+                m.d.comb += pop.eq(is_last)
         return m
 
 

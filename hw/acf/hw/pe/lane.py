@@ -103,9 +103,16 @@ class Lane(wiring.Component):
         taken = self.entry.valid & self.entry.ready
         looked_up = Signal()
         entry = Signal(self.entry.p.shape(), reset_less=True)
-        m.d.sync += looked_up.eq(taken)
+        # The mask comes late in its cycle, so all else that decides is known by then.
+        nonzero, by_mask, always = Signal(), Signal(), Signal()
+        is_value = is_nonzero(self.entry.p.value, format=lane.format)
+        m.d.sync += [
+            looked_up.eq(taken),
+            by_mask.eq(taken & is_value & ~self.dense),
+            always.eq(taken & self.dense & self.used.any()),
+        ]
         with m.If(taken):
-            m.d.sync += entry.eq(self.entry.p)
+            m.d.sync += [entry.eq(self.entry.p), nonzero.eq(is_value)]
 
         effectual = Signal(lane.slots)
         m.d.comb += [
@@ -113,10 +120,10 @@ class Lane(wiring.Component):
             self.entry.ready.eq(issue.level + looked_up < lane.fifo_depth),
             operands.look_up.eq(taken),
             operands.mask_row.eq(self.entry.p.row),
-            effectual.eq(Mux(is_nonzero(entry.value, format=lane.format), operands.mask & self.used, 0)),
+            effectual.eq(operands.mask & self.used),
             issue.i.p.entry.eq(entry),
-            issue.i.p.effectual.eq(effectual),
-            issue.i.valid.eq(looked_up & Mux(self.dense, self.used, effectual).any()),
+            issue.i.p.effectual.eq(Mux(nonzero, effectual, 0)),
+            issue.i.valid.eq(always | (by_mask & effectual.any())),
             issue.dense.eq(self.dense),
             issue.used.eq(self.used),
         ]
