@@ -1,5 +1,6 @@
-"""The harness of the ``rtl`` device, on a stand-in that copies memory."""
+"""The ``rtl`` device: its harness on a stand-in that copies memory, and the tiny fabric on any memory."""
 
+import contextlib
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,12 @@ import numpy as np
 import pytest
 
 from acf.config import preset
+from acf.hw.blocks import generate
+from acf.isa import ErrorCode
+from acf.runtime.device import FabricError, whole_memory
+from acf.runtime.gather import run_gather
+from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.matrices import random_operand, random_weights
 from acf.sim import build
 from acf.sim.build import BuildError, build_library
 from acf.sim.harness import Harness, HarnessError, HarnessTimeout
@@ -19,6 +26,7 @@ COPY_ENGINE = Path(__file__).with_name("copy_engine.v").read_text()
 SOURCE, TARGET, LENGTH, BURSTS, STROBES, FAULT, START = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x14, 0x18
 READ_CYCLES, WRITE_CYCLES, READ_RESPONSE, WRITE_RESPONSE, OUT_OF_ORDER = 0x20, 0x24, 0x28, 0x2C, 0x30
 BEAT = 8
+TINY, FABRIC = preset("tiny"), "acf_fabric_top"
 SLVERR, DECERR = 2, 3
 
 
@@ -329,3 +337,122 @@ def test_device_refuses_verilog_of_something_else():
 def test_device_arguments_are_checked(arguments, message):
     with pytest.raises(ValueError, match=message):
         RtlDevice(preset("tiny"), verilog=COPY_ENGINE, top="copy_engine", **arguments)
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    """Verilog of the tiny fabric."""
+    return generate("fabric", config=TINY, top=FABRIC)
+
+
+@contextlib.contextmanager
+def opened(fabric, **arguments):
+    device = RtlDevice(TINY, verilog=fabric, top=FABRIC, memory_bytes=1 << 20, **arguments)
+    try:
+        yield device
+    finally:
+        device.close()
+
+
+def operands(seed, *, rows=21, inner=40, columns=19):
+    weights = random_weights(rows=rows, inner=inner, density=0.3, seed=seed, format="bf16")
+    return weights, random_operand(inner=inner, columns=columns, density=0.5, seed=seed + 1, format="bf16")
+
+
+def golden(weights, operand):
+    return run_gather(GoldenDevice(TINY, memory_bytes=1 << 20), weights, operand)
+
+
+def bits(result):
+    return result.accumulators.view(np.uint32)
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [
+        MemoryTiming(),
+        MemoryTiming(latency=1, write_latency=1),
+        MemoryTiming(latency=200, write_latency=300, bandwidth=0.7),
+        MemoryTiming(outstanding=1, stall=0.2, jitter=9, seed=3),
+        MemoryTiming(stall=0.6, jitter=60, reorder=True, seed=4),
+        MemoryTiming(stall=0.4, jitter=200, reorder=True, interleave=True, seed=5),
+    ],
+)
+def test_fabric_gives_the_golden_bits_on_any_memory(fabric, timing):
+    with opened(fabric, timing=timing) as device:
+        for seed in range(3):
+            weights, operand = operands(seed)
+            before = device.port_statistics
+            result, expected = run_gather(device, weights, operand), golden(weights, operand)
+            after = device.port_statistics
+            assert np.array_equal(bits(result), bits(expected))
+            run = result.run
+            assert np.array_equal(run.effectual, expected.run.effectual)
+            assert run.commands == expected.run.commands
+            for feeders, same in (
+                (run.row_feeders, expected.run.row_feeders),
+                (run.column_feeders, expected.run.column_feeders),
+            ):
+                assert all(np.array_equal(feeders[counter], same[counter]) for counter in same)
+            # Every cycle of every lane has one cause; the port has moved what the memory has seen.
+            assert (run.causes.sum(axis=-1) == run.cycles).all()
+            assert run.bytes_read == (after.read_beats - before.read_beats) * BEAT
+            assert run.bytes_written == after.bytes_written - before.bytes_written
+
+
+def test_fabric_takes_longer_on_a_slower_memory(fabric):
+    cycles = []
+    for timing in (MemoryTiming(latency=1), MemoryTiming(latency=100), MemoryTiming(latency=100, bandwidth=0.5)):
+        with opened(fabric, timing=timing) as device:
+            cycles.append(run_gather(device, *operands(1)).run.cycles)
+    assert cycles == sorted(cycles)
+    assert cycles[0] < cycles[1] < cycles[2]
+
+
+@pytest.mark.parametrize("response", [SLVERR, DECERR])
+def test_fabric_reports_failing_memory_and_goes_on(fabric, response):
+    weights, operand = operands(3)
+    with opened(fabric, timing=MemoryTiming(stall=0.3, seed=2)) as device:
+        result = run_gather(device, weights, operand)
+        # The program lies behind the operands; what comes first in memory are the weights.
+        device.harness.fail_accesses(0, 7, response=response)
+        with pytest.raises(FabricError, match="READ_RESPONSE") as raised:
+            run_gather(device, weights, operand)
+        assert raised.value.code == ErrorCode.READ_RESPONSE
+        assert raised.value.address < 64
+        assert device.port_statistics.reads_outstanding == device.port_statistics.writes_outstanding == 0
+        device.harness.heal_accesses()
+        assert np.array_equal(bits(run_gather(device, weights, operand)), bits(result))
+
+
+def test_fabric_keeps_to_its_windows(fabric):
+    with opened(fabric) as device:
+        device.memory[:] = 0
+        with pytest.raises(FabricError, match="WINDOW"):
+            device.run(0, 1, [])
+        with pytest.raises(FabricError, match="ILLEGAL_COMMAND"):
+            device.run(0, 1, whole_memory(device))
+        with pytest.raises(ValueError, match="program address must be a multiple of 64"):
+            device.run(4, 1, whole_memory(device))
+        with pytest.raises(ValueError, match="up to 4 windows, not 5"):
+            device.run(0, 1, whole_memory(device) * 5)
+
+
+def test_silent_memory_trips_the_watchdog(fabric):
+    with opened(fabric, timing=MemoryTiming(latency=5000), watchdog=2000) as device:
+        with pytest.raises(FabricError, match="WATCHDOG"):
+            run_gather(device, *operands(1))
+        assert device.port_statistics.reads_outstanding == 0
+    with (
+        opened(fabric, timing=MemoryTiming(latency=4_000_000_000), watchdog=1000) as device,
+        pytest.raises(HarnessTimeout, match=r"did not end: no interrupt, and no beat .* for 4000 cycles; .*STATUS 0x"),
+    ):
+        run_gather(device, *operands(1))
+
+
+def test_program_has_a_limit(fabric):
+    with (
+        opened(fabric, max_cycles=300) as device,
+        pytest.raises(HarnessTimeout, match=r"did not end: no interrupt in 300 cycles; .*STATUS 0x1, ERROR_CODE 0"),
+    ):
+        run_gather(device, *operands(1))
