@@ -257,7 +257,10 @@ class _Plantation:
         return self._fault_free[test]
 
     def _observed(self, number: int) -> Observed:
-        observed = read_observed((self._folder / OBSERVED).read_text())
+        log = self._folder / OBSERVED
+        if not log.exists():  # the test ended before the first event
+            return Observed(number)
+        observed = read_observed(log.read_text())
         if observed.number != number:
             raise RuntimeError(
                 f"fault {observed.number} was on, not {number}: is {self._folder} used by two at a time?"
@@ -265,6 +268,7 @@ class _Plantation:
         return observed
 
     def _run(self, number: int, test: str | None, *, timeout: float) -> tuple[bool, str]:
+        (self._folder / OBSERVED).unlink(missing_ok=True)
         # In a process group of its own, so that a simulation that hangs can be ended with all that it has started.
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
