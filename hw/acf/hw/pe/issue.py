@@ -47,6 +47,8 @@ class ProductIssue(wiring.Component):
     -------
     i : In(stream), ``masked_entry``
         Entries that have at least one product.
+    offered : In(1)
+        High when ``i.valid`` is; may be high in other cycles too. Known early in the cycle.
     o : Out(stream), ``product``
     dense : In(1)
         Every used slot gives a product, not only the effectual ones. Changes only while ``busy`` is low.
@@ -66,6 +68,7 @@ class ProductIssue(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(masked_entry(lane=lane))),
+                "offered": In(1),
                 "o": Out(stream.Signature(product(lane=lane))),
                 "dense": In(1),
                 "used": In(lane.slots),
@@ -78,8 +81,8 @@ class ProductIssue(wiring.Component):
         m = Module()
         lane = self._lane
 
-        # A FIFO with pointers one bit longer than its address. Nothing is added to on the way of i.valid, which comes
-        # late in its cycle.
+        # A FIFO with pointers one bit longer than its address: i.valid, which comes late in its cycle, decides nothing
+        # but whether one of them moves.
         layout = masked_entry(lane=lane)
         m.submodules.storage = storage = Memory(shape=layout.size, depth=lane.fifo_depth, init=[])
         writer, reader = storage.write_port(), storage.read_port(domain="comb")
@@ -90,14 +93,15 @@ class ProductIssue(wiring.Component):
         m.d.comb += [
             self.level.eq((into - out_of)[: len(into)]),
             self.i.ready.eq(self.level != lane.fifo_depth),
-            writer.en.eq(self.i.valid & self.i.ready),
+            # What is written counts only when the pointer moves.
+            writer.en.eq(self.offered & self.i.ready),
             writer.addr.eq(into),
             writer.data.eq(self.i.payload),
             reader.addr.eq(out_of),
             has_head.eq(into != out_of),
             self.busy.eq(has_head | self.o.valid),
         ]
-        with m.If(writer.en):
+        with m.If(self.i.valid & self.i.ready):
             m.d.sync += into.eq(into + 1)
         with m.If(pop):
             m.d.sync += out_of.eq(out_of + 1)

@@ -123,6 +123,7 @@ class Lane(wiring.Component):
             effectual.eq(operands.mask & self.used),
             issue.i.p.entry.eq(entry),
             issue.i.p.effectual.eq(Mux(nonzero, effectual, 0)),
+            issue.offered.eq(looked_up),
             issue.i.valid.eq(always | (by_mask & effectual.any())),
             issue.dense.eq(self.dense),
             issue.used.eq(self.used),
