@@ -395,6 +395,7 @@ def test_fabric_gives_the_golden_bits_on_any_memory(fabric, timing):
             ):
                 assert all(np.array_equal(feeders[counter], same[counter]) for counter in same)
             # Every cycle of every lane has one cause; the port has moved what the memory has seen.
+            assert run.causes is not None
             assert (run.causes.sum(axis=-1) == run.cycles).all()
             assert run.bytes_read == (after.read_beats - before.read_beats) * BEAT
             assert run.bytes_written == after.bytes_written - before.bytes_written
