@@ -1,7 +1,7 @@
 """Writes the tables of docs/program.md and docs/registers.md from the definitions in acf.isa.
 
-    python scripts/document_formats.py          writes them
-    python scripts/document_formats.py --check  exits with 1 where they are out of date
+python scripts/document_formats.py          writes them
+python scripts/document_formats.py --check  exits with 1 where they are out of date
 """
 
 import ast
@@ -71,8 +71,11 @@ def head_table() -> list[str]:
     """A Markdown table of the packet heads."""
     lines = ["| packet | fields of the head flit, from bit 0 |", "|---|---|"]
     for name, layout in HEADS.items():
-        fields = [f"`{field}`[{place.offset + place.width - 1}:{place.offset}]" for field, place in layout
-                  if field != "reserved"]
+        fields = [
+            f"`{field}`[{place.offset + place.width - 1}:{place.offset}]"
+            for field, place in layout
+            if field != "reserved"
+        ]
         lines.append(f"| {name} | {' '.join(fields)} |")
     return lines
 

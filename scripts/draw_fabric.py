@@ -1,6 +1,6 @@
 """Draws docs/fabric.svg: the nodes of a preset's mesh and what flows between them.
 
-    python scripts/draw_fabric.py [PRESET]
+python scripts/draw_fabric.py [PRESET]
 """
 
 import sys
@@ -32,7 +32,8 @@ def node(x: int, y: int, kind: str, title: str, note: str) -> str:
 
 def arrow(x1: float, y1: float, x2: float, y2: float, flow: str) -> str:
     """A coloured arrow."""
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{FLOWS[flow][0]}" class="flow" marker-end="url(#{flow})"/>'
+    colour, _ = FLOWS[flow]
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}" class="flow" marker-end="url(#{flow})"/>'
 
 
 def draw(config: FabricConfig) -> str:
@@ -56,14 +57,16 @@ def draw(config: FabricConfig) -> str:
             arrows.append(arrow(left + PITCH - BOX, top + 52, left + 4, top + 52, "results"))
     width, height = LEFT + (config.cols + 1) * PITCH, TOP + (config.rows + 1) * PITCH + 74
     memory = (
-        f'<rect x="16" y="{TOP}" width="62" height="{(config.rows + 1) * PITCH - PITCH + BOX}" rx="9" fill="#e8e4da" stroke="#999"/>'
+        f'<rect x="16" y="{TOP}" width="62" height="{config.rows * PITCH + BOX}" rx="9" fill="#e8e4da" stroke="#999"/>'
         f'<text x="47" y="{TOP + 40}" class="dark">memory</text>'
         f'<text x="47" y="{TOP + 58}" class="dark small">AXI4</text>'
         f'<text x="47" y="{TOP + 76}" class="dark small">{config.memory.beat_bytes} B/beat</text>'
         f'<path d="M78 {TOP + 39} H{LEFT}" class="bus"/>'
         + "".join(f'<path d="M78 {TOP + (r + 1) * PITCH + 39} H{LEFT}" class="bus"/>' for r in range(config.rows))
         + f'<path d="M47 {TOP} V{TOP - 26} H{LEFT + config.cols * PITCH + BOX / 2}" class="bus"/>'
-        + "".join(f'<path d="M{LEFT + (c + 1) * PITCH + BOX / 2} {TOP - 26} V{TOP}" class="bus"/>' for c in range(config.cols))
+        + "".join(
+            f'<path d="M{LEFT + (c + 1) * PITCH + BOX / 2} {TOP - 26} V{TOP}" class="bus"/>' for c in range(config.cols)
+        )
     )
     legend = "".join(
         f'<rect x="{LEFT + 265 * (n % 2)}" y="{height - 48 + 24 * (n // 2)}" width="16" height="10" fill="{colour}"/>'

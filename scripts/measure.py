@@ -71,7 +71,8 @@ def gather_table() -> list[str]:
         total = r["lanes"] * r["cycles"]
         causes = r["lane_cycles"]
         waits = ", ".join(
-            f"{100 * causes[cause] / total:.0f} %" for cause in ("operand_wait", "entry_wait", "hazard", "drain", "idle")
+            f"{100 * causes[cause] / total:.0f} %"
+            for cause in ("operand_wait", "entry_wait", "hazard", "drain", "idle")
         )
         lines.append(
             f"| {r['rows']} x {r['inner']} x {r['columns']} | {100 * r['weight_density']:.0f} % "
@@ -83,7 +84,10 @@ def gather_table() -> list[str]:
 
 def area_table() -> list[str]:
     """Rows of the area table."""
-    lines = ["| block | format | LUT4 | carry (CCU2C) | flip-flops | DSP | block RAM | LUT RAM |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| block | format | LUT4 | carry (CCU2C) | flip-flops | DSP | block RAM | LUT RAM |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name in area_commands():
         r = result(name)
         t = r["total"]

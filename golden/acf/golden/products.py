@@ -93,8 +93,8 @@ def gather_reference(
     """``W A`` in float64, and how far a float32 accumulation in any order may be from it; operands must be finite.
 
     The bound is Higham's for ``n`` rounded additions of exact products, ``n u / (1 - n u) sum |w a|`` with
-    ``u = 2^-24``, and half of the smallest subnormal for each (*Accuracy and Stability of Numerical Algorithms*, section
-    3.1).
+    ``u = 2^-24``, and half of the smallest subnormal for each (*Accuracy and Stability of Numerical Algorithms*,
+    section 3.1).
     """
     shape = (len(pointers) - 1, operand.shape[0])
     weights = scipy.sparse.csr_array((np.asarray(values).astype(np.float64), indices, pointers), shape=shape)

@@ -42,7 +42,7 @@ class MemoryTiming:
         If a value is out of its range.
     """
 
-    latency: int = 24
+    latency: int = 40
     write_latency: int = 8
     bandwidth: float | None = None
     outstanding: int = 64

@@ -54,6 +54,8 @@ class CocotbDevice(RegisterHost):
         self.memory = np.frombuffer(store, dtype=np.uint8)
         ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=memory_bytes, mem=store)
         self._host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+        assert ram.read_if is not None
+        assert ram.write_if is not None
         if stall:
             rng = random.Random(seed)
             for channel in (

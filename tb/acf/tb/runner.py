@@ -1,7 +1,7 @@
 """Builds one block with a simulator and runs a cocotb bench on it.
 
-A build is kept under ``build/benches`` (``ACF_BUILD`` replaces ``build``) and used again as long as the Verilog text is the
-same; builds and runs of one folder exclude each other between processes.
+A build is kept under ``build/benches`` (``ACF_BUILD`` replaces ``build``) and used again as long as the Verilog text is
+the same; builds and runs of one folder exclude each other between processes.
 """
 
 import contextlib

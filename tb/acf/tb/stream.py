@@ -1,7 +1,7 @@
 """Ready/valid drivers and monitors for cocotb, with random stalls.
 
 Payloads are plain integers (a struct as one packed word); ``pack`` and ``unpack`` go by an Amaranth ``StructLayout``.
-All inputs change after the rising edge, all outputs are read at the falling edge's side of the next one, in the read-only phase.
+Inputs change after a rising edge; outputs are read before the next one, in the read-only phase.
 """
 
 import random
@@ -12,7 +12,7 @@ from typing import Any
 import cocotb
 from amaranth.lib import data
 from cocotb.clock import Clock
-from cocotb.triggers import ReadOnly, RisingEdge, with_timeout
+from cocotb.triggers import ReadOnly, RisingEdge, SimTimeoutError, with_timeout
 
 __all__ = ["StreamSink", "StreamSource", "always", "at_random", "pack", "start_clock", "unpack", "wait_until"]
 
@@ -137,8 +137,9 @@ class StreamSink:
         Called with each payload taken.
     """
 
-    def __init__(self, dut: Any, name: str, *, use: Callable[[], bool] = always,
-                 on_payload: Callable[[int], None] | None = None):
+    def __init__(
+        self, dut: Any, name: str, *, use: Callable[[], bool] = always, on_payload: Callable[[int], None] | None = None
+    ):
         self._clock = dut.clk
         self._reset = dut.rst
         self._payload = getattr(dut, f"{name}_payload")
@@ -182,9 +183,10 @@ class StreamSink:
 
         try:
             await with_timeout(enough(), timeout_cycles * 10, "ns")
-        except cocotb.triggers.SimTimeoutError:
-            raise AssertionError(f"{self._name}: {len(self.received)} of {count} payloads after {timeout_cycles} cycles"
-                                 ) from None
+        except SimTimeoutError:
+            raise AssertionError(
+                f"{self._name}: {len(self.received)} of {count} payloads after {timeout_cycles} cycles"
+            ) from None
         return self.received
 
     def stop(self) -> None:
