@@ -131,8 +131,7 @@ def _table(result: DemoResult) -> str:
     report, config = result.measurement.report(), result.config
     rows, inner, columns = report["rows"], report["inner"], report["columns"]
     lines = [
-        ("test images", f"{columns:,}", f"of {len(result.labels) + result.training_images:,} in scikit-learn's digits; "
-         f"trained on {result.training_images:,}"),
+        ("test images", f"{columns:,}", f"of scikit-learn's digits; trained on {result.training_images:,} others"),
         ("seed", str(result.seed), "of the split, the first weights and the order of training"),
         ("accuracy before pruning", _percent(result.dense_accuracy), "float32, correct / test images"),
         ("accuracy after pruning", _percent(result.pruned_accuracy), "float32, correct / test images"),

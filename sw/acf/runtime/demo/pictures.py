@@ -9,7 +9,7 @@ from matplotlib import colors
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from acf.isa import LaneCause
 from acf.runtime.demo.experiment import DemoResult
@@ -92,6 +92,7 @@ def draw_cycles(result: DemoResult) -> str:
             absolute.text(cycles, place, f"  {cycles:,}", va="center", weight="bold")
         longest = max(cycles for _, cycles, _ in runs)
         absolute.set(xlim=(0, 1.14 * longest), xlabel=f"cycles, mean of {lanes} lanes")
+        absolute.xaxis.set_major_locator(MaxNLocator(5))
         absolute.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         parts.set(xlim=(0, 100), xlabel="% of lanes x cycles of the run")
         for axes in (absolute, parts):
@@ -124,11 +125,11 @@ def draw_mesh(result: DemoResult) -> str:
             axes.plot([0, config.cols], [y, y], color=LINE, linewidth=2, zorder=1)
         for x in range(config.cols + 1):
             axes.plot([x, x], [0, config.rows], color=LINE, linewidth=2, zorder=1)
-        node(0, 0, "white", "command\nprocessor", FAINT, size=7.5)
+        node(0, 0, "white", "command\nprocessor", FAINT, size=8)
         for column in range(config.cols):
-            node(0, column + 1, "white", f"operands\n{column}", FAINT, size=8)
+            node(0, column + 1, "white", f"operands\n{column}", FAINT, size=9)
         for row in range(config.rows):
-            node(row + 1, 0, "white", f"rows of W\n{row}", FAINT, size=8)
+            node(row + 1, 0, "white", f"rows of W\n{row}", FAINT, size=9)
             for column in range(config.cols):
                 value = tiles[row, column]
                 node(row + 1, column + 1, palette(scale(value)), f"{value:.1f} %", "white" if value > 45 else INK,
