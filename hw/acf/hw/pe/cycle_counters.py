@@ -85,10 +85,9 @@ class CycleCounters(wiring.Component):
         turn = Signal()
         next_word = Signal(range(words))
         word = Signal(range(words))
-        m.d.sync += turn.eq(~turn)
-        with m.If(~turn):
+        m.d.sync += [turn.eq(~turn), word.eq(Mux(turn, next_word, selected))]
+        with m.If(turn):
             m.d.sync += next_word.eq(Mux(next_word == words - 1, 0, next_word + 1))
-        m.d.comb += word.eq(Mux(turn, selected, next_word))
 
         # A counter waits at most two rounds of every second cycle.
         width = ceil_log2(2 * words + 1)

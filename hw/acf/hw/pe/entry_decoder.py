@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.noc.flit import drain_head, entry_head, flit_stream, setup_head, signal_head
@@ -139,9 +139,10 @@ class EntryDecoder(wiring.Component):
 
     def _set_used(self, share):
         """Slot ``s`` of lane ``n`` holds column ``s * lanes + n``."""
-        lanes = self._config.lanes
+        # Lanes and slots apart: a comparison for each of either is less than one for each of both.
+        full_slots, rest = share[exact_log2(self._config.lanes) :], share[: exact_log2(self._config.lanes)]
         return [
-            used[slot].eq(share > slot * lanes + n)
+            used[slot].eq((full_slots > slot) | ((full_slots == slot) & (rest > n)))
             for n, used in enumerate(self.used)
             for slot in range(self._config.lane.slots)
         ]
