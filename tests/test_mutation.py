@@ -99,6 +99,7 @@ def test_wrapper_watches_what_counts():
         in text
     )
     assert 'if (west_o_valid) $fwrite(log, "T west_o %h\\n", {1\'b0, west_o_flit});' in text
+    assert text.count("reg seen__west_i_credit") == 1
     assert "T i " not in text
     assert text.count(".mutsel(16'd0)") == text.count(".mutsel(mutsel)") == 1
 

@@ -221,7 +221,9 @@ def _watched(channel: _Channel) -> list[tuple[Port, str, str]]:
         ready = channel.ready.name
         return [(channel.ready, "H", f"{valid} && ({ready} != good__{ready})")]
     return [(channel.valid, "H", f"({valid} != {good})")] + [
-        (port, "P", f"{valid} && {good} && ({port.name} != good__{port.name})") for port in channel.payload
+        (port, "P", f"{valid} && {good} && ({port.name} != good__{port.name})")
+        for port in channel.payload
+        if port != channel.valid
     ]
 
 
