@@ -164,6 +164,21 @@ async def random_loads(dut):
 
 
 @cocotb.test()
+async def rows_across_borders(dut):
+    """Rows that cross a 4 KiB border are read in two bursts."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    for before in range(1, T * SIZE // BEAT):
+        command = random_load(
+            random, rows=5, operand_first=0, address=0x8000 - before * BEAT, row_stride=4096, columns=T, tile_columns=T
+        )
+        bench.send(command)
+        await bench.finish([command])
+        assert len(bench.memory.read.reads) == 10
+        bench.memory.read.reads.clear()
+
+
+@cocotb.test()
 async def only_valid_beats_are_read(dut):
     """Bytes that come over the bus are those of the beats with valid columns."""
     bench = Bench(dut, feeder=1)

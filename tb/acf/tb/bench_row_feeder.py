@@ -110,12 +110,12 @@ class Matrix:
         self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(entries)]
         if CONFIG.lane.format == "bf16":
             self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
-        # Bases aligned to elements and no more, arrays close to each other and off 4 KiB borders.
+        # Bases aligned to elements and no more, a little before a 4 KiB border.
         width = 4 if wide else 2
         self.bases = {
-            "pointers": ARRAYS + 4 * random.randrange(2048),
-            "indices": ARRAYS + 0x100000 + width * random.randrange(4096),
-            "values": ARRAYS + 0x200000 + SIZE * random.randrange(4096),
+            "pointers": ARRAYS + 0x2000 - 4 * random.randrange(40),
+            "indices": ARRAYS + 0x102000 - width * random.randrange(80),
+            "values": ARRAYS + 0x202000 - SIZE * random.randrange(80),
         }
 
     def arrays(self):
@@ -147,11 +147,11 @@ class Matrix:
 
 def random_rows(rows):
     """The row fields of a command for a matrix of so many rows."""
-    limit = random.choice([0, 1, ACCUMULATORS // 2, ACCUMULATORS, random.randint(0, ACCUMULATORS)])
-    begin = random.choice([0, 0, random.randint(0, rows)])
+    limit = random.choice([0, 1, ACCUMULATORS // 2, ACCUMULATORS, ACCUMULATORS, random.randint(0, ACCUMULATORS)])
+    begin = random.choice([0, 0, 0, random.randint(0, rows)])
     return {
         "row_begin": begin,
-        "row_end": random.choice([rows, random.randint(0, rows)]),
+        "row_end": random.choice([rows, rows, rows, random.randint(0, rows)]),
         "row_offset": random.randint(0, 3),
         "row_step": random.choice([1, 1, CONFIG.rows, random.randint(1, 9)]),
         "row_limit": limit,
@@ -169,11 +169,11 @@ def random_columns():
 
 def random_matrix(**fixed):
     """A matrix of any shape that is worth a test."""
-    rows = random.choice([0, 1, 2, random.randint(3, 60)])
-    longest = random.choice([0, 1, 4, 40, 200])
+    rows = random.choice([0, 1, 2, *random.choices(range(3, 60), k=5)])
+    longest = random.choice([0, 1, 4, 10, 40, 40, 200])
     lengths = [random.choice([0, random.randint(0, longest)]) for _ in range(rows)]
     dense = random.random() < 0.2
-    inner_size = random.choice([1, random.randint(1, 50)] if dense else [1, OPERANDS, 4 * OPERANDS, 60000])
+    inner_size = random.choice([1, random.randint(1, 50)] if dense else [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000])
     return Matrix(
         **{"lengths": lengths, "inner_size": inner_size, "wide": random.random() < 0.5, "dense": dense, **fixed}
     )
@@ -182,12 +182,12 @@ def random_matrix(**fixed):
 def random_stream(matrix, **fixed):
     """A STREAM of a matrix."""
     rows = len(matrix.pointers) - 1
-    count = random.choice([0, 1, OPERANDS, random.randint(0, OPERANDS)])
+    count = random.choice([0, 1, OPERANDS, OPERANDS, OPERANDS, random.randint(0, OPERANDS)])
     return {
         **matrix.fields(),
         **random_rows(rows),
         **random_columns(),
-        "inner_begin": random.choice([0, 0, random.randint(0, matrix.inner_size)]),
+        "inner_begin": random.choice([0, 0, 0, random.randint(0, matrix.inner_size)]),
         "inner_count": count,
         "bank": random.randrange(CONFIG.lane.operand_banks),
         "skip": random.randrange(2),
@@ -203,8 +203,8 @@ def random_drain(**fixed):
         **random_rows(random.randint(0, 40)),
         **random_columns(),
         # tile_columns * 4 is a whole number of beats whenever tile_columns operands are.
-        "address": RESULTS + BEAT * random.randrange(512),
-        "row_stride": BEAT * random.choice([CONFIG.columns * 4 // BEAT, 4096 // BEAT + 1, random.randint(200, 600)]),
+        "address": RESULTS + random.choice([BEAT * random.randrange(512), 4096 - BEAT]),
+        "row_stride": random.choice([CONFIG.columns * 4, 4096, 4096 + BEAT, BEAT * random.randint(200, 600)]),
         "semaphore": random.choice([2, 7, NO_SEMAPHORE]),
         **fixed,
     }
@@ -455,6 +455,13 @@ async def a_stream_passes_a_drain(dut):
     assert reports(bench.reports.received) == [("DONE", 2)]
     assert not bench.memory.write.busy
 
+    bench.memory.write.held = True
+    bench.send(Opcode.DRAIN, {**drain, "row_limit": 1})
+    await ClockCycles(dut.clk, 300)
+    assert len(bench.reports.received) == 1, "DONE before memory has answered"
+    bench.memory.write.held = False
+    await bench.reports.wait_for(2)
+
 
 async def one_stream(bench, matrix, command):
     """Carry out one STREAM; return entries, and cycles from SETUP to SIGNAL."""
@@ -464,6 +471,23 @@ async def one_stream(bench, matrix, command):
     entries, *_ = bench.check_stream(flits, command, matrix)
     assert not flits
     return entries, bench.span
+
+
+@cocotb.test()
+async def arrays_across_borders(dut):
+    """Bursts that would cross a 4 KiB border are split, wherever the arrays lie before it."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    for before in range(1, CONFIG.feeder.line_buffers + 1):
+        matrix = random_matrix(lengths=[CONFIG.feeder.line_buffers * BEAT] * 3, inner_size=OPERANDS, dense=False)
+        for name in ("indices", "values"):
+            matrix.bases[name] = matrix.bases[name] & ~0xFFF | 0x1000 - before * BEAT
+        command = random_stream(
+            matrix, row_begin=0, row_end=3, row_offset=0, row_step=1, row_limit=3, accumulator_first=0
+        )
+        await one_stream(bench, matrix, command)
+        crossing = [burst for burst in bench.memory.read.reads if (burst["addr"] & 0xFFF) == 0x1000 - before * BEAT]
+        assert crossing
 
 
 @cocotb.test()
