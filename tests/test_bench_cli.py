@@ -124,6 +124,15 @@ class WrongDevice(GoldenDevice):
         return result
 
 
+class MiscountingDevice(GoldenDevice):
+    """Right bits, one product too many."""
+
+    def run(self, program_address, commands, windows):
+        result = super().run(program_address, commands, windows)
+        result.effectual[0, 0, 0] += 1
+        return result
+
+
 class TimedDevice(GoldenDevice):
     """Pretends that the dense run took 100 cycles and the other 40."""
 
@@ -152,6 +161,7 @@ def test_a_wrong_bit_is_seen():
     weights, operand = operands()
     assert measure_gather(GoldenDevice(preset("tiny")), weights, operand).bit_exact
     assert not measure_gather(WrongDevice(preset("tiny")), weights, operand).bit_exact
+    assert not measure_gather(MiscountingDevice(preset("tiny")), weights, operand).bit_exact
 
 
 def test_a_wrong_bit_is_exit_status_1(capsys, monkeypatch):

@@ -195,6 +195,13 @@ def test_operands_that_fit_are_loaded_once_a_pass():
     assert sum(opcode is Opcode.STREAM for opcode, _ in program.commands) > loads
 
 
+@pytest.mark.parametrize(("banks", "inner_tiles"), [(2, 2), (4, 3), (4, 4)])
+def test_banks_keep_what_is_wanted_again(banks, inner_tiles):
+    config = tiny(operand_banks=banks)
+    program = compile_gather(config, layout(500, inner_tiles * config.lane.operand_rows, 1))
+    assert sum(opcode is Opcode.LOAD for opcode, _ in program.commands) == inner_tiles
+
+
 def test_next_operands_load_while_streaming():
     config = tiny()
     program = compile_gather(config, layout(10, 6 * config.lane.operand_rows, 1))

@@ -136,6 +136,12 @@ def test_fewer_columns_than_the_fabric_has(bench):
     assert (outcome.effectual[:, 1].sum(axis=1) > 0).all(), "columns 4 and 5 belong to mesh column 1"
 
 
+def test_a_stream_leaves_columns_alone_that_are_not_its_own(bench):
+    bench.run(clear(), load(), stream(columns=6, tile_columns=4), drain())
+    expected = (W @ A) * np.isin(np.arange(16), (0, 1, 2, 3, 8, 9))  # tile 1 has 2 columns of the 6
+    assert (result(bench) == expected).all()
+
+
 def test_columns_beyond_the_last_read_as_zero(bench):
     bench.run(clear(), load(columns=3), stream(), drain())
     assert (result(bench)[:, :3] == (W @ A)[:, :3]).all()
@@ -243,6 +249,10 @@ class TestErrors:
             clear(semaphore=0), load(semaphore=1, targets=2), stream(semaphore=2, targets=1), drain(semaphore=3),
             wait(0, 3), wait(0, 1), wait(1, 2), wait(2, 2), wait(3, 2),
         )  # fmt: skip
+        for number, (command, count) in enumerate([(clear, 4), (load, 4), (stream, 4), (drain, 2)]):
+            bench.run(command(semaphore=number), wait(number, count))
+            fault = bench.fault(command(semaphore=number), wait(number, count), wait(number, 1))
+            assert fault.code is ErrorCode.WATCHDOG, "no signal more than the targets give"
         assert bench.fault(drain(semaphore=3), wait(3, 2), wait(3, 1)).code is ErrorCode.WATCHDOG
         assert bench.fault(wait(3, 1)).code is ErrorCode.WATCHDOG, "semaphores start at zero"
 
@@ -309,7 +319,8 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("closed", "size", "address"),
         [(POINTERS, 4, POINTERS), (INDICES + 16, 4, INDICES + 16), (VALUES + 8, 2, VALUES + 8),
-         (OPERAND + 37, 1, OPERAND + 32), (RESULT + 64, 4, RESULT + 64), (PROGRAM + 64, 1, PROGRAM + 64)],
+         (POINTERS + 20, 1, POINTERS + 16), (OPERAND + 37, 1, OPERAND + 32), (RESULT + 64, 4, RESULT + 64),
+         (PROGRAM + 64, 1, PROGRAM + 64)],
     )  # fmt: skip
     def test_windows(self, bench, closed, size, address):
         bench.windows = [

@@ -85,6 +85,10 @@ def test_split_keeps_the_order_inside_each_block():
     assert gather(*moved, format="bf16").accumulators[0, 0] == 2.0**24
     assert gather(*moved, format="bf16", split=2).accumulators[0, 0] == 2.0**24 + 2
 
+    # Inside a block it is the order of memory that counts, not that of the indices.
+    one_block = (np.array([0, 3]), np.array([3, 2, 2]), np.array([2.0**24, 1, 1], dtype=ml_dtypes.bfloat16), operand)
+    assert gather(*one_block, format="bf16", split=2).accumulators[0, 0] == 2.0**24
+
 
 def test_sorted_rows_do_not_depend_on_the_split():
     weights = random_weights(rows=9, inner=50, density=0.5, seed=5, format="bf16")
