@@ -96,7 +96,7 @@ class _Source(_Channel):
 
 
 class _Sink(_Channel):
-    """Gives every transfer to ``on_transfer``."""
+    """Gives every transfer to ``on_transfer``; while ``patient``, raises ready only when something is offered."""
 
     def __init__(
         self, dut: Any, prefix: str, channel: str, *, on_transfer: Callable[[dict], None], use: Callable[[], bool]
@@ -104,13 +104,14 @@ class _Sink(_Channel):
         super().__init__(dut, prefix, channel)
         self._on_transfer, self.use = on_transfer, use
         self.may_withdraw = False  # a side that is about to be reset
+        self.patient = False
         self.ready.value = 0
         cocotb.start_soon(self._take())
 
     async def _take(self) -> None:
         waiting = None
         while True:
-            ready = self.use()
+            ready = self.use() and not (self.patient and waiting is None)
             self.ready.value = int(ready)
             await ReadOnly()
             offered = None
@@ -135,6 +136,7 @@ class ReadMaster:
         self._size = memory.beat_bytes.bit_length() - 1
         self.address = _Source(dut, prefix, "ar", following=self._following, use=use)
         self.response = _Sink(dut, prefix, "r", on_transfer=self._take, use=use)
+        self.sinks = [self.response]
 
     def reset(self) -> None:
         """Forget everything."""
@@ -170,6 +172,7 @@ class WriteMaster:
         self.address = _Source(dut, prefix, "aw", following=self._next_address, use=use)
         self.data = _Source(dut, prefix, "w", following=self._next_beat, use=use)
         self.response = _Sink(dut, prefix, "b", on_transfer=self._take, use=use)
+        self.sinks = [self.response]
 
     def send(self, bursts: list[Burst]) -> None:
         """Queue bursts."""
@@ -249,12 +252,13 @@ class AxiMemory:
         self._write_bursts: deque[dict] = deque()
         self._early_beats: deque[dict] = deque()
         self._answers: dict[int, deque[int]] = defaultdict(deque)
+        self.sinks: list[_Sink] = []
         if "r" in channels:
-            _Sink(dut, prefix, "ar", on_transfer=self._on_read, use=use)
+            self.sinks.append(_Sink(dut, prefix, "ar", on_transfer=self._on_read, use=use))
             _Source(dut, prefix, "r", following=self._next_beat, use=use, taken=self._on_beat)
         if "w" in channels:
-            _Sink(dut, prefix, "aw", on_transfer=self._on_write, use=use)
-            _Sink(dut, prefix, "w", on_transfer=self._on_data, use=use)
+            self.sinks.append(_Sink(dut, prefix, "aw", on_transfer=self._on_write, use=use))
+            self.sinks.append(_Sink(dut, prefix, "w", on_transfer=self._on_data, use=use))
             _Source(dut, prefix, "b", following=self._next_answer, use=use)
 
     @property

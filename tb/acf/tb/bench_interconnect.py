@@ -177,7 +177,7 @@ async def random_writes(dut):
 
 @cocotb.test(skip=not WRITES)
 async def full_write_throughput(dut):
-    """One data beat a cycle, whichever master it comes from."""
+    """One data beat a cycle, whichever master it comes from; bursts of all masters in turn."""
     rng = random.Random(random.getrandbits(32))
     memory, masters, port = await start(dut, port_use=always, master_uses=lambda n: always, rng=rng)
     each, length = 10, 3
@@ -193,6 +193,36 @@ async def full_write_throughput(dut):
     first, last = steps.index(1), len(steps) - steps[::-1].index(1)
     assert sum(steps) == total
     assert last - first == total, f"{total} beats took {last - first} cycles"
+    turns = [write["id"] >> memory.id_width for write in port.writes]
+    for n in range(0, len(turns), len(masters)):
+        assert Counter(turns[n : n + len(masters)]) == Counter(range(len(masters))), f"turns from {n}: {turns}"
+
+
+@cocotb.test()
+async def ready_may_wait_for_valid(dut):
+    """Valid never waits for ready: sides that raise ready only for what is offered get everything all the same."""
+    rng = random.Random(random.getrandbits(32))
+    memory, masters, port = await start(dut, port_use=always, master_uses=lambda n: always, rng=rng)
+    for side in (*masters, port):
+        for sink in side.sinks:
+            sink.patient = True
+    bursts = [
+        [random_burst(rng, memory, base=n << 13, span=1 << 13, longest=4) for _ in range(8)]
+        for n in range(len(masters))
+    ]
+    if not WRITES:
+        await check_reads(dut, masters, port, memory, bursts)
+        return
+    for master, own in zip(masters, bursts, strict=True):
+        master.send(own)
+    await wait_until(
+        dut,
+        lambda: sum(master.answers for master in masters) == sum(map(len, bursts)),
+        cycles=5000,
+        pending=lambda: f"{[master.answers for master in masters]} answers",
+    )
+    for n, (master, own) in enumerate(zip(masters, bursts, strict=True)):
+        assert master.received == golden_writes(own, memory, port.blank)[0], f"master {n}"
 
 
 @cocotb.test(skip=not WRITES)
