@@ -54,6 +54,7 @@ def check(devices, weights, operand, **options):
             assert (counts == truth.row_feeders[counter]).all(), counter
         rows_sent = run.column_feeders[FeederCounter.OPERAND_ROWS]
         assert (rows_sent == truth.column_feeders[FeederCounter.OPERAND_ROWS]).all()
+        assert run.causes is not None
         assert (run.causes.sum(axis=-1) == run.cycles).all(), "every cycle of every lane has one cause"
         assert run.bytes_written == result.accumulators.nbytes
         multiplied = run.causes[..., 0]
@@ -95,6 +96,8 @@ def test_unsorted_duplicate_and_zero_entries(devices):
 
 class Corrupted:
     """A device whose program finds something else in memory than was put there."""
+
+    name = "corrupted"
 
     def __init__(self, device, address, values, dtype):
         self.device, self.config, self.memory = device, device.config, device.memory
