@@ -26,7 +26,7 @@ class HarnessError(RuntimeError):
     """The design broke the AXI protocol; the message names the cycle and the channel."""
 
 
-class HarnessTimeout(TimeoutError):
+class HarnessTimeout(RuntimeError):
     """The design did not answer in the cycles it was given; the message says what was pending."""
 
 
