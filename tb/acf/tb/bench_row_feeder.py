@@ -558,6 +558,7 @@ async def neighbours_use_different_accumulators(dut):
         row_step=1,
         row_limit=8,
         accumulator_first=0,
+        skip=0,
         inner_begin=0,
         inner_count=OPERANDS,
     )
@@ -601,7 +602,6 @@ async def errors(dut):
     """Every error is reported with its place, nothing follows it, and after a reset the feeder works again."""
     bench = Bench(dut, feeder=CONFIG.rows - 1)
     await start_clock(dut)
-    feeder = bench.feeder
 
     def stream(change=None, **fields):
         matrix = Matrix(lengths=[5, 0, 30, 7, 9, 11], inner_size=OPERANDS, wide=fields.pop("wide", True))
@@ -609,10 +609,10 @@ async def errors(dut):
             change(matrix)
         rows = {
             "row_begin": 0,
-            "row_end": 6 + feeder,
-            "row_offset": 1,
+            "row_end": 6,
+            "row_offset": 0,
             "row_step": 1,
-            "row_limit": 6 - feeder,
+            "row_limit": 6,
             "accumulator_first": 1,
         }
         command = {**random_stream(matrix), **rows, "inner_begin": 0, "inner_count": OPERANDS, "bank": 0, **fields}
@@ -625,7 +625,7 @@ async def errors(dut):
             **{
                 "row_begin": 0,
                 "row_end": 9,
-                "row_offset": 1,
+                "row_offset": 0,
                 "row_step": 2,
                 "row_limit": 4,
                 "accumulator_first": 0,
@@ -658,7 +658,7 @@ async def errors(dut):
     await expect(ErrorCode.POINTER_RANGE, row=3, index=1 << 31 | 5)
     stream(entries=50)
     await expect(ErrorCode.POINTER_RANGE, row=4, index=51)
-    stream(at(3, 63), row_step=2, row_limit=2, row_begin=3 - feeder, row_end=6)
+    stream(at(3, 63), row_step=2, row_limit=2, row_begin=3)
     await expect(ErrorCode.POINTER_RANGE, row=3, index=63)
     for index, wide in ((OPERANDS, True), (0xFFFFFFFF, True), (0xFFFF, False)):
         stream(lambda matrix, index=index: matrix.indices.__setitem__(20, index), wide=wide)
@@ -707,7 +707,7 @@ async def errors(dut):
         {"bank": CONFIG.lane.operand_banks},
         {"tile_columns": T + BEAT // SIZE},
         {"tile_columns": 0},
-        {"accumulator_first": ACCUMULATORS - 6 + feeder + 1},
+        {"accumulator_first": ACCUMULATORS - 5},
     ):
         command = stream(**fields)
         await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
@@ -721,7 +721,7 @@ async def errors(dut):
         await expect(ErrorCode.MISALIGNED, address=command["address"])
 
     for code in (SLVERR, DECERR):
-        command = drain(row_begin=1 - feeder % 2, row_offset=0)
+        command = drain(row_begin=1)
         bad = command["address"] + (command["row_begin"] + 2) * command["row_stride"]
         bench.memory.write.respond = lambda address, bad=bad, code=code: code if address == bad else OKAY
         await expect(ErrorCode.WRITE_RESPONSE, address=bad)
