@@ -75,7 +75,7 @@ class TileBench:
         self.entries.send([self._head(layout, traffic_class=TrafficClass.ENTRIES, kind=kind, cast=Cast.ROW, **fields)])
 
     def load(self, bank: int, rows: Mapping[int, Sequence[int]], *, semaphore: int, packet_rows: int = 2):
-        """Send operand rows, those with neighbouring numbers in one packet; the last packet signals."""
+        """Send operand rows, neighbours in one packet; the last packet signals. No rows are one packet without body."""
         width = self.lane.number_format.operand_width
         per_flit = self.config.noc.flit_width // width
         packets: list[list[int]] = []
@@ -84,6 +84,7 @@ class TileBench:
                 packets[-1].append(row)
             else:
                 packets.append([row])
+        packets = packets or [[]]
         for packet in packets:
             self.operands.send(
                 [
@@ -92,8 +93,8 @@ class TileBench:
                         traffic_class=TrafficClass.OPERANDS,
                         kind=OperandKind.ROWS,
                         cast=Cast.COLUMN,
-                        tail=0,
-                        row=packet[0],
+                        tail=int(not packet),
+                        row=packet[0] if packet else 0,
                         bank=bank,
                         last=int(packet is packets[-1]),
                         semaphore=semaphore,
@@ -385,6 +386,23 @@ async def no_signal_is_lost(dut):
         assert not bench.operands.idle, "the third load waits until the first is signalled"
         bench.control.use = at_random(0.5, rng)
         await bench.finish()
+
+
+@cocotb.test()
+async def a_load_without_rows_signals(dut):
+    """Its one packet is head and tail at once; loads with rows come before and after it."""
+    bench = await start(dut)
+    rng = seeded()
+    bench.load(0, bench.random_rows(rng, [1]), semaphore=1)
+    bench.load(0, {}, semaphore=2)
+    bench.load(0, {}, semaphore=NO_SEMAPHORE)
+    bench.load(0, bench.random_rows(rng, [2, 3]), semaphore=4)
+    await bench.finish()
+    bench.set_up(bank=0, skip=True, columns=4 * bench.columns)
+    bench.stream(random_entries(rng, 20, lane=bench.lane, rows=[1, 2, 3], accumulators=[0, 1]))
+    bench.signal(5)
+    bench.drain(0, 2)
+    await bench.finish()
 
 
 @cocotb.test()

@@ -1,6 +1,6 @@
 """Writes operand packets into the banks of a tile's lanes."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -99,8 +99,12 @@ class OperandLoader(wiring.Component):
 
         with m.If(self.done.ready):
             m.d.sync += self.done.valid.eq(0)
+        # A packet of no rows, of a load without rows, is head and tail at once.
+        is_head = self.i.p.head
+        ends_load = self.i.p.tail & Mux(is_head, head.last, last)
+        signalled = Mux(is_head, head.semaphore, semaphore)
         with m.If(self.i.valid & self.i.ready):
-            with m.If(self.i.p.head):
+            with m.If(is_head):
                 bank_row = Cat(head.row[: ceil_log2(config.lane.operand_rows)], head.bank)
                 m.d.sync += [
                     row.eq(bank_row),
@@ -109,10 +113,10 @@ class OperandLoader(wiring.Component):
                     semaphore.eq(head.semaphore),
                     self.under_way.eq(1),
                 ]
-            with m.Elif(self.i.p.tail & last):
+            with m.If(ends_load):
                 m.d.sync += [
                     self.under_way.eq(0),
-                    self.done.valid.eq(semaphore != NO_SEMAPHORE),
-                    self.done.payload.eq(semaphore),
+                    self.done.valid.eq(signalled != NO_SEMAPHORE),
+                    self.done.payload.eq(signalled),
                 ]
         return m
