@@ -659,6 +659,28 @@ async def watchdog(dut):
 
 
 @cocotb.test()
+async def watchdog_counts_every_cycle(dut):
+    """From the latest progress to the end of the program it is the programmed time and always as much on top."""
+    bench = await make(dut)
+    layout = traffic_layout(memory=bench.config.memory)
+    extra = []
+    for limit in (90, 95, 101, 128, 170, 341, 512):
+        await bench.write(Register.WATCHDOG, limit)
+        await bench.begin([encode_command(Opcode.WAIT, semaphore=0, count=1), end()])
+        await bench.running()
+        waited = 0
+        while not int(dut.quiesce.value):
+            await RisingEdge(dut.clk)
+            active = unpack(layout, int(dut.traffic.value))["active"]
+            waited = 0 if active else waited + 1
+            assert waited < 2 * limit
+        extra.append(waited - limit)
+        await bench.check_error(ErrorCode.WATCHDOG)
+    assert len(set(extra)) == 1, f"cycles beyond the programmed ones: {extra}"
+    assert 0 <= extra[0] <= 8
+
+
+@cocotb.test()
 async def abort_at_any_moment(dut):
     """An abort ends a program wherever it is; the next one runs as if nothing had been."""
     bench = await make(dut)
