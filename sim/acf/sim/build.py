@@ -29,7 +29,8 @@ HARNESS = Path(__file__).with_name("rtl_harness.cpp")
 LIBRARY = "libacf.so"
 
 # Verilator flattens the mesh, and the time of the C++ compiler grows faster than the size of a function: many small
-# functions at -O1 compile in a quarter of the time of -O2 and run as fast (measured on both presets).
+# functions at -O1 compile in a quarter of the time of -O2 and run as fast: for the tiny fabric 33 s of processor time
+# instead of 124 s, and 115,000 cycles per second both. Hierarchical Verilation costs three quarters of the speed.
 VERILATOR_FLAGS = (
     *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing"),
     *("--output-split", "20000", "--output-split-cfuncs", "500"),
