@@ -10,8 +10,10 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from acf.sim.toolchain import verilator_environment
 __all__ = ["bench_config", "build_root", "has_icarus", "run_bench", "run_verilog"]
 
 _CONFIG_VARIABLE = "ACF_CONFIG"
+_RUNTIME_OBJECTS = ("verilated.o", "verilated_dpi.o", "verilated_threads.o", "verilated_vpi.o")
 
 
 class _PortsOnlyVerilator(Verilator):
@@ -34,7 +37,30 @@ class _PortsOnlyVerilator(Verilator):
         control = Path(self.build_dir) / "public.vlt"
         control.write_text(f'`verilator_config\npublic_flat_rw -module "{self.hdl_toplevel}" -var "*"\n')
         commands[0] = [argument for argument in commands[0] if argument != "--public-flat-rw"] + [str(control)]
+        kept = sorted(_runtime_folder().glob("*.o"))
+        if kept:
+            # Between verilating and making, so that make finds them newer than what they are made from.
+            commands.insert(1, ["cp", *map(str, kept), str(self.build_dir)])
         return commands
+
+
+def _runtime_folder() -> Path:
+    """Where the objects of Verilator's own sources are kept; they take longer to compile than a small block."""
+    return build_root() / "benches" / f"verilator-runtime-{version('verilator')}"
+
+
+def _keep_runtime(built: Path) -> None:
+    """Keep Verilator's own objects from a first build for all others."""
+    folder = _runtime_folder()
+    if folder.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=built) as temporary:
+        fresh = Path(temporary) / "runtime"
+        fresh.mkdir()
+        for name in _RUNTIME_OBJECTS:
+            shutil.copy(built / name, fresh)
+        with contextlib.suppress(OSError):  # another process was faster
+            fresh.rename(folder)
 
 
 def has_icarus() -> bool:
@@ -158,6 +184,8 @@ def run_verilog(
         except (Exception, SystemExit) as error:
             raise AssertionError(f"{name} does not build with {simulator}:\n{_tail(log)}") from error
         stamp.write_text(digest)
+        if simulator == "verilator":
+            _keep_runtime(folder)
         _run(runner, folder, top, module, seed, testcase, env or {}, plusargs)
 
 
