@@ -61,6 +61,26 @@ def test_survivors_are_judged(differences, transfers, verdict):
     assert judge({"quiet": Observed(), "test": seen}, lambda test: fault_free) == verdict
 
 
+@pytest.mark.parametrize(
+    ("transfers", "verdict"),
+    [
+        ({"o": ["2", "1"]}, "order"),
+        ({"o": ["1", "2"]}, "timing"),
+        ({"o": ["2", "1", "1"]}, "missed"),
+        ({"p": ["1", "2"]}, "missed"),
+    ],
+)
+def test_order_counts_only_where_it_is_promised(transfers, verdict):
+    fault_free = Observed(transfers={"o": ["1", "2"]})
+    seen = {
+        "first": Observed(differences=[(7, "P", "o_payload")], transfers=transfers),
+        "second": Observed(differences=[(7, "H", "o_valid")], transfers={"o": ["1", "2"]}),
+    }
+    assert judge(seen, lambda test: fault_free, order_is_free=True) == verdict
+    if verdict == "order":
+        assert judge(seen, lambda test: fault_free) == "missed"
+
+
 def test_wrapper_watches_what_counts():
     ports = [
         Port("clk", 1, True),
@@ -128,7 +148,7 @@ def test_report_counts_and_is_saved(tmp_path):
     ]
     report.save(tmp_path / "regress" / "lane.json")
     saved = json.loads((tmp_path / "regress" / "lane.json").read_text())
-    assert saved["counts"] == {"caught": 1, "missed": 1, "timing": 0, "silent": 1}
+    assert saved["counts"] == {"caught": 1, "missed": 1, "order": 0, "timing": 0, "silent": 1}
     assert saved["outcomes"][0]["fault"]["sources"] == ["hw/acf/hw/pe/lane.py:7"]
 
 

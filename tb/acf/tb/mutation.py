@@ -5,6 +5,8 @@ pass is judged by what the fault changed at the block's outputs:
 
 - *silent*: nothing, in any cycle of any test. It may not change behaviour at all, and does not count;
 - *timing*: handshakes came in other cycles, and each channel carried what it carries without the fault;
+- *order*: each channel carried the same, but in another order, in a block whose contract leaves the order of
+  independent packets open (the bench checks the order that is promised);
 - *missed*: anything else. The bench has a hole.
 """
 
@@ -32,7 +34,7 @@ from acf.tb.runner import build_root, run_verilog
 
 __all__ = ["BENCHES", "Bench", "Outcome", "Report", "judge", "plant", "read_observed"]
 
-VERDICTS = ("caught", "missed", "timing", "silent")
+VERDICTS = ("caught", "missed", "order", "timing", "silent")
 
 _HANGS = "no end"
 _POOL = 4  # faults planted for each that is asked for: many are silent
@@ -50,11 +52,14 @@ class Bench:
         Tests that cannot run here (they look at names inside the block), or take long and add little.
     env : dict
         Environment that makes it short.
+    order_is_free : bool
+        The block may let independent packets overtake each other.
     """
 
     module: str
     leave_out: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    order_is_free: bool = False
 
 
 BENCHES = {
@@ -66,7 +71,8 @@ BENCHES = {
     "lane": Bench(module="acf.tb.bench_lane"),
     "tile": Bench(module="acf.tb.bench_tile"),
     "router": Bench(module="acf.tb.bench_router"),
-    "noc": Bench(module="acf.tb.bench_mesh"),
+    "node": Bench(module="acf.tb.bench_mesh", order_is_free=True),
+    "noc": Bench(module="acf.tb.bench_mesh", order_is_free=True),
     "row_feeder": Bench(module="acf.tb.bench_row_feeder"),
     "column_feeder": Bench(module="acf.tb.bench_column_feeder"),
     "command_processor": Bench(module="acf.tb.bench_command_processor"),
@@ -166,7 +172,7 @@ def read_observed(text: str) -> Observed:
     return observed
 
 
-def judge(observed: dict[str, Observed], fault_free: Callable[[str], Observed]) -> str:
+def judge(observed: dict[str, Observed], fault_free: Callable[[str], Observed], *, order_is_free: bool = False) -> str:
     """The verdict over a fault that every test let pass.
 
     Parameters
@@ -175,21 +181,30 @@ def judge(observed: dict[str, Observed], fault_free: Callable[[str], Observed]) 
         What was seen with the fault, by test.
     fault_free : callable
         What a test sees without it.
+    order_is_free : bool
+        See ``Bench``.
     """
     verdict = "silent"
     for test, seen in observed.items():
         if not seen.differences:
             continue
-        verdict = "timing"
+        verdict = "timing" if verdict == "silent" else verdict
         handshake = min((cycle for cycle, kind, _ in seen.differences if kind == "H"), default=None)
         other = min((cycle for cycle, kind, _ in seen.differences if kind == "P"), default=None)
         # Once the handshakes have parted, the two netlists no longer get the same inputs: only the first
         # difference and the transfers can be trusted.
-        if handshake is None or (other is not None and other <= handshake):
+        if not order_is_free and (handshake is None or (other is not None and other <= handshake)):
             return "missed"
-        if seen.transfers != fault_free(test).transfers:
-            return "missed"
+        transfers = fault_free(test).transfers
+        if seen.transfers != transfers:
+            if not order_is_free or _unordered(seen.transfers) != _unordered(transfers):
+                return "missed"
+            verdict = "order"
     return verdict
+
+
+def _unordered(transfers: dict[str, list[str]]) -> dict[str, Counter[str]]:
+    return {channel: Counter(payloads) for channel, payloads in transfers.items()}
 
 
 class _Plantation:
@@ -246,7 +261,8 @@ class _Plantation:
                 return Outcome(fault, "caught", caught_by=f"{test} ({said})" if said.startswith(_HANGS) else test)
             observed[test] = self._observed(fault.number)
         differed = dict.fromkeys(name for seen in observed.values() for _, _, name in sorted(seen.differences))
-        return Outcome(fault, judge(observed, self._without_fault), differed=tuple(differed))
+        verdict = judge(observed, self._without_fault, order_is_free=self.bench.order_is_free)
+        return Outcome(fault, verdict, differed=tuple(differed))
 
     def _without_fault(self, test: str) -> Observed:
         if test not in self._fault_free:
@@ -372,7 +388,7 @@ def _print(console: Console, result: Report) -> None:
     console.print(table)
     by_test = Counter(outcome.caught_by for outcome in result.outcomes if outcome.caught_by)
     console.print("caught by: " + ", ".join(f"{test} {number}" for test, number in by_test.most_common()))
-    for verdict in ("missed", "timing"):
+    for verdict in ("missed", "order", "timing"):
         for line in result.named(verdict):
             console.print(f"{verdict}: {line}", markup=False, highlight=False, soft_wrap=True)
 
