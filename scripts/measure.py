@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 README = ROOT / "README.md"
 
-LAYERS = [(128, 256, 256)]
-DENSITIES = [(1.0, 1.0), (0.5, 1.0), (0.2, 1.0), (0.5, 0.5), (0.2, 0.5), (0.1, 0.5), (0.05, 0.5)]
+LAYERS = [(64, 256, 256)]
+DENSITIES = [(0.5, 1.0), (0.2, 1.0), (0.2, 0.5), (0.1, 0.5)]
 BLOCKS = ["mac", "lane", "tile", "router", "node", "row_feeder", "column_feeder", "command_processor"]
 
 

@@ -14,13 +14,13 @@ from acf.tb.runner import has_icarus, run_bench, run_verilog
 BENCH = "acf.tb.bench_mesh"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.regress)])
 def test_mesh(seed):
     run_bench("noc", module=BENCH, seed=seed)
 
 
 @pytest.mark.skipif(not has_icarus(), reason="needs iverilog")
-@pytest.mark.parametrize("block", ["node", "noc"])
+@pytest.mark.parametrize("block", ["node", pytest.param("noc", marks=pytest.mark.regress)])
 def test_icarus(block):
     run_bench(block, module=BENCH, simulator="icarus")
 
@@ -33,7 +33,12 @@ def test_node():
     ("height", "width", "noc"),
     [
         (1, 4, NocConfig(virtual_channels=1, buffer_depth=2, class_channels=(0, 0, 0, 0))),
-        (3, 2, NocConfig(virtual_channels=3, buffer_depth=4, class_channels=(2, 0, 1, 1))),
+        pytest.param(
+            3,
+            2,
+            NocConfig(virtual_channels=3, buffer_depth=4, class_channels=(2, 0, 1, 1)),
+            marks=pytest.mark.regress,
+        ),
     ],
 )
 def test_mesh_parameters(height, width, noc):

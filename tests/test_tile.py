@@ -11,6 +11,7 @@ def test_tile(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format))
 
 
+@pytest.mark.regress
 def test_base_tile():
     run_bench("tile", module="acf.tb.bench_tile", config=preset("base"), seed=2)
 
