@@ -13,6 +13,9 @@ from acf.tb.stream import start_clock
 Node = tuple[int, int]
 
 
+SIDES = ("north", "east", "south", "west")
+
+
 class MeshBench:
     """Sends packets into the streams of all nodes and takes them from all nodes.
 
@@ -41,6 +44,10 @@ class MeshBench:
         self.left: list[tuple[int, Node, TrafficClass, int]] = []
         self._offers: set[tuple[Node, TrafficClass]] = set()
         self._signals = {port: self._find_signals(port) for port in self.ports}
+        # What goes to the neighbours of a node that has none.
+        self._never = [
+            getattr(dut, f"{side}_{part}") for side in SIDES for part in ("o_valid", "i_credit") if self._is_one_node()
+        ]
         self._quiet()
 
     def _is_one_node(self) -> bool:
@@ -66,7 +73,7 @@ class MeshBench:
             o_ready.value = 0
         if self._is_one_node():  # node: its neighbours are silent and never called upon
             self.dut.y.value, self.dut.x.value = 0, 0
-            for side in ("north", "east", "south", "west"):
+            for side in SIDES:
                 for part in ("i_valid", "i_flit", "i_channel", "o_credit"):
                     getattr(self.dut, f"{side}_{part}").value = 0
 
@@ -131,6 +138,8 @@ class MeshBench:
             o_ready.value = int(rate >= 1 or random.random() < rate)
 
     def _watch(self):
+        for signal in self._never:
+            assert not int(signal.value), f"{signal._name} is {signal.value}, where nobody is"
         for port, (_, i_ready, _, o_valid, o_ready, o_payload) in self._signals.items():
             if port in self._offers and int(i_ready.value):
                 self.queues[port].popleft()
