@@ -1,0 +1,15 @@
+"""What documentation states is what the definitions and the kept results say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+
+
+@pytest.mark.parametrize("script", ["document_formats.py", "measure.py"])
+def test_tables_are_up_to_date(script):
+    check = subprocess.run([sys.executable, str(SCRIPTS / script), "--check"], capture_output=True, text=True)
+    assert check.returncode == 0, f"run scripts/{script}: {check.stdout}{check.stderr}"
