@@ -111,6 +111,10 @@ class LaneConfig:
         _require_power_of_two("operand rows", self.operand_rows, 4, 4096)
         _require_power_of_two("operand banks", self.operand_banks, 1, 4)
         _require_power_of_two("accumulator rows", self.accumulator_rows, 4, 4096)
+        _require(
+            self.slots * self.accumulator_rows <= 1 << 16,
+            f"accumulators of a lane must be at most 65536, not {self.slots * self.accumulator_rows!r}",
+        )
 
     @property
     def number_format(self) -> NumberFormat:

@@ -38,7 +38,7 @@ __all__ = [
     "encode_command",
 ]
 
-VERSION = 1
+VERSION = 2
 """Version of the program format; commands of another version are refused."""
 
 IDENTIFIER = 0x41434630
@@ -74,11 +74,15 @@ class Opcode(enum.IntEnum):
 
 
 class Mode(enum.IntEnum):
-    """Dataflow of the lanes in a STREAM."""
+    """Dataflow of the lanes in a STREAM. ``i`` is the row of an entry, ``j`` its column index, ``e`` its place."""
 
     GATHER = 0
+    """``acc[i] += W[i, j] * operand[j]``, for each column; entries of a row in order."""
     SCATTER = 1
+    """``acc[j] += W[i, j] * operand[i]``, for each column; entries of a feeder in order."""
     SAMPLED = 2
+    """``acc[e] += row_operand[i] * operand[j]``, summed over the slots of a lane in ascending order; values of ``W``
+    are not read."""
 
 
 class Decoder(enum.IntEnum):
@@ -113,7 +117,7 @@ _COMMON = {
 }
 # Which rows of W (and of the result) a row feeder r takes: row_begin + r * row_offset + n * row_step for
 # n = 0, 1, ... while n < row_limit and the row is below row_end. The n-th of them uses accumulator row
-# accumulator_first + n.
+# accumulator_first + n in a GATHER and a DRAIN, operand row n in a SCATTER and a SAMPLED.
 _ROWS = {
     "row_begin": Field(5, 0, 32),
     "row_end": Field(6, 0, 32),
@@ -127,6 +131,14 @@ _ROWS = {
 _COLUMNS = {
     "columns": Field(11, 0, 16),
     "tile_columns": Field(11, 16, 16),
+}
+# Which entries of W a row feeder r takes by their place in memory (SAMPLED, and a DRAIN of its sums): entry_begin +
+# r * entry_count and entry_count - 1 more, as far as they are below entries. The first of them uses accumulator
+# accumulator_first * slots of every lane, the next one the next.
+_ENTRIES = {
+    "entries": Field(13, 0, 32),  # entries of W; a row pointer above it is an error
+    "entry_count": Field(14, 16, 16),
+    "entry_begin": Field(15, 0, 32),
 }
 
 COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
@@ -155,16 +167,20 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "indices": Field(3, 0, 32),  # address of indices[0]
         "values": Field(4, 0, 32),  # address of data[0]
         **_ROWS,
-        "inner_begin": Field(9, 0, 32),  # entries outside inner_begin .. inner_begin + inner_count - 1 are passed over
+        "inner_begin": Field(9, 0, 32),
+        # Row feeder r passes over entries whose index is not in inner_begin + r * inner_offset and the inner_count - 1
+        # after it. Relative to that begin, the index is an operand row (GATHER, SAMPLED) or an accumulator row.
         "inner_count": Field(10, 0, 16),
+        "inner_offset": Field(14, 0, 16),
         "bank": Field(10, 16, 4),
+        "row_bank": Field(10, 28, 4),  # SAMPLED: bank of the operand of the rows, of the other parity than bank
         "mode": Field(10, 20, 2),
         "skip": Field(10, 22, 1),
         "index_size": Field(10, 23, 1),
         "decoder": Field(10, 24, 4),
         **_COLUMNS,
         "inner_size": Field(12, 0, 32),  # an index at or above it is an error
-        "entries": Field(13, 0, 32),  # a row pointer above it is an error
+        **_ENTRIES,
     },
     Opcode.DRAIN: {
         **_COMMON,
@@ -172,7 +188,16 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "address": Field(2, 0, 32),  # of result row 0, column 0
         "row_stride": Field(3, 0, 32),  # bytes from one result row to the next
         **_ROWS,
+        # With gate, what stands where the operand of the same column is zero becomes +0: for result row row_begin + n
+        # that of operand row gate_first + n of bank.
+        "gate_first": Field(10, 0, 16),
+        "bank": Field(10, 16, 4),
+        "gate": Field(10, 20, 1),
+        "relu": Field(10, 21, 1),  # negative results become +0
+        "narrow": Field(10, 22, 1),  # results are rounded to operands
+        "reduce": Field(10, 23, 1),  # sums of a SAMPLED, over all lanes of the mesh row; an array, no rows and columns
         **_COLUMNS,
+        **_ENTRIES,
     },
 }
 
@@ -269,7 +294,7 @@ class EntryKind(enum.IntEnum):
     SETUP = 1
     """Mode, bank, skipping and columns of the entries that follow; opens a stream."""
     DRAIN = 2
-    """Send accumulator rows to the row feeder, set them to +0."""
+    """Send accumulator rows to the row feeder (or their sums to the tile west of it), set them to +0."""
     CLEAR = 3
     """Set accumulator rows to +0."""
     SIGNAL = 4
@@ -284,10 +309,12 @@ class OperandKind(enum.IntEnum):
 
 
 class ResultKind(enum.IntEnum):
-    """Kinds of RESULTS packets, tile to the feeder of its row."""
+    """Kinds of RESULTS packets, tile to its west neighbour (SUMS) or the feeder of its row."""
 
     ROW = 0
     """Head, then one accumulator row of ``tile_columns`` accumulators (of the configuration), column after column."""
+    SUMS = 1
+    """Head, then ``tile_columns`` sums over the lanes of this tile and all tiles east of it, for as many entries."""
 
 
 class ErrorCode(enum.IntEnum):

@@ -1,12 +1,7 @@
 """The arithmetic of each number format, on NumPy arrays.
 
-Written from the mathematics, not from the hardware: a bf16 accumulation is one exact sum, rounded once. The product of
-two bfloat16 numbers has 16 significant bits and lies between 2^-266 and 2^256, so float64 holds it exactly; so does it
-hold the accumulator. Their float64 sum may be inexact, but its error is a float64 too (Knuth's two-sum), which is
-enough to round the sum *to odd*: towards zero, with the last bit set when anything was lost. Rounding that to float32
-then gives what rounding the exact sum would, because float64 has more than two bits to spare, subnormal results
-included (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd",
-2008).
+Written from the mathematics, not from the hardware: a bf16 accumulation is one exact sum, rounded once, as
+``acf.golden.float32`` does it.
 """
 
 from typing import Protocol
@@ -16,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from acf.config import NUMBER_FORMATS, NumberFormat
+from acf.golden.float32 import fused_multiply_add, widen
 
 __all__ = ["Bf16", "GoldenFormat", "Int8", "golden_format"]
 
-_CANONICAL_NAN_F32 = np.uint32(0x7FC00000)
 _CANONICAL_NAN_BF16 = np.uint16(0x7FC0)
 
 
@@ -55,6 +50,20 @@ class GoldenFormat(Protocol):
         """Which operands are zero, so that their products are skipped."""
         ...
 
+    def add(self, a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """The sum of two accumulators, and where it left their range."""
+        ...
+
+    def narrow(self, acc: npt.ArrayLike) -> np.ndarray:
+        """Accumulators as operands, rounded once.
+
+        Raises
+        ------
+        ValueError
+            If the format has no rounding from accumulators to operands.
+        """
+        ...
+
 
 class Bf16:
     """bfloat16 operands, float32 accumulators: a fused multiply-add with one rounding, to nearest even.
@@ -81,26 +90,28 @@ class Bf16:
 
     def accumulate(self, acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """``round(acc + x * y)`` in float32, and a mask that is all False."""
-        with np.errstate(all="ignore"):
-            product = _widen(x) * _widen(y)
-            start = np.asarray(acc, dtype=np.float32).astype(np.float64)
-            total = np.atleast_1d(start + product)
-            # Knuth's two-sum: total + error is the exact sum, NaN where it is not finite.
-            virtual = total - start
-            error = (start - (total - virtual)) + (product - virtual)
-            # Towards zero first, then the last bit set: together one step up or down where the last bit was even.
-            side = error * total
-            bits = total.view(np.int64)
-            even = (bits & 1) == 0
-            odd = bits + (even & (side > 0)) - (even & (side < 0))
-            result = odd.view(np.float64).astype(np.float32)
-        result.view(np.uint32)[np.isnan(result)] = _CANONICAL_NAN_F32
-        result = result.reshape(np.broadcast_shapes(np.shape(acc), np.shape(x), np.shape(y)))
+        # A bfloat16 number is a float32 number.
+        result = fused_multiply_add(acc, widen(x), y)
         return result, np.zeros(result.shape, dtype=np.bool_)
 
     def is_zero(self, x: npt.ArrayLike) -> np.ndarray:
         """True for +0 and -0; subnormal numbers are not zero."""
         return (np.asarray(x, dtype=self.dtype).view(np.uint16) & 0x7FFF) == 0
+
+    def add(self, a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """``round(a + b)`` in float32, every NaN canonical, and a mask that is all False."""
+        with np.errstate(all="ignore"):
+            result = np.atleast_1d(np.asarray(a, dtype=np.float32) + np.asarray(b, dtype=np.float32))
+        result.view(np.uint32)[np.isnan(result)] = _CANONICAL_NAN_F32
+        result = result.reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+        return result, np.zeros(result.shape, dtype=np.bool_)
+
+    def narrow(self, acc: npt.ArrayLike) -> np.ndarray:
+        """float32 rounded to bfloat16, to nearest even; every NaN becomes 7FC0."""
+        values = np.asarray(acc, dtype=np.float32)
+        bits = values.view(np.uint32)
+        bits = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
+        return np.where(np.isnan(values), _CANONICAL_NAN_BF16, bits).astype(np.uint16).view(self.dtype)
 
 
 class Int8:
@@ -134,6 +145,22 @@ class Int8:
         """True for 0."""
         return np.asarray(x, dtype=np.int8) == 0
 
+    def add(self, a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """``a + b`` modulo 2^32, and where it wrapped."""
+        exact = np.asarray(a, dtype=np.int32).astype(np.int64) + np.asarray(b, dtype=np.int32)
+        result = exact.astype(np.int32)
+        return result, result != exact
+
+    def narrow(self, acc: npt.ArrayLike) -> np.ndarray:
+        """There is none: an int32 sum has no scale.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError("int32 accumulators cannot be rounded to int8 operands: they have no scale")
+
 
 _FORMATS: dict[str, type[Bf16] | type[Int8]] = {"bf16": Bf16, "int8": Int8}
 
@@ -149,9 +176,3 @@ def golden_format(name: str) -> GoldenFormat:
     if name not in _FORMATS:
         raise ValueError(f"number format must be one of {', '.join(_FORMATS)}, not {name!r}")
     return _FORMATS[name]()
-
-
-def _widen(x: npt.ArrayLike) -> np.ndarray:
-    # By shifting: several times faster than the cast of ml_dtypes, which goes element by element.
-    bits = np.asarray(x, dtype=ml_dtypes.bfloat16).view(np.uint16).astype(np.uint32) << np.uint32(16)
-    return bits.view(np.float32).astype(np.float64)

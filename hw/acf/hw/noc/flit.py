@@ -44,15 +44,17 @@ def _head(**fields: int) -> data.StructLayout:
 
 
 entry_head = _head(value=16, row=16, accumulator=16)
-"""ENTRY: the value of the entry, its operand row in the bank, its accumulator row."""
+"""ENTRY: the value of the entry, its operand row in the bank, its accumulator row. In SAMPLED mode the operand row in the
+row bank stands for the value, and the accumulator of every lane is counted through all slots."""
 
-setup_head = _head(mode=2, skip=1, bank=4, columns=16, tile_columns=16)
-"""SETUP: dataflow, zero skipping on, operand bank, valid columns of the pass, columns per tile."""
+setup_head = _head(mode=2, skip=1, bank=4, row_bank=4, columns=16, tile_columns=16)
+"""SETUP: dataflow, zero skipping on, operand banks, valid columns of the pass, columns per tile."""
 
-drain_head = _head(first=16, count=16)
-"""DRAIN: first accumulator row and number of rows."""
+drain_head = _head(first=12, count=13, reduce=1, gate=1, gate_bank=2, gate_row=12, gate_step=7)
+"""DRAIN: first accumulator row and number of rows; whether sums over the lanes are asked for; whether zeros of an operand
+bank gate the results, the operand row for the first row, and the step to that for the next."""
 
-clear_head = _head(first=16, count=16)
+clear_head = _head(first=12, count=13)
 """CLEAR: first accumulator row and number of rows."""
 
 signal_head = _head(semaphore=4)
@@ -65,7 +67,8 @@ A load of no rows is one packet that ends with its head, with ``last`` set: it m
 """
 
 result_head = _head(column=8, row=16)
-"""RESULT: mesh column of the tile (0 is the first tile), accumulator row."""
+"""ROW: mesh column of the tile (0 is the first tile), accumulator row. SUMS: the number of the packet stands for the
+row, 0 for the first of a DRAIN."""
 
 command_head = _head()
 """COMMAND: nothing but the header."""
