@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acf.config import NUMBER_FORMATS, NumberFormat
-from acf.golden.float32 import fused_multiply_add, widen
+from acf.golden.float32 import add, fused_multiply_add, widen
 
 __all__ = ["Bf16", "GoldenFormat", "Int8", "golden_format"]
 
@@ -100,10 +100,7 @@ class Bf16:
 
     def add(self, a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """``round(a + b)`` in float32, every NaN canonical, and a mask that is all False."""
-        with np.errstate(all="ignore"):
-            result = np.atleast_1d(np.asarray(a, dtype=np.float32) + np.asarray(b, dtype=np.float32))
-        result.view(np.uint32)[np.isnan(result)] = _CANONICAL_NAN_F32
-        result = result.reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+        result = add(a, b)
         return result, np.zeros(result.shape, dtype=np.bool_)
 
     def narrow(self, acc: npt.ArrayLike) -> np.ndarray:

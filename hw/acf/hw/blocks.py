@@ -16,6 +16,12 @@ def _mac(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     return mac(format=config.lane.format)
 
 
+def _float32_add(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.formats.float32_add import Float32Add
+
+    return Float32Add()
+
+
 def _lane(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.pe.lane import Lane
 
@@ -94,6 +100,7 @@ def _fabric(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
 # The imports stand inside the factories: naming one block must not load all others.
 BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "mac": _mac,
+    "float32_add": _float32_add,
     "lane": _lane,
     "tile": _tile,
     "router": _router,
