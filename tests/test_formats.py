@@ -3,7 +3,6 @@
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +12,7 @@ from amaranth.sim import Simulator
 from acf.config import NUMBER_FORMATS, preset
 from acf.golden.formats import Bf16, Int8, golden_format
 from acf.hw.formats import Bf16Mac, Int8Mac, mac
+from acf.tb.float32_cases import exact_fma, rounded
 from acf.tb.format_cases import (
     bf16_cases,
     int8_cases,
@@ -23,45 +23,11 @@ from acf.tb.format_cases import (
 from acf.tb.runner import has_icarus, run_bench
 
 _NO_VECTORS = "no TestFloat vectors: ACF_SHARED_DATA names no folder that holds testfloat/"
-_NAN, _INFINITE = "nan", "infinite"
-
-
-def exact(bits: int, *, fraction: int) -> tuple[int, Any]:
-    """Sign, and value of an IEEE number with 8 exponent bits: a Fraction, or what it is instead."""
-    sign, exponent, low = bits >> (8 + fraction), bits >> fraction & 0xFF, bits & ((1 << fraction) - 1)
-    if exponent == 0xFF:
-        return sign, _NAN if low else _INFINITE
-    significand = low | (exponent != 0) << fraction
-    magnitude = Fraction(significand) * Fraction(2) ** (max(exponent, 1) - 127 - fraction)
-    return sign, -magnitude if sign else magnitude
-
-
-def rounded(value: Fraction, *, fraction: int) -> int:
-    """Bits of a non-zero rational number, rounded to nearest even."""
-    sign, magnitude = value < 0, abs(value)
-    exponent = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
-    exponent -= magnitude < Fraction(2) ** exponent
-    quantum = max(exponent, -126) - fraction
-    significand = round(magnitude / Fraction(2) ** quantum)  # Python rounds ties of a Fraction to even
-    # The leading bit of a normal significand adds one to the exponent field.
-    bits = significand + ((quantum + fraction + 126) << fraction)
-    return min(bits, 0xFF << fraction) | sign << (8 + fraction)
 
 
 def fused(acc: int, x: int, y: int) -> int:
     """``acc + x * y`` by IEEE 754, in exact arithmetic."""
-    (sign_a, a), (sign_x, u), (sign_y, v) = exact(acc, fraction=23), exact(x, fraction=7), exact(y, fraction=7)
-    sign = sign_x ^ sign_y
-    infinite = [s for s, terms in ((sign_a, (a,)), (sign, (u, v))) if _INFINITE in terms]
-    if _NAN in (a, u, v) or (_INFINITE in (u, v) and 0 in (u, v)) or len(set(infinite)) == 2:
-        return 0x7FC00000
-    if infinite:
-        return infinite[0] << 31 | 0x7F800000
-    total = a + u * v
-    if total == 0:
-        # Zeros keep a sign that both terms have; a sum that cancels is +0.
-        return (sign_a & sign) << 31
-    return rounded(total, fraction=23)
+    return exact_fma(acc, x, y, x_fraction=7)
 
 
 def bits_of(result: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ def add(a: npt.ArrayLike, b: npt.ArrayLike) -> np.ndarray:
 def fused_multiply_add(acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
     """``round(acc + x * y)`` of float32 ``acc`` and ``x`` and bfloat16 ``y``, to nearest even."""
     with np.errstate(all="ignore"):
-        product = np.asarray(x, dtype=np.float32).astype(np.float64) * widen(y)
+        product = np.asarray(x, dtype=np.float32).astype(np.float64) * widen(y).astype(np.float64)
         start = np.asarray(acc, dtype=np.float32).astype(np.float64)
         total = np.atleast_1d(start + product)
         # Knuth's two-sum: total + error is the exact sum, NaN where it is not finite.
@@ -51,9 +51,9 @@ def fused_multiply_add(acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -
 
 
 def widen(x: npt.ArrayLike) -> np.ndarray:
-    """bfloat16 numbers as float64.
+    """bfloat16 numbers as float32.
 
     By shifting: several times faster than the cast of ml_dtypes, which goes element by element.
     """
     bits = np.asarray(x, dtype=ml_dtypes.bfloat16).view(np.uint16).astype(np.uint32) << np.uint32(16)
-    return bits.view(np.float32).astype(np.float64)
+    return bits.view(np.float32)
