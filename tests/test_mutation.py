@@ -61,6 +61,14 @@ def test_survivors_are_judged(differences, transfers, verdict):
     assert judge({"quiet": Observed(), "test": seen}, lambda test: fault_free) == verdict
 
 
+def test_channels_that_tell_the_time_do_not_count():
+    fault_free = Observed(transfers={"o": ["1"], "clock_r": ["40"]})
+    for transfers, verdict in [({"o": ["1"], "clock_r": ["41", "50"]}, "timing"), ({"o": ["2"]}, "missed")]:
+        seen = {"test": Observed(differences=[(7, "H", "o_valid")], transfers=transfers)}
+        assert judge(seen, lambda test: fault_free, timed=("clock_",)) == verdict
+        assert judge(seen, lambda test: fault_free) == "missed"
+
+
 @pytest.mark.parametrize(
     ("transfers", "verdict"),
     [
