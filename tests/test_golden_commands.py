@@ -228,7 +228,7 @@ class TestErrors:
     def test_wrong_version(self, bench):
         words = encode_command(Opcode.END)
         words[0] += 1 << 28
-        with pytest.raises(CommandFault, match="version must be 1, not 2") as caught:
+        with pytest.raises(CommandFault, match="version must be 2, not 3") as caught:
             bench.run_words([encode_command(Opcode.CLEAR), words])
         assert (caught.value.code, caught.value.address) == (ErrorCode.ILLEGAL_COMMAND, COMMAND_BYTES)
 

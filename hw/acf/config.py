@@ -63,6 +63,11 @@ class NumberFormat:
         return self.operand_width // 8
 
     @property
+    def narrows(self) -> bool:
+        """Whether accumulators can be rounded to operands: integers have no scale for it."""
+        return self.name == "bf16"
+
+    @property
     def accumulator_bytes(self) -> int:
         """Bytes of one drained accumulator in memory."""
         return self.accumulator_width // 8

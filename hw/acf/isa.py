@@ -24,6 +24,7 @@ __all__ = [
     "ErrorCode",
     "FeederCounter",
     "Field",
+    "GATE_STEPS",
     "IndexSize",
     "LaneCause",
     "LaneCounter",
@@ -54,6 +55,9 @@ SEMAPHORES = 8
 
 NO_SEMAPHORE = 15
 """Value of a semaphore field that signals none."""
+
+GATE_STEPS = 128
+"""``row_step`` of a DRAIN with ``gate`` must be below it."""
 
 
 class Opcode(enum.IntEnum):
@@ -188,8 +192,8 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "address": Field(2, 0, 32),  # of result row 0, column 0
         "row_stride": Field(3, 0, 32),  # bytes from one result row to the next
         **_ROWS,
-        # With gate, what stands where the operand of the same column is zero becomes +0: for result row row_begin + n
-        # that of operand row gate_first + n of bank.
+        # With gate, a result where the operand of the same column is zero becomes +0: for result row row_begin + n the
+        # operand of row gate_first + n of bank counts.
         "gate_first": Field(10, 0, 16),
         "bank": Field(10, 16, 4),
         "gate": Field(10, 20, 1),

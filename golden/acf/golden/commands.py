@@ -15,8 +15,10 @@ from acf.config import FabricConfig
 from acf.golden.entries import EntryReader, Stream
 from acf.golden.formats import golden_format
 from acf.golden.guarded_memory import CommandFault, GuardedMemory, WindowRights
+from acf.golden.tiles import TileArray
 from acf.isa import (
     COMMAND_BYTES,
+    GATE_STEPS,
     NO_SEMAPHORE,
     SEMAPHORES,
     ErrorCode,
@@ -63,12 +65,7 @@ class CommandInterpreter:
     def __init__(self, *, config: FabricConfig):
         self._config = config
         self._arithmetic = golden_format(config.lane.format)
-        width = (config.cols, config.tile_columns)
-        # Tiles of one mesh column always hold the same operands.
-        self._banks = _all_ones((config.lane.operand_banks, config.lane.operand_rows, *width), self._arithmetic.dtype)
-        self._accumulators = _all_ones(
-            (config.rows, config.lane.accumulator_rows, *width), self._arithmetic.accumulator_dtype
-        )
+        self._tiles = TileArray(config=config, arithmetic=self._arithmetic)
         self._handlers = {
             Opcode.WAIT: self._wait,
             Opcode.LOAD: self._load,
@@ -98,10 +95,10 @@ class CommandInterpreter:
         config = self._config
         self._memory = GuardedMemory(memory, windows=windows, config=config.memory)
         self._semaphores = [0] * SEMAPHORES
-        lanes = (config.rows, config.cols, config.lanes)
+        self._tiles.start_counting()
         self._outcome = Outcome(
-            effectual=np.zeros(lanes, dtype=np.int64),
-            overflow=np.zeros(lanes, dtype=np.bool_),
+            effectual=self._tiles.effectual,
+            overflow=self._tiles.overflow,
             row_feeders={
                 counter: np.zeros(config.rows, dtype=np.int64)
                 for counter in (
@@ -177,13 +174,15 @@ class CommandInterpreter:
         """Rows of ``W`` and of the result that a row feeder takes, in order."""
         first = values["row_begin"] + feeder * values["row_offset"]
         rows = first + np.arange(values["row_limit"], dtype=np.int64) * values["row_step"]
-        rows = rows[rows < values["row_end"]]
-        self._require(
-            values["accumulator_first"] + rows.size <= self._config.lane.accumulator_rows,
-            f"accumulator rows {values['accumulator_first']} and {rows.size} more, "
-            f"but a tile has {self._config.lane.accumulator_rows}",
-        )
-        return rows
+        return rows[rows < values["row_end"]]
+
+    def _require_accumulator_rows(self, first: int, count: int) -> None:
+        limit = self._config.lane.accumulator_rows
+        self._require(first + count <= limit, f"accumulator rows {first} and {count} more, but a tile has {limit}")
+
+    def _require_operand_rows(self, what: str, count: int) -> None:
+        limit = self._config.lane.operand_rows
+        self._require(count <= limit, f"{what} {count}, but a bank has {limit} rows")
 
     # Commands
 
@@ -227,7 +226,7 @@ class CommandInterpreter:
                 data = self._memory.read(address, int(share) * size, source=source)
                 loaded[row, :share] = data.view(self._arithmetic.dtype)
             rows = slice(values["operand_first"], values["operand_first"] + values["rows"])
-            self._banks[values["bank"], rows, feeder] = loaded
+            self._tiles.banks[values["bank"], rows, feeder] = loaded
             self._outcome.column_feeders[FeederCounter.OPERAND_ROWS][feeder] += values["rows"]
         self._signal(values, len(feeders) * config.rows)
 
@@ -235,27 +234,38 @@ class CommandInterpreter:
         feeders = self._targets(values, self._config.rows)
         end = values["accumulator_first"] + values["row_limit"]
         self._require(end <= self._config.lane.accumulator_rows, f"accumulator rows up to {end}")
-        self._accumulators[feeders, values["accumulator_first"] : end] = 0
+        self._tiles.accumulators[feeders, values["accumulator_first"] : end] = 0
         self._signal(values, len(feeders) * self._config.cols)
 
     def _stream(self, values: dict[str, int]) -> None:
         config = self._config
         feeders = self._targets(values, config.rows)
         self._require_tile_columns(values)
-        self._require(values["mode"] == Mode.GATHER, f"mode {values['mode']} is not built")
+        mode, first = values["mode"], values["accumulator_first"]
+        self._require(mode in set(Mode), f"mode {mode}")
         self._require(values["bank"] < config.lane.operand_banks, f"bank {values['bank']}")
-        self._require(
-            values["inner_count"] <= config.lane.operand_rows,
-            f"inner_count {values['inner_count']}, but a bank has {config.lane.operand_rows} rows",
-        )
+        if mode == Mode.SAMPLED:
+            self._require(
+                values["row_bank"] < config.lane.operand_banks and (values["row_bank"] ^ values["bank"]) & 1 == 1,
+                f"row_bank {values['row_bank']} beside bank {values['bank']}, but one is even and the other odd",
+            )
+            self._require_sums(values)
+        if mode == Mode.SCATTER:
+            self._require_accumulator_rows(first, values["inner_count"])
+        else:
+            self._require_operand_rows("inner_count", values["inner_count"])
         streams = []
         for feeder in feeders:
             rows = self._feeder_rows(feeder, values)
+            if mode == Mode.GATHER:
+                self._require_accumulator_rows(first, rows.size)
+            else:
+                self._require_operand_rows("rows of a feeder", rows.size)
             reader = EntryReader(
                 self._memory,
                 command=values,
                 arithmetic=self._arithmetic,
-                source=(feeder + 1, 0),
+                feeder=feeder,
                 command_address=self._address,
             )
             streams.append(reader.read(rows))
@@ -264,52 +274,107 @@ class CommandInterpreter:
             counters[FeederCounter.ENTRIES][feeder] += stream.values.size
             counters[FeederCounter.ZEROS_DROPPED][feeder] += stream.zeros_dropped
             counters[FeederCounter.FILTERED][feeder] += stream.filtered
-            self._compute(feeder, stream, values)
+            self._compute(feeder, values, stream)
         self._signal(values, len(feeders) * config.cols)
 
-    def _compute(self, feeder: int, stream: Stream, values: dict[str, int]) -> None:
-        """Add the entries of one feeder in its tiles; step ``n`` takes the ``n``-th entry of every row."""
-        config = self._config
-        bank = self._banks[values["bank"]]
-        valid = np.arange(config.tile_columns) < self._column_shares(values)[:, None]
-        accumulators = self._accumulators[feeder]
-        by_lane = (-1, config.cols, config.lane.slots, config.lanes)  # column k is lane k % lanes, slot k // lanes
-        for step in range(int(stream.counts.max(initial=0))):
-            rows = np.flatnonzero(stream.counts > step)
-            places = stream.starts[rows] + step
-            weights = stream.values[places, None, None]
-            operands = bank[stream.inner[places]]
-            counted = ~self._arithmetic.is_zero(weights) & ~self._arithmetic.is_zero(operands) & valid
-            targets = values["accumulator_first"] + rows
-            sums, wrapped = self._arithmetic.accumulate(accumulators[targets], weights, operands)
-            accumulators[targets] = np.where(counted, sums, accumulators[targets])
-            self._outcome.effectual[feeder] += counted.reshape(by_lane).sum(axis=(0, 2))
-            self._outcome.overflow[feeder] |= (counted & wrapped).reshape(by_lane).any(axis=(0, 2))
+    def _require_sums(self, values: dict[str, int]) -> None:
+        """That the entries of a feeder have accumulators, counted through all slots, in whole rows of all lanes."""
+        lane, lanes = self._config.lane, self._config.lanes
+        first, rows = values["accumulator_first"], -(-values["entry_count"] // self._config.tile_columns) * lanes
+        self._require(first % lanes == 0, f"accumulator_first {first} must be a multiple of the {lanes} lanes")
+        self._require(
+            first + rows <= lane.accumulator_rows,
+            f"{values['entry_count']} entries from accumulator row {first} on, but a tile has "
+            f"{lane.accumulator_rows} rows of {lane.slots}",
+        )
+
+    def _compute(self, feeder: int, values: dict[str, int], stream: Stream) -> None:
+        valid = np.arange(self._config.tile_columns) < self._column_shares(values)[:, None]
+        bank, first = values["bank"], values["accumulator_first"]
+        if values["mode"] == Mode.SAMPLED:
+            self._tiles.sample(
+                feeder,
+                row_bank=values["row_bank"],
+                bank=bank,
+                valid=valid,
+                numbers=first * self._config.lane.slots + stream.numbers,
+                row_sources=stream.rows,
+                sources=stream.inner,
+            )
+            return
+        targets, sources = stream.rows, stream.inner
+        if values["mode"] == Mode.SCATTER:
+            targets, sources = sources, targets
+        self._tiles.accumulate(
+            feeder, bank=bank, valid=valid, targets=first + targets, sources=sources, weights=stream.values
+        )
 
     def _drain(self, values: dict[str, int]) -> None:
-        config = self._config
-        feeders = self._targets(values, config.rows)
-        self._require_tile_columns(values)
-        size = self._arithmetic.accumulator_dtype.itemsize
-        shares = self._column_shares(values)
-        for feeder in feeders:
-            source = (feeder + 1, 0)
-            for what, value in (
-                ("address", values["address"]),
-                ("row_stride", values["row_stride"]),
-                ("tile_columns in bytes", values["tile_columns"] * size),
-            ):
-                self._require_aligned(what, value, config.memory.beat_bytes, address=values["address"], source=source)
-            for n, row in enumerate(self._feeder_rows(feeder, values).tolist()):
-                accumulators = self._accumulators[feeder, values["accumulator_first"] + n]
-                for column in np.flatnonzero(shares).tolist():
-                    address = values["address"] + row * values["row_stride"] + column * values["tile_columns"] * size
-                    data = accumulators[column, : shares[column]].copy().view(np.uint8)
-                    self._memory.write(address, data, source=source)
-                accumulators[:] = 0
-                self._outcome.row_feeders[FeederCounter.RESULT_ROWS][feeder] += config.cols
+        feeders = self._targets(values, self._config.rows)
+        if values["reduce"]:
+            self._require(
+                not values["gate"] and not values["relu"] and not values["narrow"],
+                "sums are drained without gate, relu and narrow",
+            )
+            self._require_sums(values)
+            for feeder in feeders:
+                self._drain_sums(feeder, values)
+        else:
+            self._require_tile_columns(values)
+            self._require(
+                not values["narrow"] or self._config.lane.number_format.narrows,
+                f"results of format {self._config.lane.format} cannot be rounded to operands",
+            )
+            for feeder in feeders:
+                self._drain_rows(feeder, values)
         self._signal(values, len(feeders))
 
+    def _drain_rows(self, feeder: int, values: dict[str, int]) -> None:
+        config = self._config
+        dtype = self._arithmetic.dtype if values["narrow"] else self._arithmetic.accumulator_dtype
+        shares = self._column_shares(values)
+        source = (feeder + 1, 0)
+        rows = self._feeder_rows(feeder, values)
+        self._require_accumulator_rows(values["accumulator_first"], rows.size)
+        gate_rows = values["gate_first"] + rows - values["row_begin"]
+        if values["gate"]:
+            self._require(values["bank"] < config.lane.operand_banks, f"bank {values['bank']}")
+            self._require(values["row_step"] < GATE_STEPS, f"row_step {values['row_step']} of a gated DRAIN")
+            self._require_operand_rows("gate rows up to", int(gate_rows.max(initial=-1)) + 1)
+        for what, value in (
+            ("address", values["address"]),
+            ("row_stride", values["row_stride"]),
+            ("tile_columns in bytes", values["tile_columns"] * dtype.itemsize),
+        ):
+            self._require_aligned(what, value, config.memory.beat_bytes, address=values["address"], source=source)
+        for n, row in enumerate(rows.tolist()):
+            results = self._tiles.take_row(feeder, values["accumulator_first"] + n)
+            if values["gate"]:
+                results[self._arithmetic.is_zero(self._tiles.banks[values["bank"], gate_rows[n]])] = 0
+            if values["relu"]:
+                results[results.view(np.int32) < 0] = 0
+            if values["narrow"]:
+                results = self._arithmetic.narrow(results)
+            for column in np.flatnonzero(shares).tolist():
+                address = values["address"] + row * values["row_stride"]
+                address += column * values["tile_columns"] * dtype.itemsize
+                self._memory.write(address, results[column, : shares[column]].copy().view(np.uint8), source=source)
+            self._outcome.row_feeders[FeederCounter.RESULT_ROWS][feeder] += config.cols
 
-def _all_ones(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    return np.full((*shape, dtype.itemsize), 0xFF, dtype=np.uint8).view(dtype)[..., 0]
+    def _drain_sums(self, feeder: int, values: dict[str, int]) -> None:
+        config = self._config
+        source = (feeder + 1, 0)
+        dtype = self._arithmetic.accumulator_dtype
+        for what in ("address", "entry_begin", "entry_count"):
+            size = values[what] * (1 if what == "address" else dtype.itemsize)
+            self._require_aligned(what, size, config.memory.beat_bytes, address=values["address"], source=source)
+        begin = values["entry_begin"] + feeder * values["entry_count"]
+        count = min(values["entry_count"], max(0, values["entries"] - begin))
+        packets = -(-count // config.tile_columns)
+        first = values["accumulator_first"] * config.lane.slots
+        total = self._tiles.take_sums(feeder, first=first, count=packets * config.tile_columns)
+        for packet in range(packets):
+            part = slice(packet * config.tile_columns, min(count, (packet + 1) * config.tile_columns))
+            address = values["address"] + (begin + part.start) * dtype.itemsize
+            self._memory.write(address, total[part].copy().view(np.uint8), source=source)
+        self._outcome.row_feeders[FeederCounter.RESULT_ROWS][feeder] += packets

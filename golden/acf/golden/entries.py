@@ -6,7 +6,7 @@ import numpy as np
 
 from acf.golden.formats import GoldenFormat
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
-from acf.isa import Decoder, ErrorCode, IndexSize
+from acf.isa import Decoder, ErrorCode, IndexSize, Mode
 
 __all__ = ["EntryReader", "Stream"]
 
@@ -16,18 +16,21 @@ class Stream(NamedTuple):
 
     Attributes
     ----------
-    starts, counts : numpy.ndarray
-        First entry and number of entries of each row.
+    rows : numpy.ndarray
+        Number of the entry's row among those of the feeder, per entry.
     inner : numpy.ndarray
-        Operand row in the bank, per entry.
+        Column index relative to the begin of the feeder's inner range.
+    numbers : numpy.ndarray
+        Place of the entry relative to the begin of the feeder's entry range (SAMPLED).
     values : numpy.ndarray
+        None are read in a SAMPLED; they are 0 then.
     zeros_dropped, filtered : int
         Entries not sent because their value is zero, and because they lie outside the inner range.
     """
 
-    starts: np.ndarray
-    counts: np.ndarray
+    rows: np.ndarray
     inner: np.ndarray
+    numbers: np.ndarray
     values: np.ndarray
     zeros_dropped: int
     filtered: int
@@ -42,8 +45,8 @@ class EntryReader:
     command : dict
         Fields of the STREAM.
     arithmetic : GoldenFormat
-    source : tuple of int
-        Node ``(y, x)`` of the feeder.
+    feeder : int
+        Number of the row feeder.
     command_address : int
         Named when a field is out of range.
     """
@@ -54,13 +57,16 @@ class EntryReader:
         *,
         command: dict[str, int],
         arithmetic: GoldenFormat,
-        source: tuple[int, int],
+        feeder: int,
         command_address: int,
     ):
         self._memory = memory
         self._command = command
         self._arithmetic = arithmetic
-        self._source = source
+        self._source = source = (feeder + 1, 0)
+        self._inner_begin = command["inner_begin"] + feeder * command["inner_offset"]
+        self._sampled = command["mode"] == Mode.SAMPLED
+        self._entry_begin = command["entry_begin"] + feeder * command["entry_count"]
         if command["decoder"] not in set(Decoder):
             raise CommandFault(
                 ErrorCode.COMMAND_RANGE,
@@ -69,7 +75,7 @@ class EntryReader:
                 detail=f"decoder {command['decoder']} is not built",
             )
         self._index_type = np.dtype("<u2" if command["index_size"] == IndexSize.UINT16 else "<u4")
-        aligned = [("values", arithmetic.dtype.itemsize)]
+        aligned = [] if self._sampled else [("values", arithmetic.dtype.itemsize)]
         if command["decoder"] == Decoder.CSR:
             aligned += [("pointers", 4), ("indices", self._index_type.itemsize)]
         for what, size in aligned:
@@ -95,11 +101,12 @@ class EntryReader:
 
     def _read_dense(self, rows: np.ndarray) -> Stream:
         command = self._command
-        begin = min(command["inner_begin"], command["inner_size"])
+        begin = min(self._inner_begin, command["inner_size"])
         count = min(command["inner_count"], command["inner_size"] - begin)
         places = rows[:, None] * command["inner_size"] + begin + np.arange(count)
         inner = np.tile(np.arange(count), rows.size)
-        return self._send(places.ravel(), np.repeat(np.arange(rows.size), count), rows.size, inner, filtered=0)
+        inside = self._in_entry_range(places.ravel())
+        return self._send(places.ravel()[inside], np.repeat(np.arange(rows.size), count)[inside], inner[inside], 0)
 
     def _read_csr(self, rows: np.ndarray) -> Stream:
         command = self._command
@@ -116,6 +123,8 @@ class EntryReader:
         rows_of_entries = np.repeat(np.arange(rows.size), counts)
         within = np.arange(rows_of_entries.size) - np.repeat(np.cumsum(counts) - counts, counts)
         places = begins[rows_of_entries] + within
+        taken = self._in_entry_range(places)
+        rows_of_entries, places = rows_of_entries[taken], places[taken]
         indices = self._memory.gather(
             command["indices"] + places * self._index_type.itemsize, self._index_type, source=self._source
         ).astype(np.int64)
@@ -131,14 +140,15 @@ class EntryReader:
             )
         if fault is not None:
             raise fault
-        inside = (indices >= command["inner_begin"]) & (indices - command["inner_begin"] < command["inner_count"])
-        return self._send(
-            places[inside],
-            rows_of_entries[inside],
-            rows.size,
-            indices[inside] - command["inner_begin"],
-            filtered=int(np.count_nonzero(~inside)),
-        )
+        inner = indices - self._inner_begin
+        inside = (inner >= 0) & (inner < command["inner_count"])
+        return self._send(places[inside], rows_of_entries[inside], inner[inside], int(np.count_nonzero(~inside)))
+
+    def _in_entry_range(self, places: np.ndarray) -> np.ndarray:
+        """Which entries a SAMPLED takes by their place; the other modes take all."""
+        if not self._sampled:
+            return np.ones(places.shape, dtype=np.bool_)
+        return (places >= self._entry_begin) & (places < self._entry_begin + self._command["entry_count"])
 
     def _check_pointers(
         self, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray
@@ -162,19 +172,19 @@ class EntryReader:
             ErrorCode.POINTER_ORDER, row=row, index=end, source=self._source, detail=f"the pointer before it is {begin}"
         )
 
-    def _send(
-        self, places: np.ndarray, rows_of_entries: np.ndarray, rows: int, inner: np.ndarray, *, filtered: int
-    ) -> Stream:
+    def _send(self, places: np.ndarray, rows: np.ndarray, inner: np.ndarray, filtered: int) -> Stream:
         dtype = self._arithmetic.dtype
-        values = self._memory.gather(self._command["values"] + places * dtype.itemsize, dtype, source=self._source)
-        sent = np.ones(values.shape, dtype=np.bool_)
-        if self._command["skip"]:
-            sent = ~self._arithmetic.is_zero(values)
-        counts = np.bincount(rows_of_entries[sent], minlength=rows)
+        sent = np.ones(places.shape, dtype=np.bool_)
+        if self._sampled:
+            values = np.zeros(places.shape, dtype=dtype)
+        else:
+            values = self._memory.gather(self._command["values"] + places * dtype.itemsize, dtype, source=self._source)
+            if self._command["skip"]:
+                sent = ~self._arithmetic.is_zero(values)
         return Stream(
-            starts=np.cumsum(counts) - counts,
-            counts=counts,
+            rows=rows[sent],
             inner=inner[sent],
+            numbers=places[sent] - self._entry_begin,
             values=values[sent],
             zeros_dropped=int(np.count_nonzero(~sent)),
             filtered=filtered,

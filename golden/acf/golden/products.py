@@ -1,29 +1,37 @@
 """The mathematics of the sparse products: what any device must answer, without a word about tiles or lanes.
 
-``gather`` is ``O[i, k] = sum over the entries of row i of W[i, j] A[j, k]``, each sum in the order in which the entries
-stand in memory, starting from +0, each term by one ``accumulate`` of the format, terms with a zero operand left out.
-All rows and columns are done at once: step ``n`` adds the ``n``-th entry of every row that has one.
+With the entries of ``W`` in the order in which they stand in memory,
+
+- ``gather`` is ``O[i, k] = sum over the entries of row i of W[i, j] A[j, k]``,
+- ``scatter`` is ``D[j, k] = sum over the entries of column j of W[i, j] G[i, k]``,
+- ``sampled`` is ``S[e] = sum over k of G[i, k] A[j, k]`` for the entry ``e`` at ``(i, j)``.
+
+Every sum starts from +0, each term is added by one ``accumulate`` of the format, terms with a zero operand are left
+out. In ``gather`` and ``scatter`` a sum is taken in the order of the entries, all columns at once: step ``n`` adds the
+``n``-th entry of every row (column) that has one. In ``sampled`` the sum over ``k`` is split into *chains*: disjoint
+lists of columns, each summed in its own order from +0, and the sums of the chains added one after another, from +0 too.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
 
-from acf.golden.formats import golden_format
+from acf.golden.formats import GoldenFormat, golden_format
 
-__all__ = ["GatherProduct", "gather", "gather_reference"]
+__all__ = ["Product", "gather", "gather_reference", "sampled", "scatter", "steps_in_order"]
 
 
-class GatherProduct(NamedTuple):
-    """What ``gather`` returns.
+class Product(NamedTuple):
+    """The result of one of the products.
 
     Attributes
     ----------
     accumulators : numpy.ndarray
-        ``O``, in the accumulator type of the format.
+        ``O``, ``D`` or ``S``, in the accumulator type of the format.
     overflow : numpy.ndarray of bool
-        Which elements of ``O`` wrapped on the way (integer formats).
+        Which of their elements wrapped on the way (integer formats).
     effectual_macs : int
         Terms whose operands are both non-zero.
     """
@@ -41,7 +49,7 @@ def gather(
     *,
     format: str,
     split: int | None = None,
-) -> GatherProduct:
+) -> Product:
     """``W A`` with ``W`` in CSR.
 
     Parameters
@@ -66,25 +74,123 @@ def gather(
         order = np.lexsort((indices // split, rows_of_entries))
         indices, values = indices[order], values[order]
 
-    shape = (counts.size, operand.shape[1])
+    rows = np.repeat(np.arange(counts.size), counts)
+    return _accumulate_in_order(rows, indices, values, operand, results=counts.size, arithmetic=arithmetic)
+
+
+def scatter(
+    pointers: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    operand: np.ndarray,
+    *,
+    inner: int,
+    format: str,
+) -> Product:
+    """``transpose(W) G`` with ``W`` in CSR.
+
+    Parameters
+    ----------
+    pointers, indices, values : numpy.ndarray
+        As in ``gather``.
+    operand : numpy.ndarray
+        ``G``, as many rows as ``W``.
+    inner : int
+        Columns of ``W``, rows of the result.
+    format : str
+        Number format of ``values`` and ``operand``.
+    """
+    counts = np.diff(np.asarray(pointers).astype(np.int64))
+    rows = np.repeat(np.arange(counts.size), counts)
+    return _accumulate_in_order(
+        np.asarray(indices).astype(np.int64), rows, values, operand, results=inner, arithmetic=golden_format(format)
+    )
+
+
+def _accumulate_in_order(
+    targets: np.ndarray,
+    sources: np.ndarray,
+    values: np.ndarray,
+    operand: np.ndarray,
+    *,
+    results: int,
+    arithmetic: GoldenFormat,
+) -> Product:
+    """Add ``values[n] * operand[sources[n]]`` to row ``targets[n]`` of the result, for every ``n`` in order."""
+    shape = (results, operand.shape[1])
     accumulators = np.zeros(shape, dtype=arithmetic.accumulator_dtype)
     overflow = np.zeros(shape, dtype=np.bool_)
     effectual = 0
     nonzero_value = ~arithmetic.is_zero(values)
     nonzero_operand = ~arithmetic.is_zero(operand)
-
-    longest_first = np.argsort(-counts, kind="stable")
-    sorted_counts = -counts[longest_first]
-    for step in range(int(counts.max(initial=0))):
-        rows = longest_first[: np.searchsorted(sorted_counts, -step, side="left")]
-        places = pointers[rows] + step
-        inner = indices[places]
+    for places in steps_in_order(targets):
+        rows, inner = targets[places], sources[places]
         counted = nonzero_value[places, None] & nonzero_operand[inner]
         sums, wrapped = arithmetic.accumulate(accumulators[rows], values[places, None], operand[inner])
         accumulators[rows] = np.where(counted, sums, accumulators[rows])
         overflow[rows] |= counted & wrapped
         effectual += int(np.count_nonzero(counted))
-    return GatherProduct(accumulators, overflow, effectual)
+    return Product(accumulators, overflow, effectual)
+
+
+def steps_in_order(targets: np.ndarray) -> Iterator[np.ndarray]:
+    """Places of ``targets`` in steps: step ``n`` has the ``n``-th place of every target that occurs that often.
+
+    Within a step no target occurs twice, and the steps of one target follow its places in order.
+    """
+    by_target = np.argsort(targets, kind="stable")
+    ordered = targets[by_target]
+    first = np.flatnonzero(np.diff(ordered, prepend=-1))
+    counts = np.diff(np.append(first, ordered.size))
+    longest_first = np.argsort(-counts, kind="stable")
+    first, counts = first[longest_first], counts[longest_first]
+    for step in range(int(counts.max(initial=0))):
+        yield by_target[first[: np.searchsorted(-counts, -step, side="left")] + step]
+
+
+def sampled(
+    pointers: np.ndarray,
+    indices: np.ndarray,
+    row_operand: np.ndarray,
+    operand: np.ndarray,
+    *,
+    chains: Sequence[np.ndarray],
+    format: str,
+) -> Product:
+    """``G transpose(A)`` where ``W`` has entries.
+
+    Parameters
+    ----------
+    pointers, indices : numpy.ndarray
+        Structure of ``W``.
+    row_operand : numpy.ndarray
+        ``G``, as many rows as ``W``.
+    operand : numpy.ndarray
+        ``A``, as many rows as ``W`` has columns, as many columns as ``G``.
+    chains : sequence of numpy.ndarray
+        Columns of each chain, in the order in which they are added; chains in the order in which their sums are added.
+    format : str
+        Number format of the operands.
+    """
+    arithmetic = golden_format(format)
+    counts = np.diff(np.asarray(pointers).astype(np.int64))
+    rows = np.repeat(np.arange(counts.size), counts)
+    inner = np.asarray(indices).astype(np.int64)
+    total = np.zeros(rows.size, dtype=arithmetic.accumulator_dtype)
+    overflow = np.zeros(rows.size, dtype=np.bool_)
+    effectual = 0
+    for chain in chains:
+        partial = np.zeros(rows.size, dtype=arithmetic.accumulator_dtype)
+        for column in chain:
+            x, y = row_operand[rows, column], operand[inner, column]
+            counted = ~arithmetic.is_zero(x) & ~arithmetic.is_zero(y)
+            sums, wrapped = arithmetic.accumulate(partial, x, y)
+            partial = np.where(counted, sums, partial)
+            overflow |= counted & wrapped
+            effectual += int(np.count_nonzero(counted))
+        total, wrapped = arithmetic.add(total, partial)
+        overflow |= wrapped
+    return Product(total, overflow, effectual)
 
 
 def gather_reference(

@@ -1,25 +1,29 @@
-"""Turns one sparse product into a program for a fabric.
+"""Turns ``O = W A`` into a program for a fabric.
 
 The columns of the result are done in *column passes* as wide as the fabric, its rows in *row tiles* as large as the
 accumulator banks, the inner dimension in *inner tiles* as large as an operand bank. For each pass and row tile the
 inner tiles are streamed one after another into the same accumulators, then these are drained. Operands of the next
 inner tile are loaded into another bank while the present one is streamed, unless they still lie in one.
-
-Each bank has a semaphore of its own. At any time at most one thing is under way that signals it: the load that fills
-the bank, or the last stream that reads it. So a WAIT can never be satisfied by signals that were meant for another.
 """
 
 from dataclasses import dataclass
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import NO_SEMAPHORE, Decoder, IndexSize, Mode, Opcode
+from acf.isa import Decoder, IndexSize, Mode, Opcode
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.schedule import OperandTile, Step, add_steps
 
-__all__ = ["GatherLayout", "GatherTiling", "compile_gather", "tile_gather"]
-
-_DRAIN_SEMAPHORE = 7
+__all__ = [
+    "GatherLayout",
+    "GatherTiling",
+    "add_clear",
+    "column_tiling",
+    "compile_gather",
+    "gather_steps",
+    "tile_gather",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class GatherLayout:
         Address of ``O`` and bytes from row to row.
     decoder : Decoder
     index_size : IndexSize
+    relu, narrow : bool
+        Whether negative results become +0, and results are rounded to operands.
     """
 
     rows: int
@@ -55,6 +61,8 @@ class GatherLayout:
     result_stride: int
     decoder: Decoder = Decoder.CSR
     index_size: IndexSize = IndexSize.INT32
+    relu: bool = False
+    narrow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,18 @@ class GatherTiling:
     inner_tiles: int
 
 
+def column_tiling(config: FabricConfig, columns: int) -> tuple[int, int]:
+    """Number of column passes, and columns of one tile in one pass.
+
+    Few columns are spread over the mesh columns, as far as whole memory beats allow.
+    """
+    number_format = config.lane.number_format
+    smaller = min(number_format.operand_bytes, number_format.accumulator_bytes)
+    granule = max(1, config.memory.beat_bytes // smaller)
+    passes = ceil(columns / config.columns)
+    return passes, round_up(ceil(columns / max(1, passes) / config.cols), granule) or granule
+
+
 def tile_gather(config: FabricConfig, *, rows: int, inner: int, columns: int) -> GatherTiling:
     """The tiling for a product of these sizes: as few tiles as fit, of sizes as equal as possible.
 
@@ -97,12 +117,7 @@ def tile_gather(config: FabricConfig, *, rows: int, inner: int, columns: int) ->
     for what, size in (("rows", rows), ("inner", inner), ("columns", columns)):
         if not 0 <= size < 1 << 31:
             raise ValueError(f"{what} of a product must be from 0 to 2^31 - 1, not {size!r}")
-    number_format = config.lane.number_format
-    smaller = min(number_format.operand_bytes, number_format.accumulator_bytes)
-    granule = max(1, config.memory.beat_bytes // smaller)
-
-    passes = ceil(columns / config.columns)
-    tile_columns = round_up(ceil(columns / max(1, passes) / config.cols), granule) or granule
+    passes, tile_columns = column_tiling(config, columns)
     row_tiles = ceil(rows / (config.rows * config.lane.accumulator_rows))
     inner_tiles = ceil(inner / config.lane.operand_rows)
     return GatherTiling(
@@ -114,20 +129,6 @@ def tile_gather(config: FabricConfig, *, rows: int, inner: int, columns: int) ->
         row_tiles=row_tiles,
         inner_tiles=inner_tiles,
     )
-
-
-@dataclass
-class _Step:
-    """One inner tile streamed into one row tile of one column pass."""
-
-    column_pass: int
-    row_tile: int
-    inner_tile: int
-    bank: int = 0
-    loads: bool = False
-    """The operands are not in the bank yet."""
-    releases: bool = False
-    """The bank is filled anew after this step."""
 
 
 def compile_gather(config: FabricConfig, layout: GatherLayout, *, skip: bool = True) -> Program:
@@ -145,193 +146,80 @@ def compile_gather(config: FabricConfig, layout: GatherLayout, *, skip: bool = T
     ValueError
         If a size does not fit the fields of a command.
     """
-    return _GatherCompiler(config, layout, skip=skip).compile()
-
-
-class _GatherCompiler:
-    def __init__(self, config: FabricConfig, layout: GatherLayout, *, skip: bool):
-        self._config = config
-        self._layout = layout
-        self._skip = skip
-        self._tiling = tile_gather(config, rows=layout.rows, inner=layout.inner, columns=layout.columns)
-        self._all_rows = (1 << config.rows) - 1
-        self._all_columns = (1 << config.cols) - 1
-        self._program = Program()
-        self._draining = False
-
-    def compile(self) -> Program:
-        if self._tiling.passes and self._tiling.row_tiles:
-            self._clear()
-            if self._tiling.inner_tiles:
-                self._stream_all()
-            else:
-                for column_pass in range(self._tiling.passes):
-                    for row_tile in range(self._tiling.row_tiles):
-                        self._drain(column_pass, row_tile)
-            self._wait_for_drain()
-        self._program.add(Opcode.END)
-        return self._program
-
-    def _steps(self) -> list[_Step]:
-        tiling = self._tiling
-        steps = [
-            _Step(column_pass, row_tile, inner_tile)
-            for column_pass in range(tiling.passes)
-            for row_tile in range(tiling.row_tiles)
-            for inner_tile in range(tiling.inner_tiles)
-        ]
-        # Keep what is wanted again soonest, but never evict the bank that is being streamed while its successor loads.
-        next_use = _next_uses(steps)
-        contents: list[tuple[int, int] | None] = [None] * self._config.lane.operand_banks
-        wanted = [len(steps)] * len(contents)
-        last_step: list[_Step | None] = [None] * len(contents)
-        previous = -1
-        for number, step in enumerate(steps):
-            operands = (step.column_pass, step.inner_tile)
-            if operands in contents:
-                step.bank = contents.index(operands)
-            else:
-                candidates = [bank for bank in range(len(contents)) if bank != previous] or [previous]
-                step.bank = max(candidates, key=lambda bank: (contents[bank] is None, wanted[bank]))
-                step.loads = True
-                reader = last_step[step.bank]
-                if reader is not None:
-                    reader.releases = True
-            contents[step.bank] = operands
-            wanted[step.bank] = next_use[number]
-            last_step[step.bank] = step
-            previous = step.bank
-        return steps
-
-    def _stream_all(self) -> None:
-        steps = self._steps()
-        filled: set[int] = set()
-        issued: set[int] = set()
-
-        def load(number: int) -> None:
-            step = steps[number]
-            if step.bank in filled:
-                self._wait_for_bank(step.bank)
-            self._load(step)
-            filled.add(step.bank)
-            issued.add(number)
-
-        for number, step in enumerate(steps):
-            following = number + 1 if number + 1 < len(steps) and steps[number + 1].loads else None
-            if step.loads and number not in issued:
-                load(number)
-            if following is not None and steps[following].bank not in filled:
-                load(following)
-            if step.loads:
-                self._wait_for_bank(step.bank)
-            self._stream(step)
-            # Behind the stream, so that the row feeders need not wait while the bank before it is emptied.
-            if following is not None and following not in issued:
-                load(following)
-            if step.inner_tile == self._tiling.inner_tiles - 1:
-                self._drain(step.column_pass, step.row_tile)
-
-    # One command each
-
-    def _clear(self) -> None:
-        # Nobody waits for it: a tile takes it in order before the first entries.
-        self._program.add(
-            Opcode.CLEAR,
-            targets=self._all_rows,
-            row_limit=self._tiling.row_tile // self._config.rows,
-            accumulator_first=0,
+    program = Program()
+    steps = gather_steps(config, layout, skip=skip)
+    if steps:
+        add_clear(
+            program,
+            config,
+            rows=tile_gather(config, rows=layout.rows, inner=layout.inner, columns=layout.columns).row_tile
+            // config.rows,
         )
+        add_steps(program, config, steps)
+    program.add(Opcode.END)
+    return program
 
-    def _wait_for_bank(self, bank: int) -> None:
-        self._program.add(Opcode.WAIT, semaphore=bank, count=self._config.rows * self._config.cols)
 
-    def _load(self, step: _Step) -> None:
-        layout = self._layout
-        first, count = self._inner_range(step)
-        self._program.add(
-            Opcode.LOAD,
-            semaphore=step.bank,
-            targets=self._all_columns,
-            address=layout.operand
-            + first * layout.operand_stride
-            + step.column_pass * self._tiling.pass_columns * self._config.lane.number_format.operand_bytes,
-            row_stride=layout.operand_stride,
-            rows=count,
-            operand_first=0,
-            bank=step.bank,
-            **self._columns(step.column_pass),
-        )
+def add_clear(program: Program, config: FabricConfig, *, rows: int, first: int = 0) -> None:
+    """Append a CLEAR. Nobody waits for it: a tile takes it in order before the first entries."""
+    program.add(Opcode.CLEAR, targets=(1 << config.rows) - 1, row_limit=rows, accumulator_first=first)
 
-    def _stream(self, step: _Step) -> None:
-        layout = self._layout
-        first, count = self._inner_range(step)
-        self._program.add(
-            Opcode.STREAM,
-            semaphore=step.bank if step.releases else NO_SEMAPHORE,
-            targets=self._all_rows,
-            pointers=layout.pointers,
-            indices=layout.indices,
-            values=layout.values,
-            inner_begin=first,
-            inner_count=count,
-            bank=step.bank,
-            mode=Mode.GATHER,
-            skip=int(self._skip),
-            index_size=layout.index_size,
-            decoder=layout.decoder,
-            inner_size=layout.inner,
-            entries=layout.entries,
-            **self._rows(step.row_tile),
-            **self._columns(step.column_pass),
-        )
 
-    def _drain(self, column_pass: int, row_tile: int) -> None:
-        layout = self._layout
-        if self._draining:
-            self._wait_for_drain()
-        self._draining = True
-        self._program.add(
-            Opcode.DRAIN,
-            semaphore=_DRAIN_SEMAPHORE,
-            targets=self._all_rows,
-            address=layout.result
-            + column_pass * self._tiling.pass_columns * self._config.lane.number_format.accumulator_bytes,
-            row_stride=layout.result_stride,
-            **self._rows(row_tile),
-            **self._columns(column_pass),
-        )
-
-    def _wait_for_drain(self) -> None:
-        self._program.add(Opcode.WAIT, semaphore=_DRAIN_SEMAPHORE, count=self._config.rows)
-
-    # Fields that several commands share
-
-    def _inner_range(self, step: _Step) -> tuple[int, int]:
-        first = step.inner_tile * self._tiling.inner_tile
-        return first, min(self._tiling.inner_tile, self._layout.inner - first)
-
-    def _rows(self, row_tile: int) -> dict[str, int]:
-        begin = row_tile * self._tiling.row_tile
-        return {
-            "row_begin": begin,
-            "row_end": min(begin + self._tiling.row_tile, self._layout.rows),
-            "row_offset": 1,
-            "row_step": self._config.rows,
-            "row_limit": self._config.lane.accumulator_rows,
-            "accumulator_first": 0,
+def gather_steps(config: FabricConfig, layout: GatherLayout, *, skip: bool = True) -> list[Step]:
+    """The steps of ``O = W A``, for ``add_steps``; none if the result has no elements."""
+    tiling = tile_gather(config, rows=layout.rows, inner=layout.inner, columns=layout.columns)
+    number_format = config.lane.number_format
+    result_bytes = number_format.operand_bytes if layout.narrow else number_format.accumulator_bytes
+    steps = []
+    for column_pass in range(tiling.passes):
+        first_column = column_pass * tiling.pass_columns
+        columns = {
+            "columns": min(layout.columns - first_column, tiling.pass_columns),
+            "tile_columns": tiling.tile_columns,
         }
-
-    def _columns(self, column_pass: int) -> dict[str, int]:
-        left = self._layout.columns - column_pass * self._tiling.pass_columns
-        return {"columns": min(left, self._tiling.pass_columns), "tile_columns": self._tiling.tile_columns}
-
-
-def _next_uses(steps: list[_Step]) -> list[int]:
-    """For each step, the number of the next step that needs the same operands."""
-    upcoming: dict[tuple[int, int], int] = {}
-    uses = []
-    for number, step in reversed(list(enumerate(steps))):
-        operands = (step.column_pass, step.inner_tile)
-        uses.append(upcoming.get(operands, len(steps)))
-        upcoming[operands] = number
-    return uses[::-1]
+        for row_tile in range(tiling.row_tiles):
+            begin = row_tile * tiling.row_tile
+            rows = {
+                "row_begin": begin,
+                "row_end": min(begin + tiling.row_tile, layout.rows),
+                "row_offset": 1,
+                "row_step": config.rows,
+                "row_limit": config.lane.accumulator_rows,
+                "accumulator_first": 0,
+            }
+            if not tiling.inner_tiles:
+                steps.append(Step(operands={}, stream=None))  # the sums are empty: nothing but a drain
+            for inner_tile in range(tiling.inner_tiles):
+                first = inner_tile * tiling.inner_tile
+                count = min(tiling.inner_tile, layout.inner - first)
+                tile = OperandTile(
+                    address=layout.operand + first * layout.operand_stride + first_column * number_format.operand_bytes,
+                    stride=layout.operand_stride,
+                    rows=count,
+                    **columns,
+                )
+                stream = {
+                    "pointers": layout.pointers,
+                    "indices": layout.indices,
+                    "values": layout.values,
+                    "inner_begin": first,
+                    "inner_count": count,
+                    "mode": Mode.GATHER,
+                    "skip": int(skip),
+                    "index_size": layout.index_size,
+                    "decoder": layout.decoder,
+                    "inner_size": layout.inner,
+                    "entries": layout.entries,
+                    **rows,
+                    **columns,
+                }
+                steps.append(Step(operands={"bank": tile}, stream=stream))
+            steps[-1].drain = {
+                "address": layout.result + first_column * result_bytes,
+                "row_stride": layout.result_stride,
+                "relu": int(layout.relu),
+                "narrow": int(layout.narrow),
+                **rows,
+                **columns,
+            }
+    return steps

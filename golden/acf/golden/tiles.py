@@ -1,0 +1,146 @@
+"""The operand banks and accumulators of all tiles, and the sums that are taken in them.
+
+Column ``k`` of a tile is lane ``k % lanes``, slot ``k // lanes``. Where every lane sums for itself (SAMPLED), its
+accumulators are counted through all slots: number ``row * slots + slot``.
+"""
+
+import numpy as np
+
+from acf.config import FabricConfig
+from acf.golden.formats import GoldenFormat
+from acf.golden.products import steps_in_order
+
+__all__ = ["TileArray"]
+
+
+class TileArray:
+    """State of the tiles; before anything has been written it is ones in all bits.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    arithmetic : GoldenFormat
+
+    Attributes
+    ----------
+    banks : numpy.ndarray
+        Operands, ``[bank, operand row, mesh column, tile column]``: tiles of one mesh column always hold the same.
+    accumulators : numpy.ndarray
+        ``[mesh row, accumulator row, mesh column, tile column]``.
+    effectual : numpy.ndarray
+        Products with two non-zero operands, ``[mesh row, mesh column, lane]``.
+    overflow : numpy.ndarray of bool
+        Lanes in which a sum wrapped.
+    """
+
+    def __init__(self, *, config: FabricConfig, arithmetic: GoldenFormat):
+        lane = config.lane
+        self._config = config
+        self._arithmetic = arithmetic
+        width = (config.cols, config.tile_columns)
+        self.banks = _all_ones((lane.operand_banks, lane.operand_rows, *width), arithmetic.dtype)
+        self.accumulators = _all_ones((config.rows, lane.accumulator_rows, *width), arithmetic.accumulator_dtype)
+        self.start_counting()
+
+    def start_counting(self) -> None:
+        """Set the counts to zero."""
+        lanes = (self._config.rows, self._config.cols, self._config.lanes)
+        self.effectual = np.zeros(lanes, dtype=np.int64)
+        self.overflow = np.zeros(lanes, dtype=np.bool_)
+
+    def accumulate(
+        self, row: int, *, bank: int, valid: np.ndarray, targets: np.ndarray, sources: np.ndarray, weights: np.ndarray
+    ) -> None:
+        """Add ``weights[n] * banks[bank, sources[n]]`` to accumulator row ``targets[n]`` of a mesh row, in order of n.
+
+        Parameters
+        ----------
+        row : int
+            Mesh row.
+        bank : int
+        valid : numpy.ndarray of bool
+            Columns that take part, ``[mesh column, tile column]``.
+        targets, sources, weights : numpy.ndarray
+        """
+        config = self._config
+        accumulators = self.accumulators[row]
+        by_lane = (-1, config.cols, config.lane.slots, config.lanes)
+        for places in steps_in_order(targets):
+            weight = weights[places, None, None]
+            operands = self.banks[bank, sources[places]]
+            counted = ~self._arithmetic.is_zero(weight) & ~self._arithmetic.is_zero(operands) & valid
+            rows = targets[places]
+            sums, wrapped = self._arithmetic.accumulate(accumulators[rows], weight, operands)
+            accumulators[rows] = np.where(counted, sums, accumulators[rows])
+            self._count(row, counted.reshape(by_lane), (counted & wrapped).reshape(by_lane))
+
+    def sample(
+        self,
+        row: int,
+        *,
+        row_bank: int,
+        bank: int,
+        valid: np.ndarray,
+        numbers: np.ndarray,
+        row_sources: np.ndarray,
+        sources: np.ndarray,
+    ) -> None:
+        """Add ``banks[row_bank, row_sources[n]] * banks[bank, sources[n]]`` to accumulator ``numbers[n]`` of each lane.
+
+        The slots of a lane are added in ascending order. No number occurs twice.
+        """
+        config = self._config
+        by_slot = (-1, config.cols, config.lane.slots, config.lanes)
+        valid = valid.reshape(by_slot)
+        row_operands = self.banks[row_bank, row_sources].reshape(by_slot)
+        operands = self.banks[bank, sources].reshape(by_slot)
+        sums = self._lane_sums(row)
+        for slot in range(config.lane.slots):
+            x, y = row_operands[:, :, slot], operands[:, :, slot]
+            counted = ~self._arithmetic.is_zero(x) & ~self._arithmetic.is_zero(y) & valid[:, :, slot]
+            total, wrapped = self._arithmetic.accumulate(sums[numbers], x, y)
+            sums[numbers] = np.where(counted, total, sums[numbers])
+            self._count(row, counted[:, :, None], (counted & wrapped)[:, :, None])
+        self._keep_lane_sums(row, sums)
+
+    def take_row(self, row: int, number: int) -> np.ndarray:
+        """One accumulator row of a mesh row, ``[mesh column, tile column]``; it is +0 afterwards."""
+        taken = self.accumulators[row, number].copy()
+        self.accumulators[row, number] = 0
+        return taken
+
+    def take_sums(self, row: int, *, first: int, count: int) -> np.ndarray:
+        """Sums over all lanes of a mesh row of ``count`` accumulators from number ``first`` on, which are +0 then.
+
+        Added from the last tile to the first, in each from lane 0 on, starting from +0.
+        """
+        taken = slice(first, first + count)
+        sums = self._lane_sums(row)
+        total = np.zeros(count, dtype=sums.dtype)
+        for column in reversed(range(self._config.cols)):
+            for lane in range(self._config.lanes):
+                total, wrapped = self._arithmetic.add(total, sums[taken, column, lane])
+                self.overflow[row, column, lane] |= wrapped.any()
+        sums[taken] = 0
+        self._keep_lane_sums(row, sums)
+        return total
+
+    def _count(self, row: int, counted: np.ndarray, wrapped: np.ndarray) -> None:
+        """Count products, ``[entry, mesh column, slot, lane]``."""
+        self.effectual[row] += counted.sum(axis=(0, 2))
+        self.overflow[row] |= wrapped.any(axis=(0, 2))
+
+    def _lane_sums(self, row: int) -> np.ndarray:
+        """A copy of a mesh row's accumulators, ``[number, mesh column, lane]``."""
+        config = self._config
+        split = self.accumulators[row].reshape(-1, config.cols, config.lane.slots, config.lanes)
+        return split.transpose(0, 2, 1, 3).reshape(-1, config.cols, config.lanes)
+
+    def _keep_lane_sums(self, row: int, sums: np.ndarray) -> None:
+        config = self._config
+        split = sums.reshape(-1, config.lane.slots, config.cols, config.lanes).transpose(0, 2, 1, 3)
+        self.accumulators[row] = split.reshape(self.accumulators[row].shape)
+
+
+def _all_ones(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return np.full((*shape, dtype.itemsize), 0xFF, dtype=np.uint8).view(dtype)[..., 0]

@@ -1,0 +1,198 @@
+"""Orders the loads, streams and drains of a product, and joins them by semaphores.
+
+A product is a list of *steps*: each streams entries against one or two operand tiles that must lie in banks, and may be
+followed by a drain. The schedule decides which bank holds what, loads the operands of the next step while the present
+one is streamed, and leaves in its bank what is wanted again soonest (Belady's rule).
+
+Each bank has a semaphore of its own. At any time at most one thing is under way that signals it: the load that fills
+the bank, or the last stream that reads it. (A stream that is the last to read two banks signals one of the two, and who
+fills the other waits for that.) So a WAIT can never be satisfied by signals that were meant for another.
+"""
+
+from dataclasses import dataclass, field
+
+from acf.config import FabricConfig
+from acf.isa import NO_SEMAPHORE, Opcode
+from acf.runtime.program import Program
+
+__all__ = ["OperandTile", "Step", "add_steps"]
+
+_DRAIN_SEMAPHORE = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperandTile:
+    """Operand rows as a LOAD brings them to a bank.
+
+    Parameters
+    ----------
+    address, stride : int
+        Of the first row and column; bytes from row to row.
+    rows : int
+    columns, tile_columns : int
+        As in the command.
+    """
+
+    address: int
+    stride: int
+    rows: int
+    columns: int
+    tile_columns: int
+
+
+@dataclass
+class Step:
+    """One STREAM, what it needs, and the DRAIN behind it.
+
+    Parameters
+    ----------
+    operands : dict
+        Operand tiles by role: ``bank`` and ``row_bank`` are the fields of the STREAM, ``gate`` the bank of the DRAIN.
+        Two operands come to lie in banks of different parity.
+    stream : dict or None
+        The other fields of the STREAM.
+    drain : dict or None
+        Fields of the DRAIN.
+    """
+
+    operands: dict[str, OperandTile]
+    stream: dict[str, int] | None
+    drain: dict[str, int] | None = None
+
+    banks: dict[str, int] = field(default_factory=dict, init=False)
+    loads: set[str] = field(default_factory=set, init=False)
+    releases: set[int] = field(default_factory=set, init=False)
+    """Banks that are filled anew after this step."""
+
+
+def add_steps(program: Program, config: FabricConfig, steps: list[Step]) -> None:
+    """Append the commands of ``steps``, and a WAIT for the last drain; the accumulators must have been cleared.
+
+    Raises
+    ------
+    ValueError
+        If a step has two operands and there is only one bank, or a field does not fit its command.
+    """
+    _assign_banks(config, steps)
+    _Emitter(program, config).emit(steps)
+
+
+def _assign_banks(config: FabricConfig, steps: list[Step]) -> None:
+    count = config.lane.operand_banks
+    next_uses = _next_uses(steps)
+    contents: list[OperandTile | None] = [None] * count
+    wanted = [len(steps)] * count
+    latest: list[int | None] = [None] * count  # the step that read the bank last
+    for number, step in enumerate(steps):
+        if len(step.operands) > count:
+            raise ValueError(f"a product of two operand tiles needs two operand banks, and there are {count}")
+        # What lies in a bank already first, so that it is not thrown out for the other.
+        for role, tile in sorted(step.operands.items(), key=lambda item: item[1] not in contents):
+            allowed = [b for b in range(count) if all((b ^ other) & 1 for other in step.banks.values())]
+            holding = [b for b in allowed if contents[b] == tile]
+            if holding:
+                bank = holding[0]
+            else:
+                free = [b for b in allowed if latest[b] != number - 1 or number == 0] or allowed
+                bank = max(free, key=lambda b: (contents[b] is None, wanted[b]))
+                step.loads.add(role)
+                reader = latest[bank]
+                if reader is not None:
+                    steps[reader].releases.add(bank)
+            step.banks[role] = bank
+            contents[bank] = tile
+            wanted[bank] = next_uses[number][role]
+            latest[bank] = number
+
+
+def _next_uses(steps: list[Step]) -> list[dict[str, int]]:
+    """For each step and role, the number of the next step that needs the same operands."""
+    upcoming: dict[OperandTile, int] = {}
+    uses = []
+    for number, step in reversed(list(enumerate(steps))):
+        uses.append({role: upcoming.get(tile, len(steps)) for role, tile in step.operands.items()})
+        upcoming.update(dict.fromkeys(step.operands.values(), number))
+    return uses[::-1]
+
+
+class _Emitter:
+    def __init__(self, program: Program, config: FabricConfig):
+        self._program = program
+        self._tiles = config.rows * config.cols
+        self._rows = config.rows
+        self._all_rows = (1 << config.rows) - 1
+        self._all_columns = (1 << config.cols) - 1
+        self._released_by: dict[int, int] = {}  # bank: semaphore of the stream that reads it last, not yet waited for
+        self._draining = False
+        self._gate: int | None = None  # bank that the DRAIN under way reads
+
+    def emit(self, steps: list[Step]) -> None:
+        issued: set[tuple[int, str]] = set()
+
+        def load(number: int, role: str) -> None:
+            if (number, role) not in issued:
+                issued.add((number, role))
+                self._load(steps[number].operands[role], steps[number].banks[role])
+
+        for number, step in enumerate(steps):
+            for role in sorted(step.loads):
+                load(number, role)
+            following = steps[number + 1] if number + 1 < len(steps) else None
+            ahead = sorted(following.loads) if following else []
+            ahead = [role for role in ahead if following and following.banks[role] not in step.banks.values()]
+            for role in ahead:
+                if following and not self._must_wait(following.banks[role]):
+                    load(number + 1, role)
+            for role in sorted(step.loads):
+                self._program.add(Opcode.WAIT, semaphore=step.banks[role], count=self._tiles)
+            self._stream(step)
+            # Behind the stream, so that the row feeders need not wait while the bank before it is emptied.
+            for role in ahead:
+                load(number + 1, role)
+            if step.drain is not None:
+                self._drain(step)
+        if self._draining:
+            self._wait_for_drain()
+
+    def _must_wait(self, bank: int) -> bool:
+        return bank in self._released_by or bank == self._gate
+
+    def _wait_for_drain(self) -> None:
+        self._program.add(Opcode.WAIT, semaphore=_DRAIN_SEMAPHORE, count=self._rows)
+        self._draining, self._gate = False, None
+
+    def _load(self, tile: OperandTile, bank: int) -> None:
+        if bank == self._gate:
+            self._wait_for_drain()
+        if bank in self._released_by:
+            semaphore = self._released_by[bank]
+            self._program.add(Opcode.WAIT, semaphore=semaphore, count=self._tiles)
+            self._released_by = {b: other for b, other in self._released_by.items() if other != semaphore}
+        self._program.add(
+            Opcode.LOAD,
+            semaphore=bank,
+            targets=self._all_columns,
+            address=tile.address,
+            row_stride=tile.stride,
+            rows=tile.rows,
+            operand_first=0,
+            bank=bank,
+            columns=tile.columns,
+            tile_columns=tile.tile_columns,
+        )
+
+    def _stream(self, step: Step) -> None:
+        if step.stream is None:
+            return
+        semaphore = min(step.releases, default=NO_SEMAPHORE)
+        self._released_by.update(dict.fromkeys(step.releases, semaphore))
+        banks = {role: bank for role, bank in step.banks.items() if role != "gate"}
+        self._program.add(Opcode.STREAM, semaphore=semaphore, targets=self._all_rows, **banks, **step.stream)
+
+    def _drain(self, step: Step) -> None:
+        assert step.drain is not None
+        if self._draining:
+            self._wait_for_drain()
+        self._draining, self._gate = True, step.banks.get("gate")
+        gate = {} if self._gate is None else {"gate": 1, "bank": self._gate}
+        self._program.add(Opcode.DRAIN, semaphore=_DRAIN_SEMAPHORE, targets=self._all_rows, **gate, **step.drain)
