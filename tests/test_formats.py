@@ -145,7 +145,7 @@ def test_formats_are_found_by_name():
 
 
 def test_stages_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="stages of the bf16 operator must be from 1 to 4, not 5"):
+    with pytest.raises(ValueError, match="stages of a fused multiply-add must be from 1 to 4, not 5"):
         Bf16Mac(stages=5)
     assert [Bf16Mac(stages=stages).latency for stages in (1, 2, 3, 4)] == [1, 2, 3, 4]
     assert Bf16Mac().latency == 4

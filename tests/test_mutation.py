@@ -32,7 +32,7 @@ def test_a_weak_bench_misses(monkeypatch):
     assert report.count("missed") == 3
     assert report.count("caught") == 0
     assert all("seen at o" in line for line in report.named("missed"))
-    assert any("hw/acf/hw/formats/bf16.py:" in line for line in report.named("missed"))
+    assert any("hw/acf/hw/formats/fused.py:" in line for line in report.named("missed"))
     idle = plant("mac", bench=Bench(module="weak_bench", env={"ACF_WEAK_CYCLES": "0"}), faults=1, seed=2)
     assert {outcome.verdict for outcome in idle.outcomes} == {"silent"}
 
@@ -139,7 +139,7 @@ def test_faults_are_described():
     assert [fault.number for fault in faults] == sorted({fault.number for fault in faults})
     assert {fault.mode for fault in faults} <= {"inv", "const0", "const1", "cnot0", "cnot1"}
     assert all("CLK" not in fault.place for fault in faults)
-    assert any(source.startswith("hw/acf/hw/formats/bf16.py:") for fault in faults for source in fault.sources)
+    assert any(source.startswith("hw/acf/hw/formats/fused.py:") for fault in faults for source in fault.sources)
     assert {port.name for port in ports} == {"clk", "rst", "x", "y", "a", "enable", "o", "overflow"}
 
 

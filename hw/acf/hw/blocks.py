@@ -22,6 +22,12 @@ def _float32_add(config: FabricConfig, library: ModuleLibrary) -> wiring.Compone
     return Float32Add()
 
 
+def _fused_multiply_add(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.formats.fused import FusedMultiplyAdd
+
+    return FusedMultiplyAdd()
+
+
 def _lane(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.pe.lane import Lane
 
@@ -101,6 +107,7 @@ def _fabric(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
 BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "mac": _mac,
     "float32_add": _float32_add,
+    "fused_multiply_add": _fused_multiply_add,
     "lane": _lane,
     "tile": _tile,
     "router": _router,
