@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from acf.golden.formats import golden_format
-from acf.golden.products import gather, gather_reference
+from acf.golden.products import gather, gather_reference, sampled, scatter
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 
 FORMATS = ("bf16", "int8")
@@ -130,3 +130,55 @@ def test_wrapping_raises_the_flag_of_its_element_only():
     result = gather(np.array([0, count]), np.zeros(count, dtype=np.int32), values, operand, format="int8")
     assert result.overflow.tolist() == [[True, False]]
     assert result.accumulators.tolist() == [[-(2**31) + 2**14, -128 * count]]
+
+
+def add(total, x, y, arithmetic):
+    """One term, unless an operand is zero."""
+    if x == 0 or y == 0:
+        return total, 0
+    return arithmetic.accumulate(np.array([total]), np.array([x]), np.array([y]))[0][0], 1
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (13, 11, 6), (0, 4, 4), (4, 0, 4), (4, 4, 0)])
+def test_scatter_equals_the_plain_loop(format, shape):
+    rows, inner, columns = shape
+    arithmetic = golden_format(format)
+    weights = random_weights(rows=rows, inner=inner, density=0.4, seed=3, format=format)
+    operand = random_operand(inner=rows, columns=columns, density=0.6, seed=3, format=format)
+    expected = np.zeros((inner, columns), dtype=arithmetic.accumulator_dtype)
+    effectual = 0
+    for row in range(rows):
+        for place in range(weights.pointers[row], weights.pointers[row + 1]):
+            target = weights.indices[place]
+            for column in range(columns):
+                expected[target, column], counted = add(
+                    expected[target, column], weights.values[place], operand[row, column], arithmetic
+                )
+                effectual += counted
+    result = scatter(weights.pointers, weights.indices, weights.values, operand, inner=inner, format=format)
+    assert result.accumulators.tobytes() == expected.tobytes()
+    assert result.effectual_macs == effectual
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_sampled_equals_the_plain_loop(format):
+    arithmetic = golden_format(format)
+    weights = random_weights(rows=6, inner=5, density=0.5, seed=3, format=format)
+    gradient = random_operand(inner=6, columns=9, density=0.6, seed=4, format=format)
+    activation = random_operand(inner=5, columns=9, density=0.6, seed=5, format=format)
+    chains = [np.array([8, 2, 0]), np.array([], dtype=np.int64), np.array([1, 3, 4, 5, 6, 7])]
+    rows = np.repeat(np.arange(6), np.diff(weights.pointers))
+    expected, effectual = [], 0
+    for row, index in zip(rows, weights.indices, strict=True):
+        total = arithmetic.accumulator_dtype.type(0)
+        for chain in chains:
+            partial = arithmetic.accumulator_dtype.type(0)
+            for column in chain:
+                partial, counted = add(partial, gradient[row, column], activation[index, column], arithmetic)
+                effectual += counted
+            total = arithmetic.add(np.array([total]), np.array([partial]))[0][0]
+        expected.append(total)
+    result = sampled(weights.pointers, weights.indices, gradient, activation, chains=chains, format=format)
+    assert result.accumulators.tobytes() == np.array(expected, dtype=arithmetic.accumulator_dtype).tobytes()
+    assert result.effectual_macs == effectual

@@ -6,12 +6,13 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
-from acf.isa import COMMAND_BYTES, Decoder, IndexSize
+from acf.isa import COMMAND_BYTES, IndexSize
 from acf.runtime.compiler import GatherLayout, GatherTiling, compile_gather, tile_gather
-from acf.runtime.device import Device, RunResult, Window
+from acf.runtime.device import Device, RunResult
 from acf.runtime.matrices import CsrMatrix, check_operand
-from acf.runtime.memory import Allocator, round_up
+from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.session import Session
 
 __all__ = ["GatherResult", "gather_memory_bytes", "run_gather"]
 
@@ -25,7 +26,7 @@ class GatherResult:
     Parameters
     ----------
     accumulators : numpy.ndarray
-        ``O``, in the accumulator type of the format.
+        ``O``, in the accumulator type of the format, or with ``narrow`` in that of the operands.
     run : RunResult
     program : Program
     tiling : GatherTiling
@@ -57,6 +58,8 @@ def run_gather(
     dense: bool = False,
     skip: bool = True,
     index_size: IndexSize = IndexSize.INT32,
+    relu: bool = False,
+    narrow: bool = False,
 ) -> GatherResult:
     """``W A`` on ``device``.
 
@@ -73,6 +76,8 @@ def run_gather(
         Whether lanes skip zeros.
     index_size : IndexSize
         Width of the column indices in memory.
+    relu, narrow : bool
+        Whether negative results become +0, and results are rounded to operands.
 
     Raises
     ------
@@ -82,66 +87,36 @@ def run_gather(
         If the device refused.
     """
     config = device.config
-    if weights.format != config.lane.format:
-        raise ValueError(f"the device computes in {config.lane.format}, but the weights are in {weights.format}")
+    session = Session(device)
+    placed = session.place_weights(weights, dense=dense, index_size=index_size)
     check_operand(operand, weights=weights)
-    if index_size is IndexSize.UINT16 and weights.shape[1] > 1 << 16:
-        raise ValueError(f"indices of 16 bits allow 65536 columns of weights, not {weights.shape[1]}")
+    source = session.place_operand(operand)
     rows, inner, columns = (*weights.shape, operand.shape[1])
-    beat = config.memory.beat_bytes
-    accumulator_dtype = golden_format(config.lane.format).accumulator_dtype
-
-    allocator = Allocator(device.memory, alignment=max(_ALIGNMENT, beat))
-    pointers = indices = 0
-    if dense:
-        values = allocator.place(weights.to_dense(), what="the weights")
-    else:
-        index_type = np.uint16 if index_size is IndexSize.UINT16 else np.int32
-        pointers = allocator.place(weights.pointers, what="the row pointers")
-        indices = allocator.place(weights.indices.astype(index_type), what="the column indices")
-        values = allocator.place(weights.values, what="the weights")
-    operand_stride = round_up(columns * operand.itemsize, beat)
-    operand_address = allocator.place_rows(operand, stride=operand_stride, what="the operand")
-    result_stride = round_up(columns * accumulator_dtype.itemsize, beat)
+    arithmetic = golden_format(config.lane.format)
+    dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
+    result = session.reserve_rows(rows=rows, columns=columns, dtype=dtype)
     layout = GatherLayout(
         rows=rows,
         inner=inner,
         columns=columns,
-        entries=rows * inner if dense else weights.entries,
-        pointers=pointers,
-        indices=indices,
-        values=values,
-        operand=operand_address,
-        operand_stride=operand_stride,
-        result=allocator.reserve(rows * result_stride, what="the result"),
-        result_stride=result_stride,
-        decoder=Decoder.DENSE if dense else Decoder.CSR,
+        entries=placed.entries,
+        pointers=placed.pointers,
+        indices=placed.indices,
+        values=placed.values,
+        operand=source.address,
+        operand_stride=source.stride,
+        result=result.address,
+        result_stride=result.stride,
+        decoder=placed.decoder,
         index_size=index_size,
+        relu=relu,
+        narrow=narrow,
     )
-    inputs_end = layout.result
     program = compile_gather(config, layout, skip=skip)
-    results_end = allocator.next_address
-    program_address = allocator.place(program.to_array(), what="the program")
-
-    windows = [Window(base=program_address, limit=allocator.next_address - 1, writable=False)]
-    if inputs_end:
-        windows.append(Window(base=0, limit=inputs_end - 1, writable=False))
-    if results_end > layout.result:
-        windows.append(Window(base=layout.result, limit=results_end - 1, readable=False))
-        device.memory[layout.result : results_end] = 0xFF  # so that a result left unwritten shows
-    run = device.run(program_address, len(program), windows)
+    run = session.run(program)
     return GatherResult(
-        accumulators=_read_rows(
-            device.memory, layout.result, rows=rows, columns=columns, stride=result_stride, dtype=accumulator_dtype
-        ),
+        accumulators=session.read_rows(result, rows=rows, columns=columns, dtype=dtype),
         run=run,
         program=program,
         tiling=tile_gather(config, rows=rows, inner=inner, columns=columns),
     )
-
-
-def _read_rows(
-    memory: np.ndarray, address: int, *, rows: int, columns: int, stride: int, dtype: np.dtype
-) -> np.ndarray:
-    data = memory[address : address + rows * stride].reshape(rows, stride)[:, : columns * dtype.itemsize]
-    return data.copy().view(dtype).reshape(rows, columns)

@@ -1,0 +1,342 @@
+"""Turns the two products of the backward pass into steps for a fabric, from the same CSR as the forward one.
+
+*Scatter*, ``D = transpose(W) G``: every row feeder streams all rows of ``W`` in order, and keeps those entries whose
+column index lies in its block of the result's rows. So each sum is taken in one tile, in the order of memory, and no
+partial sums are added.
+
+*Sampled*, ``S[e] = sum over k of G[i, k] A[j, k]``: the entries are dealt to the row feeders by their place in memory,
+as many to each, whatever their rows; they stay in the accumulators while all columns pass by, and are drained once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from acf.config import FabricConfig
+from acf.isa import Decoder, IndexSize, Mode
+from acf.runtime.compiler import column_tiling
+from acf.runtime.memory import round_up
+from acf.runtime.schedule import OperandTile, Step
+
+__all__ = [
+    "Operand",
+    "SampledTiling",
+    "ScatterTiling",
+    "Weights",
+    "sampled_chains",
+    "sampled_steps",
+    "scatter_steps",
+    "tile_sampled",
+    "tile_scatter",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where ``W`` lies in memory.
+
+    Parameters
+    ----------
+    rows, inner, entries : int
+        ``W`` has ``rows x inner`` elements, of which ``entries`` are stored.
+    pointers, indices, values : int
+        Addresses of the CSR arrays; a sampled product does not read the values.
+    decoder : Decoder
+    index_size : IndexSize
+    """
+
+    rows: int
+    inner: int
+    entries: int
+    pointers: int
+    indices: int
+    values: int = 0
+    decoder: Decoder = Decoder.CSR
+    index_size: IndexSize = IndexSize.INT32
+
+    def fields(self) -> dict[str, int]:
+        """The fields of a STREAM."""
+        return {
+            "pointers": self.pointers,
+            "indices": self.indices,
+            "values": self.values,
+            "inner_size": self.inner,
+            "entries": self.entries,
+            "decoder": self.decoder,
+            "index_size": self.index_size,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operand:
+    """Where a dense array of rows lies in memory: address of its first element, bytes from row to row."""
+
+    address: int
+    stride: int
+
+    def tile(self, config: FabricConfig, *, first: int, rows: int, columns: "_ColumnPass") -> OperandTile:
+        """Rows ``first`` to ``first + rows - 1`` of the columns of a pass."""
+        return OperandTile(
+            address=self.address + first * self.stride + columns.first * config.lane.number_format.operand_bytes,
+            stride=self.stride,
+            rows=rows,
+            **columns.fields,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ColumnPass:
+    first: int
+    fields: dict[str, int]
+
+
+def _column_passes(config: FabricConfig, columns: int) -> Iterator[_ColumnPass]:
+    passes, tile_columns = column_tiling(config, columns)
+    for number in range(passes):
+        first = number * tile_columns * config.cols
+        width = min(columns - first, tile_columns * config.cols)
+        yield _ColumnPass(first=first, fields={"columns": width, "tile_columns": tile_columns})
+
+
+def _tiles(size: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut ``size`` into as few pieces of at most ``most`` as there must be, as equal as possible: (first, count)."""
+    pieces = ceil(size / most)
+    length = ceil(size / max(1, pieces))
+    for first in range(0, size, max(1, length)):
+        yield first, min(length, size - first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterTiling:
+    """How a scatter is cut.
+
+    Parameters
+    ----------
+    row_tile : int
+        Rows of ``W`` whose operands lie in a bank together.
+    block : int
+        Rows of the result that one mesh row sums at a time.
+    """
+
+    row_tile: int
+    block: int
+
+
+def tile_scatter(config: FabricConfig, *, rows: int, inner: int, gated: bool = False) -> ScatterTiling:
+    """The tiling of a scatter with ``W`` of ``rows x inner`` elements."""
+    lane = config.lane
+    most = config.rows * lane.accumulator_rows
+    if gated:
+        most = min(most, lane.operand_rows)
+    row_tiles, inner_tiles = max(1, ceil(rows / lane.operand_rows)), max(1, ceil(inner / most))
+    return ScatterTiling(
+        row_tile=max(1, ceil(rows / row_tiles)), block=max(1, ceil(ceil(inner / inner_tiles) / config.rows))
+    )
+
+
+def scatter_steps(
+    config: FabricConfig,
+    weights: Weights,
+    *,
+    columns: int,
+    operand: Operand,
+    result: Operand,
+    gate: Operand | None = None,
+    narrow: bool = False,
+    skip: bool = True,
+) -> list[Step]:
+    """The steps of ``D = transpose(W) G``, for ``acf.runtime.schedule.add_steps``.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    weights : Weights
+    columns : int
+        Columns of ``G`` and ``D``.
+    operand : Operand
+        ``G``, as many rows as ``W``.
+    result : Operand
+        ``D``, as many rows as ``W`` has columns.
+    gate : Operand or None
+        Of the shape of ``D``, in the storage type of the operands: where it is zero, so is the result. The derivative
+        of a ReLU, when it is its output.
+    narrow : bool
+        Whether results are rounded to operands.
+    skip : bool
+        Whether lanes skip zeros.
+    """
+    tiling = tile_scatter(config, rows=weights.rows, inner=weights.inner, gated=gate is not None)
+    number_format = config.lane.number_format
+    result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
+    steps = []
+    for column_pass in _column_passes(config, columns):
+        for first in range(0, weights.inner, tiling.block * config.rows):
+            gates = {}
+            if gate is not None:
+                count = min(tiling.block * config.rows, weights.inner - first)
+                gates = {"gate": gate.tile(config, first=first, rows=count, columns=column_pass)}
+            row_tiles = list(_tiles(weights.rows, tiling.row_tile))
+            for row, count in row_tiles:
+                tile = operand.tile(config, first=row, rows=count, columns=column_pass)
+                stream = {
+                    **weights.fields(),
+                    "row_begin": row,
+                    "row_end": row + count,
+                    "row_offset": 0,
+                    "row_step": 1,
+                    "row_limit": count,
+                    "accumulator_first": 0,
+                    "inner_begin": first,
+                    "inner_offset": tiling.block,
+                    "inner_count": tiling.block,
+                    "mode": Mode.SCATTER,
+                    "skip": int(skip),
+                    **column_pass.fields,
+                }
+                last = row + count == weights.rows
+                steps.append(Step(operands={"bank": tile, **(gates if last else {})}, stream=stream))
+            if not row_tiles:
+                steps.append(Step(operands={}, stream=None))  # the sums are empty: nothing but a drain
+            steps[-1].drain = {
+                "address": result.address + column_pass.first * result_bytes,
+                "row_stride": result.stride,
+                "row_begin": first,
+                "row_end": min(first + tiling.block * config.rows, weights.inner),
+                "row_offset": tiling.block,
+                "row_step": 1,
+                "row_limit": tiling.block,
+                "accumulator_first": 0,
+                "narrow": int(narrow),
+                **column_pass.fields,
+            }
+    return steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledTiling:
+    """How a sampled product is cut.
+
+    Parameters
+    ----------
+    entry_count : int
+        Entries whose sums one mesh row holds at a time.
+    groups : int
+        How often the columns pass by.
+    row_tile, inner_tile : int
+        Rows of ``G`` and of ``A`` that lie in a bank together.
+    """
+
+    entry_count: int
+    groups: int
+    row_tile: int
+    inner_tile: int
+
+
+def tile_sampled(
+    config: FabricConfig, *, rows: int, inner: int, entries: int, accumulator_rows: int | None = None
+) -> SampledTiling:
+    """The tiling of a sampled product; ``accumulator_rows`` are free for it, all of them by default."""
+    lane = config.lane
+    free = lane.accumulator_rows if accumulator_rows is None else accumulator_rows
+    # Whole packets of sums, and whole beats of memory.
+    granule = max(config.tile_columns, config.memory.beat_bytes // lane.number_format.accumulator_bytes)
+    most = free // config.lanes * config.tile_columns // granule * granule
+    groups = ceil(entries / (config.rows * most))
+    row_tiles, inner_tiles = max(1, ceil(rows / lane.operand_rows)), max(1, ceil(inner / lane.operand_rows))
+    return SampledTiling(
+        entry_count=round_up(ceil(ceil(entries / max(1, groups)) / config.rows), granule),
+        groups=groups,
+        row_tile=max(1, ceil(rows / row_tiles)),
+        inner_tile=max(1, ceil(inner / inner_tiles)),
+    )
+
+
+def sampled_steps(
+    config: FabricConfig,
+    weights: Weights,
+    *,
+    columns: int,
+    row_operand: Operand,
+    operand: Operand,
+    result: int,
+    accumulator_first: int = 0,
+    skip: bool = True,
+) -> list[Step]:
+    """The steps of ``S[e] = sum over k of G[i, k] A[j, k]``, for ``acf.runtime.schedule.add_steps``.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    weights : Weights
+        Of its entries only the places matter.
+    columns : int
+        Columns of ``G`` and ``A``.
+    row_operand, operand : Operand
+        ``G``, as many rows as ``W``, and ``A``, as many rows as ``W`` has columns.
+    result : int
+        Address of ``S``, an accumulator for each entry.
+    accumulator_first : int
+        First accumulator row that may be used.
+    skip : bool
+        Whether lanes skip zeros.
+    """
+    free = config.lane.accumulator_rows - accumulator_first
+    tiling = tile_sampled(
+        config, rows=weights.rows, inner=weights.inner, entries=weights.entries, accumulator_rows=free
+    )
+    steps = []
+    for group in range(tiling.groups):
+        entries = {
+            "entry_begin": group * tiling.entry_count * config.rows,
+            "entry_count": tiling.entry_count,
+            "accumulator_first": accumulator_first,
+        }
+        for column_pass in _column_passes(config, columns):
+            for row, row_count in _tiles(weights.rows, tiling.row_tile):
+                for inner, inner_count in _tiles(weights.inner, tiling.inner_tile):
+                    stream = {
+                        **weights.fields(),
+                        **entries,
+                        "row_begin": row,
+                        "row_end": row + row_count,
+                        "row_offset": 0,
+                        "row_step": 1,
+                        "row_limit": row_count,
+                        "inner_begin": inner,
+                        "inner_offset": 0,
+                        "inner_count": inner_count,
+                        "mode": Mode.SAMPLED,
+                        "skip": int(skip),
+                        **column_pass.fields,
+                    }
+                    operands = {
+                        "row_bank": row_operand.tile(config, first=row, rows=row_count, columns=column_pass),
+                        "bank": operand.tile(config, first=inner, rows=inner_count, columns=column_pass),
+                    }
+                    steps.append(Step(operands=operands, stream=stream))
+        if columns == 0:
+            steps.append(Step(operands={}, stream=None))  # the sums are empty: nothing but a drain
+        steps[-1].drain = {
+            "address": result,
+            "reduce": 1,
+            "entries": weights.entries,
+            **entries,
+        }
+    return steps
+
+
+def sampled_chains(config: FabricConfig, columns: int) -> list[np.ndarray]:
+    """The columns that each lane of a mesh row sums, lanes in the order in which their sums are added.
+
+    The ``chains`` of ``acf.golden.products.sampled``.
+    """
+    chains = [[] for _ in range(config.cols * config.lanes)]
+    for column_pass in _column_passes(config, columns):
+        width, tile_columns = column_pass.fields["columns"], column_pass.fields["tile_columns"]
+        for tile in reversed(range(config.cols)):
+            for column in range(tile * tile_columns, min((tile + 1) * tile_columns, width)):
+                place = (config.cols - 1 - tile) * config.lanes + (column - tile * tile_columns) % config.lanes
+                chains[place].append(column_pass.first + column)
+    return [np.array(chain, dtype=np.int64) for chain in chains]

@@ -1,0 +1,183 @@
+"""Runs the two products of the backward pass on any device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from acf.config import FabricConfig
+from acf.golden.formats import golden_format
+from acf.isa import COMMAND_BYTES, IndexSize, Opcode
+from acf.runtime.backward import Operand, sampled_steps, scatter_steps, tile_sampled
+from acf.runtime.compiler import add_clear, column_tiling
+from acf.runtime.device import Device, RunResult
+from acf.runtime.matrices import CsrMatrix
+from acf.runtime.memory import round_up
+from acf.runtime.program import Program
+from acf.runtime.schedule import Step, add_steps
+from acf.runtime.session import Session
+
+__all__ = ["ProductResult", "backward_memory_bytes", "run_sampled", "run_scatter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductResult:
+    """A product and how it was come by.
+
+    Parameters
+    ----------
+    accumulators : numpy.ndarray
+        ``D`` or ``S``, in the accumulator type of the format, or rounded to operands where that was asked for.
+    run : RunResult
+    program : Program
+    """
+
+    accumulators: np.ndarray
+    run: RunResult
+    program: Program
+
+
+def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
+    """Bytes of device memory that are enough for either product with ``W`` of these sizes, sparse or dense."""
+    number_format = config.lane.number_format
+    elements = max(entries, rows * inner)
+    weights = 4 * (rows + 1) + elements * (4 + number_format.operand_bytes)
+    row_bytes = round_up(columns, 64) * number_format.accumulator_bytes
+    passes = column_tiling(config, columns)[0]
+    row_tiles = rows // config.lane.operand_rows + 1
+    inner_tiles = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows) + 1
+    groups = tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
+    commands = 16 + 8 * passes * row_tiles * inner_tiles * groups
+    results = elements * number_format.accumulator_bytes
+    return weights + (rows + 2 * inner) * row_bytes + results + commands * COMMAND_BYTES + 4096
+
+
+def run_scatter(
+    device: Device,
+    weights: CsrMatrix,
+    operand: np.ndarray,
+    *,
+    gate: np.ndarray | None = None,
+    narrow: bool = False,
+    dense: bool = False,
+    skip: bool = True,
+    index_size: IndexSize = IndexSize.INT32,
+) -> ProductResult:
+    """``transpose(W) G`` on ``device``.
+
+    Parameters
+    ----------
+    device : Device
+        Its memory is overwritten from address 0.
+    weights : CsrMatrix
+    operand : numpy.ndarray
+        ``G``, as many rows as ``W``, in the storage type of the format.
+    gate : numpy.ndarray or None
+        Of the shape of the result: where it is zero, so is the result.
+    narrow : bool
+        Whether results are rounded to operands.
+    dense : bool
+        Store all elements of ``W``, and read them by the DENSE decoder.
+    skip : bool
+        Whether lanes skip zeros.
+    index_size : IndexSize
+        Width of the column indices in memory.
+
+    Raises
+    ------
+    ValueError
+        If the operands do not fit each other or the device.
+    FabricError
+        If the device refused.
+    """
+    config = device.config
+    arithmetic = golden_format(config.lane.format)
+    rows, inner = weights.shape
+    _check(operand, "the operand", rows=rows, columns=None, dtype=arithmetic.dtype)
+    columns = operand.shape[1]
+    if gate is not None:
+        _check(gate, "the gate", rows=inner, columns=columns, dtype=arithmetic.dtype)
+
+    session = Session(device)
+    placed = session.place_weights(weights, dense=dense, index_size=index_size)
+    source = session.place_operand(operand)
+    gate_source = None if gate is None else session.place_operand(gate, what="the gate")
+    dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
+    result = session.reserve_rows(rows=inner, columns=columns, dtype=dtype)
+    steps = scatter_steps(
+        config, placed, columns=columns, operand=source, result=result, gate=gate_source, narrow=narrow, skip=skip
+    )
+    program = _program(config, steps)
+    run = session.run(program)
+    found = session.read_rows(result, rows=inner, columns=columns, dtype=dtype)
+    return ProductResult(accumulators=found, run=run, program=program)
+
+
+def run_sampled(
+    device: Device,
+    weights: CsrMatrix,
+    row_operand: np.ndarray,
+    operand: np.ndarray,
+    *,
+    dense: bool = False,
+    skip: bool = True,
+    index_size: IndexSize = IndexSize.INT32,
+) -> ProductResult:
+    """``G transpose(A)`` on ``device``, where ``W`` has entries; with ``dense`` everywhere.
+
+    Parameters
+    ----------
+    device : Device
+        Its memory is overwritten from address 0.
+    weights : CsrMatrix
+        Of its entries only the places matter.
+    row_operand, operand : numpy.ndarray
+        ``G``, as many rows as ``W``, and ``A``, as many rows as ``W`` has columns, in the storage type of the format.
+    dense : bool
+        All elements count as entries, in the order of the rows.
+    skip : bool
+        Whether lanes skip zeros.
+    index_size : IndexSize
+        Width of the column indices in memory.
+
+    Raises
+    ------
+    ValueError
+        If the operands do not fit each other or the device.
+    FabricError
+        If the device refused.
+    """
+    config = device.config
+    dtype = golden_format(config.lane.format).dtype
+    rows, inner = weights.shape
+    _check(row_operand, "the row operand", rows=rows, columns=None, dtype=dtype)
+    columns = row_operand.shape[1]
+    _check(operand, "the operand", rows=inner, columns=columns, dtype=dtype)
+
+    session = Session(device)
+    placed = session.place_weights(weights, dense=dense, index_size=index_size)
+    row_source: Operand = session.place_operand(row_operand, what="the row operand")
+    source = session.place_operand(operand)
+    result = session.reserve_sums(placed.entries)
+    steps = sampled_steps(
+        config, placed, columns=columns, row_operand=row_source, operand=source, result=result, skip=skip
+    )
+    program = _program(config, steps)
+    run = session.run(program)
+    return ProductResult(accumulators=session.read_sums(result, placed.entries), run=run, program=program)
+
+
+def _program(config: FabricConfig, steps: list[Step]) -> Program:
+    program = Program()
+    if steps:
+        add_clear(program, config, rows=config.lane.accumulator_rows)
+        add_steps(program, config, steps)
+    program.add(Opcode.END)
+    return program
+
+
+def _check(array: np.ndarray, what: str, *, rows: int, columns: int | None, dtype: np.dtype) -> None:
+    if array.ndim != 2 or array.dtype != dtype:
+        raise ValueError(f"{what} must be two-dimensional of {dtype}, not {array.ndim}-dimensional of {array.dtype}")
+    if array.shape[0] != rows or columns not in (None, array.shape[1]):
+        wanted = f"{rows} rows" if columns is None else f"{rows} rows of {columns} columns"
+        raise ValueError(f"{what} must have {wanted}, not {array.shape[0]} x {array.shape[1]}")

@@ -1,0 +1,119 @@
+"""One program on a device: inputs, results and commands in its memory, each in a window of its own."""
+
+import numpy as np
+
+from acf.golden.formats import golden_format
+from acf.isa import Decoder, IndexSize
+from acf.runtime.backward import Operand, Weights
+from acf.runtime.device import Device, RunResult, Window
+from acf.runtime.matrices import CsrMatrix
+from acf.runtime.memory import Allocator, round_up
+from acf.runtime.program import Program
+
+__all__ = ["Session"]
+
+_ALIGNMENT = 64
+
+
+class Session:
+    """Fills the memory of a device from address 0: first all inputs, then all results, then the program.
+
+    Parameters
+    ----------
+    device : Device
+    """
+
+    def __init__(self, device: Device):
+        self._device = device
+        self._beat = device.config.memory.beat_bytes
+        self._allocator = Allocator(device.memory, alignment=max(_ALIGNMENT, self._beat))
+        self._inputs_end: int | None = None
+
+    def place_weights(
+        self, weights: CsrMatrix, *, dense: bool = False, index_size: IndexSize = IndexSize.INT32
+    ) -> Weights:
+        """The CSR arrays of ``weights``, or with ``dense`` all their elements.
+
+        Raises
+        ------
+        ValueError
+            If the weights do not fit the device or the index size.
+        """
+        format = self._device.config.lane.format
+        if weights.format != format:
+            raise ValueError(f"the device computes in {format}, but the weights are in {weights.format}")
+        if index_size is IndexSize.UINT16 and weights.shape[1] > 1 << 16:
+            raise ValueError(f"indices of 16 bits allow 65536 columns of weights, not {weights.shape[1]}")
+        rows, inner = weights.shape
+        place = self._allocator.place
+        if dense:
+            values = place(weights.to_dense(), what="the weights")
+            return Weights(
+                rows=rows,
+                inner=inner,
+                entries=rows * inner,
+                pointers=0,
+                indices=0,
+                values=values,
+                decoder=Decoder.DENSE,
+                index_size=index_size,
+            )
+        index_type = np.uint16 if index_size is IndexSize.UINT16 else np.int32
+        return Weights(
+            rows=rows,
+            inner=inner,
+            entries=weights.entries,
+            pointers=place(weights.pointers, what="the row pointers"),
+            indices=place(weights.indices.astype(index_type), what="the column indices"),
+            values=place(weights.values, what="the weights"),
+            index_size=index_size,
+        )
+
+    def place_operand(self, operand: np.ndarray, *, what: str = "the operand") -> Operand:
+        """A dense array, its rows padded to whole beats."""
+        stride = round_up(operand.shape[1] * operand.itemsize, self._beat)
+        return Operand(address=self._allocator.place_rows(operand, stride=stride, what=what), stride=stride)
+
+    def reserve_rows(self, *, rows: int, columns: int, dtype: np.dtype) -> Operand:
+        """Room for a result of rows; no more inputs can be placed."""
+        stride = round_up(columns * dtype.itemsize, self._beat)
+        return Operand(address=self._reserve(rows * stride), stride=stride)
+
+    def reserve_sums(self, count: int) -> int:
+        """Room for a result that is one array of accumulators; no more inputs can be placed."""
+        return self._reserve(count * self._device.config.lane.number_format.accumulator_bytes)
+
+    def _reserve(self, size: int) -> int:
+        if self._inputs_end is None:
+            self._inputs_end = self._allocator.next_address
+        return self._allocator.reserve(size, what="the result")
+
+    def run(self, program: Program) -> RunResult:
+        """Run a program; results that it leaves unwritten are ones in all bits.
+
+        Raises
+        ------
+        FabricError
+            If the device refused.
+        """
+        memory = self._device.memory
+        results_end = self._allocator.next_address
+        inputs_end = results_end if self._inputs_end is None else self._inputs_end
+        address = self._allocator.place(program.to_array(), what="the program")
+        windows = [Window(base=address, limit=self._allocator.next_address - 1, writable=False)]
+        if inputs_end:
+            windows.append(Window(base=0, limit=inputs_end - 1, writable=False))
+        if results_end > inputs_end:
+            windows.append(Window(base=inputs_end, limit=results_end - 1, readable=False))
+            memory[inputs_end:results_end] = 0xFF
+        return self._device.run(address, len(program), windows)
+
+    def read_rows(self, place: Operand, *, rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
+        """A copy of a result of rows."""
+        data = self._device.memory[place.address : place.address + rows * place.stride]
+        return data.reshape(rows, place.stride)[:, : columns * dtype.itemsize].copy().view(dtype).reshape(rows, columns)
+
+    def read_sums(self, address: int, count: int) -> np.ndarray:
+        """A copy of a result of ``reserve_sums``."""
+        dtype = golden_format(self._device.config.lane.format).accumulator_dtype
+        return self._device.memory[address : address + count * dtype.itemsize].copy().view(dtype)

@@ -1,0 +1,183 @@
+"""Scatter and sampled programs give the bits of the products, on the golden device."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from acf.config import preset
+from acf.golden.formats import golden_format
+from acf.golden.products import gather, sampled, scatter
+from acf.isa import IndexSize, Opcode
+from acf.runtime.backward import sampled_chains, tile_sampled, tile_scatter
+from acf.runtime.gather import run_gather
+from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
+from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
+
+FORMATS = ("bf16", "int8")
+SHAPES = [
+    (0, 0, 0),
+    (0, 5, 5),
+    (5, 0, 5),
+    (5, 5, 0),
+    (1, 1, 1),
+    (1, 33, 1),
+    (33, 1, 17),
+    (31, 32, 16),
+    (33, 33, 17),
+    (7, 11, 13),
+    (37, 97, 41),
+    (70, 64, 32),
+]
+
+
+def tiny(format="bf16", **lane):
+    config = preset("tiny").with_format(format)
+    return dataclasses.replace(config, lane=dataclasses.replace(config.lane, **lane))
+
+
+def device_for(config, weights, columns):
+    rows, inner = weights.shape
+    size = backward_memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
+    return GoldenDevice(config, memory_bytes=size)
+
+
+def operands(shape, *, format="bf16", density=0.6, seed=5):
+    rows, inner, columns = shape
+    weights = random_weights(rows=rows, inner=inner, density=0.3, seed=seed, format=format)
+    gradient = random_operand(inner=rows, columns=columns, density=density, seed=seed + 1, format=format)
+    activation = random_operand(inner=inner, columns=columns, density=density, seed=seed + 2, format=format)
+    return weights, gradient, activation
+
+
+def check_scatter(config, weights, gradient, **options):
+    result = run_scatter(device_for(config, weights, gradient.shape[1]), weights, gradient, **options)
+    expected = scatter(
+        weights.pointers, weights.indices, weights.values, gradient, inner=weights.shape[1], format=weights.format
+    )
+    assert result.accumulators.dtype == golden_format(weights.format).accumulator_dtype
+    assert result.accumulators.tobytes() == expected.accumulators.tobytes()
+    assert result.run.effectual_macs == expected.effectual_macs
+    return result
+
+
+def check_sampled(config, weights, gradient, activation, **options):
+    columns = gradient.shape[1]
+    result = run_sampled(device_for(config, weights, columns), weights, gradient, activation, **options)
+    expected = sampled(
+        weights.pointers,
+        weights.indices,
+        gradient,
+        activation,
+        chains=sampled_chains(config, columns),
+        format=weights.format,
+    )
+    assert result.accumulators.tobytes() == expected.accumulators.tobytes()
+    assert result.run.effectual_macs == expected.effectual_macs
+    return result
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_scatter_of_any_shape(format, shape):
+    weights, gradient, _ = operands(shape, format=format)
+    config = tiny(format)
+    check_scatter(config, weights, gradient)
+    check_scatter(config, weights, gradient, skip=False, index_size=IndexSize.UINT16)
+    check_scatter(config, weights, gradient, dense=True)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sampled_of_any_shape(format, shape):
+    weights, gradient, activation = operands(shape, format=format)
+    config = tiny(format)
+    check_sampled(config, weights, gradient, activation)
+    check_sampled(config, weights, gradient, activation, skip=False, index_size=IndexSize.UINT16)
+
+
+@pytest.mark.parametrize("banks", [2, 4])
+@pytest.mark.parametrize("seed", range(6))
+def test_random_shapes(banks, seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 90, 3))
+    weights, gradient, activation = operands(shape, density=rng.choice([0.2, 0.5, 1.0]), seed=seed)
+    config = tiny(operand_banks=banks)
+    check_scatter(config, weights, gradient)
+    check_sampled(config, weights, gradient, activation)
+
+
+def test_a_dense_sampled_product_is_the_whole_gradient():
+    weights, gradient, activation = operands((9, 14, 20))
+    every = CsrMatrix.from_dense(np.ones(weights.shape), format="bf16")
+    config = tiny()
+    result = run_sampled(device_for(config, weights, 20), weights, gradient, activation, dense=True)
+    expected = run_sampled(device_for(config, every, 20), every, gradient, activation)
+    assert result.accumulators.tobytes() == expected.accumulators.tobytes()
+    exact = gradient.astype(np.float64) @ activation.astype(np.float64).T
+    assert np.allclose(result.accumulators.reshape(9, 14), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_scatter_is_the_gather_of_the_transpose():
+    """Rows of a transpose are columns in the order of memory, so that even the roundings are the same."""
+    weights, gradient, _ = operands((40, 30, 16))
+    transpose = CsrMatrix.from_dense(weights.to_dense().astype(np.float32).T, format="bf16")
+    config = tiny()
+    there = run_scatter(device_for(config, weights, 16), weights, gradient).accumulators
+    back = gather(transpose.pointers, transpose.indices, transpose.values, gradient, format="bf16").accumulators
+    assert there.tobytes() == back.tobytes()
+
+
+@pytest.mark.parametrize("banks", [2, 4])
+def test_gate_and_narrow(banks):
+    weights, gradient, activation = operands((50, 45, 21))
+    config = tiny(operand_banks=banks)
+    plain = run_scatter(device_for(config, weights, 21), weights, gradient).accumulators
+    gated = run_scatter(device_for(config, weights, 21), weights, gradient, gate=activation).accumulators
+    narrow = run_scatter(device_for(config, weights, 21), weights, gradient, gate=activation, narrow=True).accumulators
+    expected = np.where(activation.astype(np.float32) == 0, np.float32(0), plain)
+    assert gated.tobytes() == expected.tobytes()
+    assert narrow.tobytes() == golden_format("bf16").narrow(expected).tobytes()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_relu(format):
+    weights, _, activation = operands((19, 23, 9), format=format)
+    config = tiny(format)
+    plain = run_gather(device_for(config, weights, 9), weights, activation).accumulators
+    relu = run_gather(device_for(config, weights, 9), weights, activation, relu=True).accumulators
+    assert relu.tobytes() == np.maximum(plain, plain.dtype.type(0)).tobytes()
+    assert (relu >= 0).all()
+    if format == "bf16":
+        narrow = run_gather(device_for(config, weights, 9), weights, activation, relu=True, narrow=True)
+        assert narrow.accumulators.tobytes() == golden_format("bf16").narrow(relu).tobytes()
+
+
+def test_operands_of_a_pass_are_loaded_once():
+    config = preset("base")
+    tiling = tile_sampled(config, rows=256, inner=256, entries=6554)
+    assert (tiling.groups, tiling.row_tile, tiling.inner_tile) == (2, 256, 256)
+    assert tiling.groups * tiling.entry_count * config.rows >= 6554
+    assert tile_scatter(config, rows=256, inner=256).block == 64
+    weights, gradient, activation = operands((32, 30, 40))
+    groups = tile_sampled(tiny(), rows=32, inner=30, entries=weights.entries).groups
+    result = run_sampled(device_for(tiny(), weights, 40), weights, gradient, activation)
+    loads = sum(opcode is Opcode.LOAD for opcode, _ in result.program.commands)
+    assert loads == 2 * 3 * groups, "two operands in each of three column passes"
+
+
+def test_errors_name_the_value():
+    weights, gradient, activation = operands((6, 7, 8))
+    device = device_for(tiny(), weights, 8)
+    with pytest.raises(ValueError, match="the operand must have 6 rows, not 5 x 8"):
+        run_scatter(device, weights, gradient[:5])
+    with pytest.raises(ValueError, match="the gate must have 7 rows of 8 columns, not 7 x 3"):
+        run_scatter(device, weights, gradient, gate=activation[:, :3])
+    with pytest.raises(ValueError, match="the operand must have 7 rows of 8 columns, not 6 x 8"):
+        run_sampled(device, weights, gradient, gradient)
+    with pytest.raises(ValueError, match="two-dimensional of bfloat16, not 2-dimensional of float32"):
+        run_sampled(device, weights, gradient.astype(np.float32), activation)
+    single = device_for(tiny(operand_banks=1), weights, 8)
+    with pytest.raises(ValueError, match="needs two operand banks, and there are 1"):
+        run_sampled(single, weights, gradient, activation)
