@@ -94,16 +94,23 @@ def test_operands_reach_their_slots(lanes, format, slots):
     run(dut, bench)
 
 
+@pytest.mark.parametrize("gate", [0, 1])
 @pytest.mark.parametrize(("lanes", "format", "slots"), SHAPES)
-def test_accumulators_are_sent_in_column_order(lanes, format, slots):
+def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate):
     rng = random.Random(lanes)
     config = shape(lanes, format, slots)
     dut = AccumulatorSweep(config=config)
     banks = [[[rng.getrandbits(32) for _ in range(slots)] for _ in range(8)] for _ in range(lanes)]
+    masks = [[rng.getrandbits(slots) for _ in range(16)] for _ in range(lanes)]
     first, count = 3, 4
+    gate_bank, gate_row, gate_step = 1, 1, 2
     expected = []
-    for row in range(first, first + count):
-        columns = [banks[column % lanes][row][column // lanes] for column in range(config.tile_columns)]
+    for n, row in enumerate(range(first, first + count)):
+        columns = []
+        for column in range(config.tile_columns):
+            lane, slot = column % lanes, column // lanes
+            kept = not gate or masks[lane][8 * gate_bank + gate_row + n * gate_step] >> slot & 1
+            columns.append(banks[lane][row][slot] if kept else 0)
         expected.append((row, columns))
     received = []
     cycles = 0
@@ -112,7 +119,8 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots):
         nonlocal cycles
         ctx.set(dut.x, 4)
         ctx.set(dut.y, 2)
-        ctx.set(dut.request.payload, {"first": first, "count": count, "send": 1})
+        gating = {"gate": gate, "gate_bank": gate_bank, "gate_row": gate_row, "gate_step": gate_step}
+        ctx.set(dut.request.payload, {"first": first, "count": count, "send": 1, **gating})
         ctx.set(dut.request.valid, 1)
         stalls, finished = 0, False
         while not finished:
@@ -124,7 +132,8 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots):
                     flit = ctx.get(dut.results.payload)
                     received.append((flit.payload, flit.head, flit.tail))
             finished = ctx.get(dut.request.ready)
-            row = ctx.get(dut.lanes.row) % 8
+            row = ctx.get(dut.lanes.read_row)
+            assert row == ctx.get(dut.lanes.clear_row)
             read = ctx.get(dut.lanes.read_slot) if ctx.get(dut.lanes.read) else None
             shown = [bank[row][read] for bank in banks] if read is not None else None
             if ctx.get(dut.lanes.clear):
@@ -132,7 +141,11 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots):
                 assert slot != read, "read and cleared in one cycle"
                 for bank in banks:
                     bank[row][slot] = 0
+            looked_up = ctx.get(dut.gate_row) if ctx.get(dut.look_up) else None
             await ctx.tick()
+            if looked_up is not None:
+                for n, mask in enumerate(masks):
+                    ctx.set(dut.masks[n], mask[looked_up])
             if shown is not None:
                 for n, value in enumerate(shown):
                     ctx.set(dut.accumulators[n], value)

@@ -9,7 +9,7 @@ from cocotb.utils import get_sim_time
 
 from acf.hw.formats import mac
 from acf.hw.pe.issue import lane_entry
-from acf.tb.lane_model import ColumnModel, Entry, random_entries, random_operands
+from acf.tb.lane_model import ColumnModel, Entry, random_entries, random_operands, random_sampled
 from acf.tb.runner import bench_config
 from acf.tb.stream import StreamSource, always, at_random, pack, start_clock, wait_until
 
@@ -26,9 +26,18 @@ class LaneBench:
         self.distance = mac(format=self.lane.format).latency + 3
         self.layout = lane_entry(lane=self.lane)
         self.dense = False
-        for port in ("load_enable", "load_row", "load_slot", "load_value", "sweep_row", "sweep_read"):
+        self.row_bank: int | None = None
+        for port in ("load_enable", "load_row", "load_slot", "load_value", "sweep_read_row", "sweep_read"):
             getattr(dut, port).value = 0
-        for port in ("sweep_read_slot", "sweep_clear", "sweep_clear_slot", "dense"):
+        for port in (
+            "sweep_read_slot",
+            "sweep_clear",
+            "sweep_clear_row",
+            "sweep_clear_slot",
+            "dense",
+            "sampled",
+            "look_up",
+        ):
             getattr(dut, port).value = 0
         dut.used.value = (1 << self.lane.slots) - 1
         self.entries = StreamSource(dut, "entry", use=use)
@@ -90,16 +99,18 @@ class LaneBench:
         for row in range(self.lane.accumulator_rows):
             for slot in range(self.lane.slots):
                 dut.sweep_clear.value = 1
-                dut.sweep_row.value = row
+                dut.sweep_clear_row.value = row
                 dut.sweep_clear_slot.value = slot
                 await RisingEdge(dut.clk)
             self.model.clear(row)
         dut.sweep_clear.value = 0
 
-    async def set_up(self, *, dense: bool, used: int | None = None):
-        """Switch skipping and columns while the lane is idle."""
+    async def set_up(self, *, dense: bool, used: int | None = None, row_bank: int | None = None):
+        """Switch skipping, columns and mode while the lane is idle; with a row bank the mode is SAMPLED."""
         used = (1 << self.lane.slots) - 1 if used is None else used
         self.dense = dense
+        self.row_bank = row_bank
+        self.dut.sampled.value = int(row_bank is not None)
         self.dut.dense.value = int(dense)
         self.dut.used.value = used
         self.model.used[:] = [used >> slot & 1 for slot in range(self.lane.slots)]
@@ -108,9 +119,16 @@ class LaneBench:
     def send(self, entries: list[Entry], *, bank: int = 0):
         """Queue entries and carry them out in the model."""
         for entry in entries:
-            self.model.add(entry, bank=bank, dense=self.dense)
             row = bank * self.lane.operand_rows + entry.row
-            self.entries.send([pack(self.layout, value=entry.value, row=row, accumulator=entry.accumulator)])
+            if self.row_bank is None:
+                self.model.add(entry, bank=bank, dense=self.dense)
+                fields = {"value": entry.value, "row": row, "accumulator": entry.accumulator * self.lane.slots}
+            else:
+                self.model.add_sampled(entry, bank=bank, row_bank=self.row_bank, dense=self.dense)
+                even, odd = sorted([(bank, row), (self.row_bank, self.row_bank * self.lane.operand_rows + entry.value)],
+                                   key=lambda place: place[0] % 2)  # fmt: skip
+                fields = {"value": odd[1], "row": even[1], "accumulator": entry.accumulator}
+            self.entries.send([pack(self.layout, **fields)])
 
     async def finish(self, *, cycles: int = 20000):
         """Wait until everything sent is written."""
@@ -132,7 +150,7 @@ class LaneBench:
             got = []
             for slot in range(self.lane.slots):
                 dut.sweep_read.value = 1
-                dut.sweep_row.value = row
+                dut.sweep_read_row.value = row
                 dut.sweep_read_slot.value = slot
                 await RisingEdge(dut.clk)
                 dut.sweep_read.value = 0
@@ -270,6 +288,114 @@ async def interleaved_rows_keep_the_operator_busy(dut):
     await bench.check()
 
 
+async def load_density(bench, rng, banks, rows, density, *, corners=0.2):
+    """Load rows of several banks, each operand not zero with the given probability (one of several when None)."""
+    for bank in banks:
+        for row in rows:
+            drawn = rng.choice([0.0, 0.3, 0.7, 1.0]) if density is None else density
+            bits = random_operands(rng, bench.lane.slots, format=bench.lane.format, density=drawn, corners=corners)
+            await bench.load(bank * bench.lane.operand_rows + row, bits)
+
+
+@cocotb.test()
+async def sampled_entries_give_golden_sums(dut):
+    """Two operands of each product, sums over the slots; banks of both parities, between streams of the other modes."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    for turn in range(16):
+        bench.entries.use = at_random(rng.choice([0.2, 0.7, 1.0]), rng)
+        bench.start_watching()
+        bank, row_bank = rng.choice(pairs_of_banks(lane))
+        rows, row_rows = (rng.sample(range(lane.operand_rows), 6) for _ in range(2))
+        await load_density(bench, rng, [bank], rows, None)
+        await load_density(bench, rng, [row_bank], row_rows, None)
+        used = rng.choice([None, None, rng.getrandbits(lane.slots), 1])
+        await bench.set_up(dense=turn % 4 == 3, used=used, row_bank=row_bank)
+        entries = random_sampled(rng, rng.choice([1, 5, 40]), lane=lane, rows=rows, row_rows=row_rows)
+        # Two streams into the same accumulators: the lane is idle between them.
+        middle = rng.randrange(len(entries) + 1)
+        bench.send(entries, bank=bank)
+        await bench.finish()
+        bench.send(entries[middle:], bank=bank)
+        await bench.finish()
+        if turn % 2:
+            await bench.set_up(dense=turn % 4 == 1)
+            bench.send(random_entries(rng, 20, lane=lane, rows=rows, accumulators=range(2)), bank=bank)
+            await bench.finish()
+        await bench.check()
+
+
+def pairs_of_banks(lane):
+    """Banks of a SAMPLED stream: of different parity."""
+    banks = range(lane.operand_banks)
+    return [(bank, row_bank) for bank in banks for row_bank in banks if bank % 2 != row_bank % 2]
+
+
+@cocotb.test()
+async def stalls_change_no_sampled_bits(dut):
+    """The same stream, sent in bursts and in drops, interleaves differently and gives the same bits."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    await load_density(bench, rng, [0, 1], range(8), 0.7)
+    entries = random_sampled(rng, lane.accumulator_rows, lane=lane, rows=range(8), row_rows=range(8))
+    spans = set()
+    for probability in (1.0, 0.5, 0.2, 0.05):
+        await bench.clear_all()
+        bench.start_watching()
+        bench.entries.use = at_random(probability, rng)
+        await bench.set_up(dense=False, row_bank=1)
+        bench.send(entries)
+        await bench.finish()
+        spans.add(bench.issued[-1] - bench.issued[0])
+        await bench.check()
+    assert len(spans) > 1, "stalls made no difference"
+
+
+@cocotb.test()
+async def sampled_entries_take_turns(dut):
+    """Products of one entry are apart, those of many fill the gaps: how busy that keeps the operator."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    await load_density(bench, rng, [0, 1], range(16), 0.5, corners=0)
+    count = min(600, lane.accumulator_rows * lane.slots)
+    await bench.set_up(dense=False, row_bank=1)
+    bench.send(random_sampled(rng, count, lane=lane, rows=range(16), row_rows=range(16)))
+    await bench.finish()
+    span = bench.issued[-1] - bench.issued[0] + 1
+    utilization = len(bench.issued) / span
+    dut._log.info(
+        f"utilization {utilization:.3f}, hazards {bench.hazards} of {span} cycles, "
+        f"{len(bench.issued) / count:.2f} products an entry"
+    )
+    # A quarter of the products is effectual. With too few places the share of a full turn that they are bounds it.
+    expected = 0.9 * min(1, 0.9 * lane.fifo_depth / bench.distance)
+    assert count < 100 or utilization >= expected, f"{utilization:.3f}, not {expected:.3f}"
+    await bench.check()
+
+
+@cocotb.test()
+async def a_mask_is_looked_up_for_the_tile(dut):
+    """Any row of any bank, whatever the mode."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    await load_density(bench, rng, range(lane.operand_banks), range(8), 0.5)
+    for turn in range(20):
+        await bench.set_up(dense=False, row_bank=1 if turn % 2 else None)
+        row = rng.randrange(lane.operand_banks) * lane.operand_rows + rng.randrange(8)
+        dut.entry_payload.value = pack(bench.layout, row=row, value=rng.randrange(8))
+        dut.look_up.value = 1
+        await RisingEdge(dut.clk)
+        dut.look_up.value = 0
+        await FallingEdge(dut.clk)
+        zeros = bench.model.golden.is_zero(bench.model.operands[row])
+        assert int(dut.mask.value) == sum(int(not zero) << slot for slot, zero in enumerate(zeros))
+        await RisingEdge(dut.clk)
+
+
 @cocotb.test()
 async def timing_is_as_promised(dut):
     """First issue three cycles after the entry, those of one accumulator latency + 3 cycles apart, then idle."""
@@ -298,7 +424,7 @@ async def wrapping_is_reported(dut):
     await start_clock(dut)
     await bench.clear_all()
     await bench.load(3, [0x80] + [0] * (lane.slots - 1))
-    dut.entry_payload.value = pack(bench.layout, value=0x80, row=3, accumulator=1)  # adds 2^14
+    dut.entry_payload.value = pack(bench.layout, value=0x80, row=3, accumulator=lane.slots)  # adds 2^14
     dut.entry_valid.value = 1
     begin = get_sim_time("ns")
     await with_timeout(RisingEdge(dut.overflow), 10 * (1 << 20), "ns")
@@ -308,7 +434,7 @@ async def wrapping_is_reported(dut):
     assert 0 <= cycles - terms * bench.distance < 10, f"wrapped after {cycles} cycles"
     for _ in range(20 * lane.fifo_depth):
         await RisingEdge(dut.clk)
-    dut.sweep_row.value = 1
+    dut.sweep_read_row.value = 1
     dut.sweep_read.value = 1
     await RisingEdge(dut.clk)
     await FallingEdge(dut.clk)
@@ -323,12 +449,16 @@ async def reset_leaves_nothing_behind(dut):
     rng = seeded()
     bench = await start(dut)
     lane = bench.lane
-    for row in range(4):
-        await bench.load(row, random_operands(rng, lane.slots, format=lane.format, density=0.7))
-    for pause in range(8, 20):
+    await load_density(bench, rng, [0, 1], range(4), 0.7)
+    for pause in range(8, 34):
         bench.entries.stop()
         bench.entries = StreamSource(dut, "entry")
-        bench.send(random_entries(rng, 40, lane=lane, rows=range(4), accumulators=range(3)))
+        if pause % 2:
+            await bench.set_up(dense=False)
+            bench.send(random_entries(rng, 40, lane=lane, rows=range(4), accumulators=range(3)))
+        else:
+            await bench.set_up(dense=False, row_bank=1)
+            bench.send(random_sampled(rng, 40, lane=lane, rows=range(4), row_rows=range(4)))
         for _ in range(pause):
             await RisingEdge(dut.clk)
         bench.entries.stop()
@@ -343,6 +473,10 @@ async def reset_leaves_nothing_behind(dut):
     bench.entries = StreamSource(dut, "entry")
     await bench.clear_all()
     bench.start_watching()
+    await bench.set_up(dense=False)
     bench.send(random_entries(rng, 40, lane=lane, rows=range(4), accumulators=range(3)))
+    await bench.finish()
+    await bench.set_up(dense=False, row_bank=1)
+    bench.send(random_sampled(rng, 40, lane=lane, rows=range(4), row_rows=range(4)))
     await bench.finish()
     await bench.check()

@@ -18,12 +18,13 @@ from acf.isa import (
     EntryKind,
     LaneCause,
     LaneCounter,
+    Mode,
     OperandKind,
     ResultKind,
     TileCounter,
     TrafficClass,
 )
-from acf.tb.lane_model import ColumnModel, Entry, random_entries, random_operands
+from acf.tb.lane_model import ColumnModel, Entry, random_entries, random_operands, random_sampled
 from acf.tb.runner import bench_config
 from acf.tb.stream import StreamSink, StreamSource, always, at_random, pack, start_clock, unpack, wait_until
 
@@ -45,6 +46,7 @@ class TileBench:
             getattr(dut, port).value = 0
         self.dense = False
         self.bank = 0
+        self.row_bank: int | None = None
         self.open_ports(use)
         self.expected_rows: list[tuple[int, list[int]]] = []
         self.expected_done: list[int] = []
@@ -114,13 +116,22 @@ class TileBench:
         if semaphore != NO_SEMAPHORE:
             self.expected_done.append(semaphore)
 
-    def set_up(self, *, bank: int, skip: bool, columns: int, tile_columns: int | None = None):
-        """Open a stream."""
+    def set_up(
+        self, *, bank: int, skip: bool, columns: int, tile_columns: int | None = None, row_bank: int | None = None
+    ):
+        """Open a stream, of mode SAMPLED with a row bank."""
         tile_columns = self.columns if tile_columns is None else tile_columns
         self._send_entry(
-            flit.setup_head, EntryKind.SETUP, skip=int(skip), bank=bank, columns=columns, tile_columns=tile_columns
+            flit.setup_head,
+            EntryKind.SETUP,
+            mode=int(Mode.GATHER if row_bank is None else Mode.SAMPLED),
+            skip=int(skip),
+            bank=bank,
+            row_bank=row_bank or 0,
+            columns=columns,
+            tile_columns=tile_columns,
         )
-        self.bank, self.dense = bank, not skip
+        self.bank, self.row_bank, self.dense = bank, row_bank, not skip
         share = min(max(columns - (X - 1) * tile_columns, 0), tile_columns)
         self.model.used[:] = [column < share for column in range(self.columns)]
 
@@ -130,7 +141,10 @@ class TileBench:
             self._send_entry(
                 flit.entry_head, EntryKind.ENTRY, value=entry.value, row=entry.row, accumulator=entry.accumulator
             )
-            self.model.add(entry, bank=self.bank, dense=self.dense)
+            if self.row_bank is None:
+                self.model.add(entry, bank=self.bank, dense=self.dense)
+            else:
+                self.model.add_sampled(entry, bank=self.bank, row_bank=self.row_bank, dense=self.dense)
         self.entries_sent += len(entries)
 
     def signal(self, semaphore: int):
@@ -139,11 +153,26 @@ class TileBench:
         if semaphore != NO_SEMAPHORE:
             self.expected_done.append(semaphore)
 
-    def drain(self, first: int, count: int):
-        """Ask for accumulator rows."""
-        self._send_entry(flit.drain_head, EntryKind.DRAIN, first=first, count=count)
-        for row in range(first, first + count):
-            self.expected_rows.append((row, self.model.row_bits(row)))
+    def drain(self, first: int, count: int, *, gate: tuple[int, int, int] | None = None):
+        """Ask for accumulator rows; those of zeros are +0 with a ``gate`` of bank, operand row and step."""
+        bank, gate_row, step = gate or (0, 0, 0)
+        self._send_entry(
+            flit.drain_head,
+            EntryKind.DRAIN,
+            first=first,
+            count=count,
+            gate=int(gate is not None),
+            gate_bank=bank,
+            gate_row=gate_row,
+            gate_step=step,
+        )
+        for n, row in enumerate(range(first, first + count)):
+            bits = self.model.row_bits(row)
+            if gate is not None:
+                operands = self.model.operands[bank * self.lane.operand_rows + gate_row + n * step]
+                zeros = self.model.golden.is_zero(operands)
+                bits = [0 if zero else value for value, zero in zip(bits, zeros, strict=True)]
+            self.expected_rows.append((row, bits))
             self.model.clear(row)
 
     def clear(self, first: int, count: int):
@@ -366,6 +395,60 @@ async def drained_rows_start_from_zero(dut):
         bench.stream([Entry(bench.one, n % 4, 2) for n in range(3)])
     bench.drain(0, 4)
     await bench.finish()
+
+
+@cocotb.test()
+async def sampled_streams_give_golden_sums(dut):
+    """Streams of SAMPLED between those of GATHER, with both roles of the banks, all drained as they are."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    await bench.start_counting()
+    for turn in range(8):
+        bench.close_ports()
+        bench.open_ports(at_random(rng.choice([0.3, 0.8, 1.0]), rng))
+        for bank in (0, 1):
+            bench.load(bank, bench.random_rows(rng, range(8)), semaphore=bank)
+        await bench.finish()
+        bank = turn % 2
+        columns = rng.choice([bench.columns + 3, 2 * bench.columns, 4 * bench.columns])
+        bench.set_up(bank=bank, skip=bool(turn % 3), columns=columns, row_bank=1 - bank)
+        bench.stream(random_sampled(rng, rng.randrange(40), lane=lane, rows=range(8), row_rows=range(8)))
+        # A stream ends with its lanes idle: the next one may use the same accumulators.
+        bench.set_up(bank=1 - bank, skip=True, columns=columns, row_bank=bank)
+        bench.stream(random_sampled(rng, rng.randrange(40), lane=lane, rows=range(8), row_rows=range(8)))
+        bench.set_up(bank=bank, skip=True, columns=columns)
+        bench.stream(random_entries(rng, 10, lane=lane, rows=range(8), accumulators=range(3)))
+        bench.signal(4)
+        bench.drain(0, rng.randrange(lane.accumulator_rows))
+        await bench.finish()
+    await bench.check_counters(await bench.stop_counting())
+
+
+@cocotb.test()
+async def gated_drains_leave_out_zeros(dut):
+    """Results of columns whose operand is zero are +0, for any rows of either bank, also in an open SAMPLED stream."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    for bank in range(lane.operand_banks):
+        bench.load(bank, bench.random_rows(rng, range(lane.operand_rows), density=0.5), semaphore=0)
+    await bench.finish()
+    for turn in range(8):
+        bench.results.use = at_random(rng.choice([0.3, 1.0]), rng)
+        bench.set_up(bank=0, skip=True, columns=2 * bench.columns, row_bank=[None, 1][turn % 2])
+        if turn % 2:
+            bench.stream(random_sampled(rng, 60, lane=lane, rows=range(8), row_rows=range(8)))
+        else:
+            bench.stream(random_entries(rng, 40, lane=lane, rows=range(20), accumulators=range(8)))
+        step = rng.randrange(lane.operand_rows // 8)
+        gate_row = rng.randrange(lane.operand_rows - 7 * step)
+        bench.drain(0, rng.randrange(1, 9), gate=(rng.randrange(lane.operand_banks), gate_row, step))
+        if turn % 2:
+            bench.stream(random_sampled(rng, 20, lane=lane, rows=range(8), row_rows=range(8)))
+        bench.drain(0, 9, gate=(turn // 2 % 2, rng.randrange(lane.operand_rows), 0))
+        bench.drain(0, lane.accumulator_rows)
+        await bench.finish()
 
 
 @cocotb.test()

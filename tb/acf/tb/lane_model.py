@@ -9,7 +9,7 @@ import numpy as np
 from acf.config import NUMBER_FORMATS, LaneConfig
 from acf.golden.formats import golden_format
 
-__all__ = ["ColumnModel", "Entry", "random_entries", "random_operands"]
+__all__ = ["ColumnModel", "Entry", "random_entries", "random_operands", "random_sampled"]
 
 _CORNERS = {
     # Zeros, ones, infinities, NaNs, subnormals, the largest and the smallest normal numbers.
@@ -20,7 +20,10 @@ _CORNERS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry: the bits of its value, its operand row in the bank, its accumulator row."""
+    """An entry: the bits of its value, its operand row in the bank, its accumulator row.
+
+    In SAMPLED mode the operand row in the row bank stands for the value; accumulators are counted through all slots.
+    """
 
     value: int
     row: int
@@ -57,15 +60,25 @@ def random_entries(
     return [Entry(value, rng.choice(rows), rng.choice(accumulators)) for value in values]
 
 
+def random_sampled(
+    rng: random.Random, count: int, *, lane: LaneConfig, rows: Sequence[int], row_rows: Sequence[int]
+) -> list[Entry]:
+    """SAMPLED entries of one stream, each with an accumulator of its own; rows are drawn from those given."""
+    accumulators = rng.sample(range(lane.accumulator_rows * lane.slots), count)
+    return [Entry(rng.choice(row_rows), rng.choice(rows), accumulator) for accumulator in accumulators]
+
+
 @dataclass
 class ColumnModel:
     """Operands and accumulators of some columns, those of one lane or of a tile, and what became of them.
+
+    Column ``k`` of a tile is slot ``k // lanes`` of lane ``k % lanes``.
 
     Parameters
     ----------
     lane : LaneConfig
     columns : int
-        Columns held.
+        Columns held; ``slots`` for each lane.
     """
 
     lane: LaneConfig
@@ -103,7 +116,7 @@ class ColumnModel:
 
     def add(self, entry: Entry, *, bank: int, dense: bool) -> None:
         """Carry out one entry."""
-        x, y = self.from_bits(entry.value), self.operands[bank * self.lane.operand_rows + entry.row]
+        x, y = self.from_bits(entry.value), self.operands[self._row(bank, entry.row)]
         effectual = self.used & ~self.golden.is_zero(x) & ~self.golden.is_zero(y)
         old = self.accumulators[entry.accumulator]
         new, wrapped = self.golden.accumulate(old, x, y)
@@ -111,6 +124,25 @@ class ColumnModel:
         self.overflow |= effectual & wrapped
         self.effectual += effectual
         self.issued += self.used if dense else effectual
+
+    def add_sampled(self, entry: Entry, *, bank: int, row_bank: int, dense: bool) -> None:
+        """Carry out one entry of a SAMPLED stream, in all lanes."""
+        slots = self.lane.slots
+        x, y = self.operands[self._row(row_bank, entry.value)], self.operands[self._row(bank, entry.row)]
+        effectual = self.used & ~self.golden.is_zero(x) & ~self.golden.is_zero(y)
+        row, place = divmod(entry.accumulator, slots)
+        lanes = self.columns // slots
+        sums = self.accumulators[row].reshape(slots, lanes)[place]  # a view
+        for slot in range(slots):
+            columns = slice(slot * lanes, (slot + 1) * lanes)
+            new, wrapped = self.golden.accumulate(sums, x[columns], y[columns])
+            sums[:] = np.where(effectual[columns], new, sums)
+            self.overflow[columns] |= effectual[columns] & wrapped
+        self.effectual += effectual
+        self.issued += self.used if dense else effectual
+
+    def _row(self, bank: int, row: int) -> int:
+        return bank * self.lane.operand_rows + row
 
     def row_bits(self, row: int) -> list[int]:
         """Bits of an accumulator row."""

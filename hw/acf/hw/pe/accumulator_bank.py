@@ -16,22 +16,21 @@ def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:
 
     Members
     -------
-    row : Out
-        Accumulator row of both.
     read : Out(1)
-        Read ``read_slot``; the accumulator follows in the next cycle and then stays.
-    read_slot : Out
+        Read ``read_slot`` of ``read_row``; the accumulator follows in the next cycle and then stays.
+    read_row, read_slot : Out
     clear : Out(1)
-        Set ``clear_slot`` to +0. Not the slot that is read in the same cycle.
-    clear_slot : Out
+        Set ``clear_slot`` of ``clear_row`` to +0. Not the one that is read in the same cycle.
+    clear_row, clear_slot : Out
     """
-    slot = ceil_log2(lane.slots)
+    row, slot = ceil_log2(lane.accumulator_rows), ceil_log2(lane.slots)
     return wiring.Signature(
         {
-            "row": Out(ceil_log2(lane.accumulator_rows)),
             "read": Out(1),
+            "read_row": Out(row),
             "read_slot": Out(slot),
             "clear": Out(1),
+            "clear_row": Out(row),
             "clear_slot": Out(slot),
         }
     )
@@ -91,10 +90,10 @@ class AccumulatorBank(wiring.Component):
 
         m.d.comb += [
             reader.en.eq(self.read | sweep.read),
-            reader.addr.eq(Mux(sweep.read, Cat(sweep.read_slot, sweep.row), self.read_address)),
+            reader.addr.eq(Mux(sweep.read, Cat(sweep.read_slot, sweep.read_row), self.read_address)),
             self.data.eq(reader.data),
             writer.en.eq(self.write | sweep.clear),
-            writer.addr.eq(Mux(sweep.clear, Cat(sweep.clear_slot, sweep.row), self.write_address)),
+            writer.addr.eq(Mux(sweep.clear, Cat(sweep.clear_slot, sweep.clear_row), self.write_address)),
             writer.data.eq(Mux(sweep.clear, 0, self.write_data)),
         ]
         return m

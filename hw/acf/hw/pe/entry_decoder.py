@@ -1,6 +1,6 @@
 """Acts on the packets of a row feeder, in order."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -9,7 +9,7 @@ from acf.config import FabricConfig
 from acf.hw.noc.flit import drain_head, entry_head, flit_stream, setup_head, signal_head
 from acf.hw.pe.issue import lane_entry
 from acf.hw.pe.sweep import sweep_request
-from acf.isa import NO_SEMAPHORE, EntryKind
+from acf.isa import NO_SEMAPHORE, EntryKind, Mode
 
 __all__ = ["EntryDecoder"]
 
@@ -18,7 +18,7 @@ class EntryDecoder(wiring.Component):
     """Passes entries to the lanes at one per cycle; everything else waits until the lanes are idle.
 
     SETUP takes three cycles, the others what their work takes. Gather and scatter differ only in what the feeder puts
-    into an entry, so the mode does not matter here.
+    into an entry, so nobody tells them apart here.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ class EntryDecoder(wiring.Component):
         DRAIN and CLEAR; taken when carried out.
     done : Out(stream), semaphore
         SIGNAL.
+    sampled : Out(1)
+        The mode is SAMPLED.
     dense : Out(1)
         Skipping is off.
     used : Out(slots).array(lanes)
@@ -62,6 +64,7 @@ class EntryDecoder(wiring.Component):
                 "idle": In(1),
                 "sweep": Out(stream.Signature(sweep_request)),
                 "done": Out(stream.Signature(4)),
+                "sampled": Out(1),
                 "dense": Out(1),
                 "used": Out(config.lane.slots).array(config.lanes),
                 "open": Out(1),
@@ -72,19 +75,31 @@ class EntryDecoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self._config.lane
-        bank = Signal(ceil_log2(lane.operand_banks))
+        bank, row_bank = (Signal(ceil_log2(lane.operand_banks), name=name) for name in ("bank", "row_bank"))
 
         def head_as(layout):
             return data.View(layout, self.i.p.payload)
 
         entry, setup, signal = map(head_as, (entry_head, setup_head, signal_head))
         drain = head_as(drain_head)  # CLEAR has the same fields
+        row = Cat(entry.row[: ceil_log2(lane.operand_rows)], bank)
         m.d.comb += [
             self.entry.p.value.eq(entry.value),
-            self.entry.p.row.eq(Cat(entry.row[: ceil_log2(lane.operand_rows)], bank)),
-            self.entry.p.accumulator.eq(entry.accumulator),
-            self.sweep.p.first.eq(drain.first),
-            self.sweep.p.count.eq(drain.count),
+            self.entry.p.row.eq(row),
+            self.entry.p.accumulator.eq(Cat(C(0, ceil_log2(lane.slots)), entry.accumulator)),
+        ]
+        if lane.operand_banks > 1:
+            # The lanes want the row of the even bank as row and that of the odd one as value.
+            row_row = Cat(entry.value[: ceil_log2(lane.operand_rows)], row_bank)
+            with m.If(self.sampled):
+                m.d.comb += [
+                    self.entry.p.value.eq(Mux(bank[0], row, row_row)),
+                    self.entry.p.row.eq(Mux(bank[0], row_row, row)),
+                    self.entry.p.accumulator.eq(entry.accumulator),
+                ]
+        m.d.comb += [
+            *(self.sweep.p[name].eq(drain[name]) for name in ("first", "count")),
+            *(self.sweep.p[name].eq(drain[name]) for name in ("gate", "gate_bank", "gate_row", "gate_step")),
             self.sweep.p.send.eq(entry.kind == EntryKind.DRAIN),
             self.done.payload.eq(signal.semaphore),
         ]
@@ -105,6 +120,8 @@ class EntryDecoder(wiring.Component):
                     m.d.sync += [
                         phase.eq(0),
                         bank.eq(setup.bank),
+                        row_bank.eq(setup.row_bank),
+                        self.sampled.eq(setup.mode == Mode.SAMPLED),
                         self.dense.eq(~setup.skip),
                         self.open.eq(1),
                     ]

@@ -13,12 +13,17 @@ __all__ = ["ProductIssue", "lane_entry", "masked_entry", "product"]
 
 
 def lane_entry(*, lane: LaneConfig) -> data.StructLayout:
-    """An entry as a lane takes it: value, operand row (counted through all banks) and accumulator row."""
+    """An entry as a lane takes it: value, operand row (counted through all banks) and accumulator.
+
+    Accumulators are counted through all slots; gather and scatter fill in the slot, which is 0 in the entry. In SAMPLED
+    mode ``row`` is the operand row that lies in an even bank, and that in an odd bank stands for the value.
+    """
+    row = operand_row_width(lane=lane)
     return data.StructLayout(
         {
-            "value": lane.number_format.operand_width,
-            "row": operand_row_width(lane=lane),
-            "accumulator": ceil_log2(lane.accumulator_rows),
+            "value": max(lane.number_format.operand_width, row),
+            "row": row,
+            "accumulator": ceil_log2(lane.accumulator_rows * lane.slots),
         }
     )
 
@@ -29,15 +34,20 @@ def masked_entry(*, lane: LaneConfig) -> data.StructLayout:
 
 
 def product(*, lane: LaneConfig) -> data.StructLayout:
-    """One product of an entry: with the operand of ``slot``, into the accumulator of ``slot``."""
+    """One product of an entry: that of ``slot``."""
     return data.StructLayout({"entry": lane_entry(lane=lane), "slot": ceil_log2(lane.slots), "effectual": 1})
 
 
 class ProductIssue(wiring.Component):
-    """A FIFO of entries, taken apart into products: the lowest slot first, without a gap between entries.
+    """A buffer of entries, taken apart into products: the lowest slot of an entry first.
 
-    Latency is two cycles from an entry to its first product; throughput is one product per cycle. The entry that is
-    taken apart keeps its place in the FIFO until its last product has left.
+    Gather and scatter take entry after entry, without a gap between them. In SAMPLED mode, where all products of an
+    entry meet in one accumulator, the entries in the buffer give one product each in turn, so that the next of an entry
+    need not wait for the one before.
+
+    Latency is two cycles from an entry to its first product, in SAMPLED mode up to ``fifo_depth`` more until it is its
+    turn; throughput is one product per cycle. An entry that is taken apart keeps its place until its last product has
+    left. After a reset no entry is taken for ``fifo_depth`` cycles.
 
     Parameters
     ----------
@@ -50,12 +60,14 @@ class ProductIssue(wiring.Component):
     offered : In(1)
         High when ``i.valid`` is; may be high in other cycles too. Known early in the cycle.
     o : Out(stream), ``product``
+    sampled : In(1)
+        The mode is SAMPLED. Changes only while ``busy`` is low.
     dense : In(1)
         Every used slot gives a product, not only the effectual ones. Changes only while ``busy`` is low.
     used : In(slots)
         Slots that hold columns. Changes only while ``busy`` is low.
     level : Out
-        Entries in the FIFO.
+        Places that are not free.
     busy : Out(1)
         There is an entry or a product.
     """
@@ -70,6 +82,7 @@ class ProductIssue(wiring.Component):
                 "i": In(stream.Signature(masked_entry(lane=lane))),
                 "offered": In(1),
                 "o": Out(stream.Signature(product(lane=lane))),
+                "sampled": In(1),
                 "dense": In(1),
                 "used": In(lane.slots),
                 "level": Out(range(lane.fifo_depth + 1)),
@@ -80,54 +93,83 @@ class ProductIssue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self._lane
+        depth, slots = lane.fifo_depth, lane.slots
 
-        # A FIFO with pointers one bit longer than its address: i.valid, which comes late in its cycle, decides nothing
-        # but whether one of them moves.
-        layout = masked_entry(lane=lane)
-        m.submodules.storage = storage = Memory(shape=layout.size, depth=lane.fifo_depth, init=[])
-        writer, reader = storage.write_port(), storage.read_port(domain="comb")
-        into, out_of = Signal(range(2 * lane.fifo_depth)), Signal(range(2 * lane.fifo_depth))
-        head = data.View(layout, reader.data)
-        has_head = Signal()
-        pop = Signal()
+        # Entries that came and that left. i.valid, which comes late in its cycle, decides nothing but whether one of
+        # them moves. As long as entries leave in the order in which they came, the two are also pointers.
+        came, left = Signal(range(2 * depth)), Signal(range(2 * depth))
+        starting = Signal(init=1)  # after a reset: ``progress`` is set to 0
+        held = Signal(depth)  # places that hold an entry
+        turn = Signal(range(depth))  # SAMPLED: the place whose turn it is
+        into, out_of = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
-            self.level.eq((into - out_of)[: len(into)]),
-            self.i.ready.eq(self.level != lane.fifo_depth),
-            # What is written counts only when the pointer moves.
+            self.level.eq(Mux(starting, depth, (came - left)[: len(came)])),
+            self.busy.eq((came != left) | self.o.valid),
+            into.eq(Mux(self.sampled, _encode(_lowest(~held)), came)),
+            out_of.eq(Mux(self.sampled | starting, turn, left)),
+        ]
+
+        # Entries, and the slots of each that have left.
+        layout = masked_entry(lane=lane)
+        m.submodules.storage = storage = Memory(shape=layout.size, depth=depth, init=[])
+        writer, reader = storage.write_port(), storage.read_port(domain="comb")
+        m.submodules.progress = progress = Memory(shape=slots, depth=depth, init=[])
+        progress_writer, progress_reader = progress.write_port(), progress.read_port(domain="comb")
+        head, done = data.View(layout, reader.data), progress_reader.data
+        has_head = held.bit_select(out_of, 1)
+        can_load = ~self.o.valid | self.o.ready
+        loads = has_head & can_load
+        remaining = Signal(slots)
+        lowest = Signal(slots)
+        is_last = Signal()
+        pushed, popped = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(self.level != depth),
+            pushed.eq(self.i.valid & self.i.ready),
+            popped.eq(loads & is_last),
+            # What is written counts only when the place is held.
             writer.en.eq(self.offered & self.i.ready),
             writer.addr.eq(into),
             writer.data.eq(self.i.payload),
             reader.addr.eq(out_of),
-            has_head.eq(into != out_of),
-            self.busy.eq(has_head | self.o.valid),
+            progress_reader.addr.eq(out_of),
+            progress_writer.addr.eq(out_of),
+            progress_writer.en.eq(starting | loads),
+            progress_writer.data.eq(Mux(starting | is_last, 0, done | lowest)),
+            remaining.eq(Mux(self.dense, self.used, head.effectual) & ~done),
+            lowest.eq(_lowest(remaining)),
+            is_last.eq((remaining & ~lowest) == 0),
         ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += into.eq(into + 1)
-        with m.If(pop):
-            m.d.sync += out_of.eq(out_of + 1)
+        m.d.sync += [
+            came.eq(came + pushed),
+            left.eq(left + popped),
+            held.eq((held & ~(popped << out_of)) | (pushed << into)),
+        ]
 
-        done = Signal(lane.slots)  # slots of the head that have left
-        remaining = Signal(lane.slots)
-        lowest = Signal(lane.slots)
-        m.d.comb += remaining.eq(Mux(self.dense, self.used, head.effectual) & ~done)
-        m.d.comb += lowest.eq(Cat(remaining[n] & ~remaining[:n].any() for n in range(lane.slots)))
-        is_last = (remaining & ~lowest) == 0
+        following = (turn + 1)[: len(turn)]
+        with m.If(starting | (self.sampled & can_load)):
+            # Pass over an empty place; over one only, which is enough and costs next to nothing.
+            m.d.sync += turn.eq(Mux(starting | held.bit_select(following, 1), following, turn + 2))
+        with m.If(following == 0):
+            m.d.sync += starting.eq(0)
 
-        can_load = ~self.o.valid | self.o.ready
         with m.If(can_load):
             m.d.sync += self.o.valid.eq(has_head)
-            with m.If(has_head):
-                m.d.sync += [
-                    self.o.p.entry.eq(head.entry),
-                    self.o.p.slot.eq(_encode(lowest)),
-                    self.o.p.effectual.eq((head.effectual & lowest).any()),
-                    done.eq(Mux(is_last, 0, done | lowest)),
-                ]
-                m.d.comb += pop.eq(is_last)
+        with m.If(loads):
+            m.d.sync += [
+                self.o.p.entry.eq(head.entry),
+                self.o.p.slot.eq(_encode(lowest)),
+                self.o.p.effectual.eq((head.effectual & lowest).any()),
+            ]
         return m
 
 
-def _encode(one_hot: Signal) -> Value:
+def _lowest(bits: Value) -> Value:
+    """The lowest bit that is set, alone."""
+    return Cat(bits[n] & ~bits[:n].any() for n in range(len(bits)))
+
+
+def _encode(one_hot: Value) -> Value:
     """The number of the bit that is set."""
     count = len(one_hot)
     return Cat(Cat(one_hot[n] for n in range(count) if n >> bit & 1).any() for bit in range(ceil_log2(count)))

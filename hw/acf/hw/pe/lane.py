@@ -16,16 +16,21 @@ __all__ = ["Lane"]
 
 
 class Lane(wiring.Component):
-    """Adds ``value * operand[row, s]`` to ``accumulator[accumulator, s]`` for every slot ``s`` where neither is zero.
+    """Adds up products of the entries with its operands, for every slot ``s`` where neither factor is zero.
+
+    Gather and scatter add ``value * operand[row, s]`` to accumulator ``accumulator + s``; SAMPLED adds ``operand[value,
+    s] * operand[row, s]`` to accumulator ``accumulator``, for the slots in ascending order.
 
     An entry's mask is looked up when it is taken; an entry without products ends there. The others wait in a FIFO, are
     taken apart slot by slot, and each product passes operand and accumulator memory (two cycles) and the operator. A
     product whose accumulator is still in flight waits, so that the sums are those of the entries in order, whatever
-    the timing.
+    the timing. SAMPLED entries that are in the lane at a time must have different accumulators: they are taken apart in
+    turn.
 
     Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is
-    issued three cycles after the entry was taken and written ``latency + 2`` cycles later, where ``latency`` is that of
-    the operator; products of one accumulator are at least ``latency + 3`` cycles apart.
+    issued three cycles after the entry was taken (SAMPLED: up to ``fifo_depth`` cycles later) and written ``latency +
+    2`` cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``latency +
+    3`` cycles apart.
 
     Parameters
     ----------
@@ -41,6 +46,12 @@ class Lane(wiring.Component):
         Only while ``idle``.
     accumulator : Out(32)
         What ``sweep`` has read.
+    look_up : In(1)
+        Look up the mask of operand row ``entry.p.row``, although it is no entry's; ``mask`` follows in the next cycle
+        and then stays. Only while ``idle``.
+    mask : Out(slots)
+    sampled : In(1)
+        The mode is SAMPLED. Changes only while ``idle``.
     dense : In(1)
         Issue a product for every used slot of every entry; those with a zero still change nothing. Changes only while
         ``idle``.
@@ -68,6 +79,9 @@ class Lane(wiring.Component):
                 "load": In(operand_write(lane=lane)),
                 "sweep": In(accumulator_sweep(lane=lane)),
                 "accumulator": Out(lane.number_format.accumulator_width),
+                "look_up": In(1),
+                "mask": Out(lane.slots),
+                "sampled": In(1),
                 "dense": In(1),
                 "used": In(lane.slots),
                 "idle": Out(1),
@@ -105,7 +119,8 @@ class Lane(wiring.Component):
         entry = Signal(self.entry.p.shape(), reset_less=True)
         # The mask comes late in its cycle, so all else that decides is known by then.
         nonzero, by_mask, always = Signal(), Signal(), Signal()
-        is_value = is_nonzero(self.entry.p.value, format=lane.format)
+        width = lane.number_format.operand_width
+        is_value = self.sampled | is_nonzero(self.entry.p.value[:width], format=lane.format)
         m.d.sync += [
             looked_up.eq(taken),
             by_mask.eq(taken & is_value & ~self.dense),
@@ -118,13 +133,17 @@ class Lane(wiring.Component):
         m.d.comb += [
             # The entry on the way needs a place too.
             self.entry.ready.eq(issue.level + looked_up < lane.fifo_depth),
-            operands.look_up.eq(taken),
+            operands.look_up.eq(taken | self.look_up),
             operands.mask_row.eq(self.entry.p.row),
+            operands.mask_paired.eq(self.sampled & ~self.look_up),
+            operands.mask_partner_row.eq(self.entry.p.value),
+            self.mask.eq(operands.mask),
             effectual.eq(operands.mask & self.used),
             issue.i.p.entry.eq(entry),
             issue.i.p.effectual.eq(Mux(nonzero, effectual, 0)),
             issue.offered.eq(looked_up),
             issue.i.valid.eq(always | (by_mask & effectual.any())),
+            issue.sampled.eq(self.sampled),
             issue.dense.eq(self.dense),
             issue.used.eq(self.used),
         ]
@@ -132,7 +151,9 @@ class Lane(wiring.Component):
 
     def _issue_products(self, m, issue, interlock, operands, accumulators, operator):
         product = issue.o
-        address = Cat(product.p.slot, product.p.entry.accumulator)
+        accumulator, slot_bits = product.p.entry.accumulator, len(product.p.slot)
+        slot = Mux(self.sampled, accumulator[:slot_bits], product.p.slot)
+        address = Cat(slot, accumulator[slot_bits:])
         issued = Signal()
         effectual = Signal()
         m.d.comb += [
@@ -157,11 +178,17 @@ class Lane(wiring.Component):
         with m.If(effectual):
             m.d.sync += value.eq(product.p.entry.value)
         with m.If(fetched):
-            m.d.sync += [x.eq(value), y.eq(operands.operand), a.eq(accumulators.data)]
+            m.d.sync += [
+                x.eq(Mux(self.sampled, operands.partner, value)),
+                y.eq(operands.operand),
+                a.eq(accumulators.data),
+            ]
         m.d.comb += [
             operands.read.eq(effectual),
             operands.row.eq(product.p.entry.row),
             operands.slot.eq(product.p.slot),
+            operands.paired.eq(self.sampled),
+            operands.partner_row.eq(product.p.entry.value),
             accumulators.read.eq(effectual),
             accumulators.read_address.eq(address),
             operator.x.eq(x),

@@ -1,6 +1,6 @@
 """Operands of one lane, with one mask per row that says which of them are not zero."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -47,6 +47,9 @@ def operand_write(*, lane: LaneConfig) -> wiring.Signature:
 class OperandBank(wiring.Component):
     """Operands and masks. Both are read with a latency of one cycle, one read a cycle each, beside one write a cycle.
 
+    Banks of even and of odd number lie in memories of their own, so that a read may take two operands (two masks) at
+    once, one from an even and one from an odd bank. With a single bank that is not possible.
+
     A row's mask is written with the operand of its last slot. A row that is written while it is read gives undefined
     values; programs keep loading and computing in different banks.
 
@@ -61,11 +64,19 @@ class OperandBank(wiring.Component):
         Read an operand; ``operand`` follows in the next cycle and then stays.
     row, slot : In
         Which one.
-    operand : Out
+    paired : In(1)
+        Read ``partner`` too; ``row`` must be in an even bank.
+    partner_row : In
+        Row of the partner, in an odd bank; its slot is ``slot``.
+    operand, partner : Out
     look_up : In(1)
         Read a mask; ``mask`` follows in the next cycle and then stays.
     mask_row : In
         Which one.
+    mask_paired : In(1)
+        Give the common bits of this mask and that of ``mask_partner_row``; ``mask_row`` must be in an even bank.
+    mask_partner_row : In
+        A row in an odd bank.
     mask : Out(slots)
         Bit ``s`` is set when the operand of slot ``s`` is not zero.
     """
@@ -73,15 +84,21 @@ class OperandBank(wiring.Component):
     def __init__(self, *, lane: LaneConfig):
         self._lane = lane
         row = operand_row_width(lane=lane)
+        width = lane.number_format.operand_width
         super().__init__(
             {
                 "write": In(operand_write(lane=lane)),
                 "read": In(1),
                 "row": In(row),
                 "slot": In(ceil_log2(lane.slots)),
-                "operand": Out(lane.number_format.operand_width),
+                "paired": In(1),
+                "partner_row": In(row),
+                "operand": Out(width),
+                "partner": Out(width),
                 "look_up": In(1),
                 "mask_row": In(row),
+                "mask_paired": In(1),
+                "mask_partner_row": In(row),
                 "mask": Out(lane.slots),
             }
         )
@@ -89,16 +106,16 @@ class OperandBank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self._lane
-        rows = lane.operand_banks * lane.operand_rows
+        memories = min(2, lane.operand_banks)
+        rows = lane.operand_banks // memories * lane.operand_rows
 
-        # Nobody reads a row while it is written, so synthesis need not keep the order of the two.
-        attributes = {"no_rw_check": 1}
-        m.submodules.operands = operands = Memory(
-            shape=lane.number_format.operand_width, depth=rows * lane.slots, init=[], attrs=attributes
-        )
-        m.submodules.masks = masks = Memory(shape=lane.slots, depth=rows, init=[], attrs=attributes)
-        operand_writer, operand_reader = operands.write_port(), operands.read_port(transparent_for=())
-        mask_writer, mask_reader = masks.write_port(), masks.read_port(transparent_for=())
+        def is_in(row, parity):
+            return row[ceil_log2(lane.operand_rows)] == parity if memories > 1 else 1
+
+        def within(row):
+            """The row number in its memory: without the lowest bit of the bank."""
+            place = ceil_log2(lane.operand_rows)
+            return Cat(row[:place], row[place + 1 :])
 
         # Mask bits of the slots written so far, the latest on top; the last slot finds the others in place.
         collected = Signal(lane.slots - 1, reset_less=True)
@@ -106,18 +123,52 @@ class OperandBank(wiring.Component):
         with m.If(self.write.enable):
             m.d.sync += collected.eq(Cat(collected[1:], nonzero))
 
+        # Nobody reads a row while it is written, so synthesis need not keep the order of the two.
+        attributes = {"no_rw_check": 1}
+        operands, masks = [], []
+        for parity in range(memories):
+            m.submodules[f"operands_{parity}"] = operand_memory = Memory(
+                shape=lane.number_format.operand_width, depth=rows * lane.slots, init=[], attrs=attributes
+            )
+            m.submodules[f"masks_{parity}"] = mask_memory = Memory(
+                shape=lane.slots, depth=rows, init=[], attrs=attributes
+            )
+            operand_writer, operand_reader = operand_memory.write_port(), operand_memory.read_port(transparent_for=())
+            mask_writer, mask_reader = mask_memory.write_port(), mask_memory.read_port(transparent_for=())
+            written = self.write.enable & is_in(self.write.row, parity)
+            row, mask_row = self.row, self.mask_row
+            if parity:  # the memory of the partners; whose row it is does not matter to the other one
+                row, mask_row = (
+                    Mux(self.paired, self.partner_row, row),
+                    Mux(self.mask_paired, self.mask_partner_row, mask_row),
+                )
+            m.d.comb += [
+                operand_writer.en.eq(written),
+                operand_writer.addr.eq(Cat(self.write.slot, within(self.write.row))),
+                operand_writer.data.eq(self.write.value),
+                mask_writer.en.eq(written & (self.write.slot == lane.slots - 1)),
+                mask_writer.addr.eq(within(self.write.row)),
+                mask_writer.data.eq(Cat(collected, nonzero)),
+                operand_reader.en.eq(self.read & (self.paired | is_in(self.row, parity))),
+                operand_reader.addr.eq(Cat(self.slot, within(row))),
+                mask_reader.en.eq(self.look_up & (self.mask_paired | is_in(self.mask_row, parity))),
+                mask_reader.addr.eq(within(mask_row)),
+            ]
+            operands.append(operand_reader.data)
+            masks.append(mask_reader.data)
+
+        if memories == 1:
+            m.d.comb += [self.operand.eq(operands[0]), self.mask.eq(masks[0])]
+            return m
+        odd = Signal()
+        idle = Signal(2)  # memories that have no part in the mask
+        with m.If(self.read):
+            m.d.sync += odd.eq(~self.paired & is_in(self.row, 1))
+        with m.If(self.look_up):
+            m.d.sync += idle.eq(Mux(self.mask_paired, 0, Cat(is_in(self.mask_row, 1), is_in(self.mask_row, 0))))
         m.d.comb += [
-            operand_writer.en.eq(self.write.enable),
-            operand_writer.addr.eq(Cat(self.write.slot, self.write.row)),
-            operand_writer.data.eq(self.write.value),
-            mask_writer.en.eq(self.write.enable & (self.write.slot == lane.slots - 1)),
-            mask_writer.addr.eq(self.write.row),
-            mask_writer.data.eq(Cat(collected, nonzero)),
-            operand_reader.en.eq(self.read),
-            operand_reader.addr.eq(Cat(self.slot, self.row)),
-            self.operand.eq(operand_reader.data),
-            mask_reader.en.eq(self.look_up),
-            mask_reader.addr.eq(self.mask_row),
-            self.mask.eq(mask_reader.data),
+            self.operand.eq(Mux(odd, operands[1], operands[0])),
+            self.partner.eq(operands[1]),
+            self.mask.eq((masks[0] | idle[0].replicate(lane.slots)) & (masks[1] | idle[1].replicate(lane.slots))),
         ]
         return m

@@ -1,6 +1,6 @@
 """A compute tile: lanes that work on the same entries, each on its own columns."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -105,10 +105,14 @@ class Tile(wiring.Component):
             connect(m, loader.writes[n], lane.load)
             m.d.comb += [
                 lane.entry.payload.eq(decoder.entry.payload),
+                lane.entry.p.row.eq(Mux(sweep.look_up, sweep.gate_row, decoder.entry.p.row)),
+                lane.look_up.eq(sweep.look_up),
                 lane.entry.valid.eq(decoder.entry.valid & decoder.entry.ready),
+                lane.sampled.eq(decoder.sampled),
                 lane.dense.eq(decoder.dense),
                 lane.used.eq(decoder.used[n]),
                 sweep.accumulators[n].eq(lane.accumulator),
+                sweep.masks[n].eq(lane.mask),
             ]
             for name in lane.sweep.signature.members:
                 m.d.comb += getattr(lane.sweep, name).eq(getattr(sweep.lanes, name))
