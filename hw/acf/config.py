@@ -18,6 +18,7 @@ __all__ = [
     "MemoryConfig",
     "NocConfig",
     "NumberFormat",
+    "StructureConfig",
     "preset",
 ]
 
@@ -214,6 +215,42 @@ class MemoryConfig:
     def beat_bytes(self) -> int:
         """Bytes of one beat."""
         return self.data_width // 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureConfig:
+    """The engines that update weights and their structure.
+
+    Parameters
+    ----------
+    burst_beats : int
+        Beats of the longest burst; bursts end where a multiple of it does. A power of two.
+    buffer_beats : int
+        Beats buffered for each array that is read or written, two bursts at least; a power of two.
+    outstanding : int
+        Bursts that each array may have in flight.
+    exchanged : int
+        Entries of a row that one rewiring can exchange, at most.
+    columns : int
+        Columns of a layer that can be rewired, at most; a power of two.
+    """
+
+    burst_beats: int = 8
+    buffer_beats: int = 16
+    outstanding: int = 4
+    exchanged: int = 16
+    columns: int = 4096
+
+    def __post_init__(self) -> None:
+        _require_power_of_two("beats of a burst", self.burst_beats, 1, 64)
+        _require_power_of_two("buffered beats", self.buffer_beats, 2, 256)
+        _require(
+            self.buffer_beats >= 2 * self.burst_beats,
+            f"buffered beats must be two bursts of {self.burst_beats} at least, not {self.buffer_beats!r}",
+        )
+        _require_range("bursts of an array in flight", self.outstanding, 1, 64)
+        _require_range("entries exchanged in a row", self.exchanged, 1, 64)
+        _require_power_of_two("columns of a layer to rewire", self.columns, 64, 1 << 16)
 
 
 @dataclass(frozen=True, kw_only=True)

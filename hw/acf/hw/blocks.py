@@ -76,6 +76,12 @@ def _command_processor(config: FabricConfig, library: ModuleLibrary) -> wiring.C
     return CommandProcessor(config=config)
 
 
+def _update_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.structure.update_engine import UpdateEngine
+
+    return UpdateEngine(config=config)
+
+
 def _read_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.fabric.command_processor import read_masters
     from acf.hw.mem.interconnect import ReadInterconnect
@@ -115,6 +121,7 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "noc": _noc,
     "row_feeder": _row_feeder,
     "column_feeder": _column_feeder,
+    "update_engine": _update_engine,
     "read_interconnect": _read_interconnect,
     "write_interconnect": _write_interconnect,
     "guard": _guard,

@@ -1,0 +1,1 @@
+"""Engines that change the weights of a layer in memory: optimizer step and rewiring."""
