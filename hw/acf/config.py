@@ -235,7 +235,7 @@ class StructureConfig:
         Columns of a layer that can be rewired, at most; a power of two.
     """
 
-    burst_beats: int = 8
+    burst_beats: int = 4
     buffer_beats: int = 16
     outstanding: int = 4
     exchanged: int = 16
