@@ -20,13 +20,12 @@ from acf.hw.noc.flit import (
     signal_head,
 )
 from acf.isa import (
+    GATE_STEPS,
     NO_SEMAPHORE,
     Cast,
-    Decoder,
     EntryKind,
     ErrorCode,
     FeederCounter,
-    IndexSize,
     Mode,
     Opcode,
     ResultKind,
@@ -35,17 +34,24 @@ from acf.isa import (
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
 from acf.tb.axi_responder import AxiResponder
 from acf.tb.feeder_link import command_flits, count_events, flit, header_of, quiet_inputs, read_counter, reports
-from acf.tb.runner import bench_config
+from acf.tb.row_feeder_model import (
+    ACCUMULATORS,
+    BEAT,
+    CONFIG,
+    OPERANDS,
+    RESULTS,
+    SIZE,
+    Matrix,
+    T,
+    drain_order,
+    golden_drain,
+    golden_stream,
+    packets,
+    random_drain,
+    random_matrix,
+    random_stream,
+)
 from acf.tb.stream import StreamSink, StreamSource, pack, start_clock, unpack, wait_until
-
-CONFIG = bench_config()
-BEAT = CONFIG.memory.beat_bytes
-SIZE = CONFIG.lane.number_format.operand_bytes
-T = CONFIG.tile_columns
-ACCUMULATORS = CONFIG.lane.accumulator_rows
-OPERANDS = CONFIG.lane.operand_rows
-RESULTS = 0x800000  # results lie above all matrices
-ARRAYS = 0x400000
 
 HEADS = {
     EntryKind.ENTRY: entry_head,
@@ -56,158 +62,18 @@ HEADS = {
 }
 
 
-def is_zero(value):
-    """Whether an operand is zero, of either sign."""
-    return value & 0x7FFF == 0 if CONFIG.lane.format == "bf16" else value == 0
-
-
-def golden_rows(command, *, feeder):
-    """Rows that a row feeder takes."""
-    rows = (
-        command["row_begin"] + feeder * command["row_offset"] + n * command["row_step"]
-        for n in range(command["row_limit"])
-    )
-    return [row for row in rows if row < command["row_end"]]
-
-
-def golden_stream(command, matrix, *, feeder):
-    """Entries of each accumulator row in order, and how many were dropped as zeros and passed over."""
-    entries, zeros, filtered = {}, 0, 0
-    begin, count = command["inner_begin"], command["inner_count"]
-    for n, row in enumerate(golden_rows(command, feeder=feeder)):
-        for index, value in matrix.row(row):
-            if not begin <= index < begin + count:
-                filtered += command["decoder"] == Decoder.CSR
-            elif command["skip"] and is_zero(value):
-                zeros += 1
-            else:
-                entries.setdefault(command["accumulator_first"] + n, []).append((value, index - begin))
-    return entries, zeros, filtered
-
-
-def golden_drain(command, results, *, feeder):
-    """Bytes that a DRAIN writes: address and content. ``results(column, accumulator)`` gives rows of a tile."""
-    for n, row in enumerate(golden_rows(command, feeder=feeder)):
-        for column in range(CONFIG.cols):
-            before = column * command["tile_columns"]
-            valid = min(max(command["columns"] - before, 0), command["tile_columns"])
-            content = b"".join(
-                value.to_bytes(4, "little") for value in results(column, command["accumulator_first"] + n)[:valid]
-            )
-            yield command["address"] + row * command["row_stride"] + before * 4, content
-
-
-class Matrix:
-    """A matrix in memory: CSR with unsorted, doubled and zero entries, or dense."""
-
-    def __init__(self, *, lengths, inner_size, wide=True, dense=False, zeros=0.2):
-        self.dense, self.wide, self.inner_size = dense, wide, inner_size
-        self.pointers = [0]
-        for length in lengths:
-            self.pointers.append(self.pointers[-1] + (inner_size if dense else length))
-        entries = self.pointers[-1]
-        self.indices = [random.randrange(inner_size) for _ in range(entries)]
-        self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(entries)]
-        if CONFIG.lane.format == "bf16":
-            self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
-        # Bases aligned to elements and no more, a little before a 4 KiB border.
-        width = 4 if wide else 2
-        self.bases = {
-            "pointers": ARRAYS + 0x2000 - 4 * random.randrange(40),
-            "indices": ARRAYS + 0x102000 - width * random.randrange(80),
-            "values": ARRAYS + 0x202000 - SIZE * random.randrange(80),
-        }
-
-    def arrays(self):
-        """Address and bytes of each array."""
-        arrays = [("values", SIZE, self.values)]
-        if not self.dense:
-            arrays += [("pointers", 4, self.pointers), ("indices", 4 if self.wide else 2, self.indices)]
-        for name, width, numbers in arrays:
-            yield self.bases[name], b"".join(number.to_bytes(width, "little") for number in numbers)
-
-    def row(self, row):
-        """Index and value of the entries of a row."""
-        places = range(self.pointers[row], self.pointers[row + 1])
-        return [
-            (place - self.pointers[row] if self.dense else self.indices[place], self.values[place]) for place in places
-        ]
-
-    def fields(self):
-        """The fields of a STREAM that say where it lies."""
-        bases = {"values": self.bases["values"], "pointers": 1, "indices": 1} if self.dense else self.bases
-        return {
-            **bases,
-            "index_size": IndexSize.INT32 if self.wide else IndexSize.UINT16,
-            "decoder": Decoder.DENSE if self.dense else Decoder.CSR,
-            "inner_size": self.inner_size,
-            "entries": self.pointers[-1],
-        }
-
-
-def random_rows(rows):
-    """The row fields of a command for a matrix of so many rows."""
-    limit = random.choice([0, 1, ACCUMULATORS // 2, ACCUMULATORS, ACCUMULATORS, random.randint(0, ACCUMULATORS)])
-    begin = random.choice([0, 0, 0, random.randint(0, rows)])
-    return {
-        "row_begin": begin,
-        "row_end": random.choice([rows, rows, rows, random.randint(0, rows)]),
-        "row_offset": random.randint(0, 3),
-        "row_step": random.choice([1, 1, CONFIG.rows, random.randint(1, 9)]),
-        "row_limit": limit,
-        "accumulator_first": random.randint(0, ACCUMULATORS - limit),
-    }
-
-
-def random_columns():
-    """The column fields of a command."""
-    return {
-        "columns": random.choice([0, 1, CONFIG.columns, random.randint(0, CONFIG.columns)]),
-        "tile_columns": random.choice([T, BEAT // SIZE * random.randint(1, T * SIZE // BEAT)]),
-    }
-
-
-def random_matrix(**fixed):
-    """A matrix of any shape that is worth a test."""
-    rows = random.choice([0, 1, 2, *random.choices(range(3, 60), k=5)])
-    longest = random.choice([0, 1, 4, 10, 40, 40, 200])
-    lengths = [random.choice([0, random.randint(0, longest)]) for _ in range(rows)]
-    dense = random.random() < 0.2
-    inner_size = random.choice([1, random.randint(1, 50)] if dense else [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000])
-    return Matrix(
-        **{"lengths": lengths, "inner_size": inner_size, "wide": random.random() < 0.5, "dense": dense, **fixed}
-    )
-
-
-def random_stream(matrix, **fixed):
-    """A STREAM of a matrix."""
-    rows = len(matrix.pointers) - 1
-    count = random.choice([0, 1, OPERANDS, OPERANDS, OPERANDS, random.randint(0, OPERANDS)])
-    return {
-        **matrix.fields(),
-        **random_rows(rows),
-        **random_columns(),
-        "inner_begin": random.choice([0, 0, 0, random.randint(0, matrix.inner_size)]),
-        "inner_count": count,
-        "bank": random.randrange(CONFIG.lane.operand_banks),
-        "skip": random.randrange(2),
-        "mode": Mode.GATHER,
-        "semaphore": random.choice([1, 6, NO_SEMAPHORE]),
-        **fixed,
-    }
-
-
-def random_drain(**fixed):
-    """A DRAIN."""
-    return {
-        **random_rows(random.randint(0, 40)),
-        **random_columns(),
-        # tile_columns * 4 is a whole number of beats whenever tile_columns operands are.
-        "address": RESULTS + random.choice([BEAT * random.randrange(512), 4096 - BEAT]),
-        "row_stride": random.choice([CONFIG.columns * 4, 4096, 4096 + BEAT, BEAT * random.randint(200, 600)]),
-        "semaphore": random.choice([2, 7, NO_SEMAPHORE]),
-        **fixed,
-    }
+def random_results(count):
+    """Accumulators as tiles send them; the only NaN is the canonical one."""
+    if CONFIG.lane.format != "bf16":
+        return [random.getrandbits(32) for _ in range(count)]
+    corners = [0, 1 << 31, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F7FFFFF, 0x00008000, 0x3F808000, 0x3F818000]
+    drawn = []
+    for _ in range(count):
+        value = random.getrandbits(32) & random.choice([0xFFFFFFFF, 0xDFFFFFFF])
+        if random.random() < 0.2 or value & 0x7F800000 == 0x7F800000:
+            value = random.choice(corners)
+        drawn.append(value)
+    return drawn
 
 
 class Bench:
@@ -248,17 +114,21 @@ class Bench:
         payload = unpack(flit_layout(noc=CONFIG.noc), word)["payload"]
         order = unpack(drain_head, payload)
         accumulators = {}
-        tiles = [[(column, order["first"] + n) for n in range(order["count"])] for column in range(CONFIG.cols)]
+        kind = ResultKind.SUMS if order["reduce"] else ResultKind.ROW
+        if order["reduce"]:
+            tiles = [[(0, n) for n in range(order["count"] // CONFIG.lanes)]]
+        else:
+            tiles = [[(column, order["first"] + n) for n in range(order["count"])] for column in range(CONFIG.cols)]
         while any(tiles):
             column, row = random.choice([tile for tile in tiles if tile]).pop(0)
-            values = [random.getrandbits(32) for _ in range(T)]
+            values = random_results(T)
             accumulators[column, row] = values
             head = pack(
                 result_head,
                 x=0,
                 y=self.y,
                 traffic_class=TrafficClass.RESULTS,
-                kind=ResultKind.ROW,
+                kind=kind,
                 column=column,
                 row=row,
             )
@@ -321,18 +191,18 @@ class Bench:
 
     def check_drain(self, flits, command, before):
         """Take the flit of one DRAIN off the front, if it has one; compare memory. Returns rows times tiles."""
-        rows = golden_rows(command, feeder=self.feeder)
+        count = packets(command, feeder=self.feeder)
         accumulators = {}
-        if rows:
+        if count:
             kind, order = flits.pop(0)
             assert kind == EntryKind.DRAIN
-            assert order == {"first": command["accumulator_first"], "count": len(rows)}
+            assert order == drain_order(command, feeder=self.feeder)
             accumulators = self.drained.pop(0)
         written = golden_drain(command, lambda column, row: accumulators[column, row], feeder=self.feeder)
         for address, content in written:
             for offset, byte in enumerate(content):
                 before[address + offset] = byte
-        return len(rows) * CONFIG.cols
+        return count
 
     async def error(self):
         """Wait for the report of an error: code, row, address, index."""
@@ -382,7 +252,7 @@ async def random_commands(dut):
                 if opcode == Opcode.STREAM:
                     command = random_stream(matrix)
                 elif opcode == Opcode.DRAIN:
-                    command = random_drain()
+                    command = random_drain(reduce=int(random.random() < 0.3))
                 else:
                     limit = random.randint(0, ACCUMULATORS)
                     command = {
@@ -393,7 +263,7 @@ async def random_commands(dut):
                 commands.append((opcode, command))
                 bench.send(opcode, command)
             drains = [command for opcode, command in commands if opcode == Opcode.DRAIN]
-            signals = len(commands) - sum(not golden_rows(command, feeder=bench.feeder) for command in drains)
+            signals = len(commands) - sum(not packets(command, feeder=bench.feeder) for command in drains)
             memory = {}
             flits = await bench.finish(signals)
             bench.memory.write.written_beats, beats = [], bench.memory.write.written_beats
@@ -433,13 +303,13 @@ async def a_stream_passes_a_drain(dut):
     matrix = random_matrix(lengths=[9] * 8, inner_size=OPERANDS, dense=False)
     bench.place(matrix)
     rows = {"row_begin": 0, "row_end": 8, "row_offset": 0, "row_step": 1, "row_limit": 8, "accumulator_first": 0}
-    drain = random_drain(semaphore=2, columns=CONFIG.columns, tile_columns=T, **rows)
+    drain = random_drain(semaphore=2, columns=CONFIG.columns, tile_columns=T, gate=0, narrow=0, **rows)
     stream = random_stream(matrix, semaphore=1, **rows)
     bench.answers = False
     bench.send(Opcode.DRAIN, drain)
     bench.send(Opcode.STREAM, stream)
     flits = await bench.finish(2)
-    assert flits.pop(0) == (EntryKind.DRAIN, {"first": 0, "count": 8})
+    assert flits.pop(0) == (EntryKind.DRAIN, drain_order(drain, feeder=0))
     bench.check_stream(flits, stream, matrix)
 
     bench.answers = True
@@ -483,7 +353,7 @@ async def arrays_across_borders(dut):
         for name in ("indices", "values"):
             matrix.bases[name] = matrix.bases[name] & ~0xFFF | 0x1000 - before * BEAT
         command = random_stream(
-            matrix, row_begin=0, row_end=3, row_offset=0, row_step=1, row_limit=3, accumulator_first=0
+            matrix, mode=Mode.GATHER, row_begin=0, row_end=3, row_offset=0, row_step=1, row_limit=3, accumulator_first=0
         )
         await one_stream(bench, matrix, command)
         crossing = [burst for burst in bench.memory.read.reads if (burst["addr"] & 0xFFF) == 0x1000 - before * BEAT]
@@ -503,6 +373,7 @@ async def throughput(dut):
         matrix = random_matrix(lengths=lengths, inner_size=OPERANDS, wide=wide, dense=False, zeros=0)
         command = random_stream(
             matrix,
+            mode=Mode.GATHER,
             row_begin=0,
             row_end=rows * step,
             row_offset=0,
@@ -530,6 +401,7 @@ async def empty_rows(dut):
         matrix = random_matrix(lengths=[0] * (rows * step - 1) + [1], inner_size=OPERANDS, dense=False, zeros=0)
         command = random_stream(
             matrix,
+            mode=Mode.GATHER,
             row_begin=step - 1,
             row_end=rows * step,
             row_offset=0,
@@ -552,6 +424,7 @@ async def neighbours_use_different_accumulators(dut):
     matrix = random_matrix(lengths=[64] * 8, inner_size=OPERANDS, dense=False, zeros=0, wide=False)
     command = random_stream(
         matrix,
+        mode=Mode.GATHER,
         row_begin=0,
         row_end=8,
         row_offset=0,
@@ -587,6 +460,7 @@ async def drain_throughput(dut):
         tile_columns=T,
         semaphore=0,
         row_stride=CONFIG.columns * 4,
+        narrow=0,
     )
     bench.send(Opcode.DRAIN, command)
     await bench.entries.wait_for(1)
@@ -615,7 +489,8 @@ async def errors(dut):
             "row_limit": 6,
             "accumulator_first": 1,
         }
-        command = {**random_stream(matrix), **rows, "inner_begin": 0, "inner_count": OPERANDS, "bank": 0, **fields}
+        plain = {"inner_begin": 0, "inner_offset": 0, "inner_count": OPERANDS, "bank": 0, "row_bank": 1}
+        command = {**random_stream(matrix, mode=Mode.GATHER), **rows, **plain, **fields}
         bench.place(matrix)
         bench.send(Opcode.STREAM, command)
         return command
@@ -631,6 +506,7 @@ async def errors(dut):
                 "accumulator_first": 0,
                 "columns": CONFIG.columns,
                 "tile_columns": T,
+                "narrow": 0,
                 **fields,
             }
         )
@@ -700,8 +576,14 @@ async def errors(dut):
         await expect(ErrorCode.MISALIGNED, address=command["values"])
 
     for fields in (
-        {"mode": Mode.SCATTER},
-        {"mode": Mode.SAMPLED},
+        {"mode": 3},
+        {"mode": Mode.SCATTER, "inner_count": ACCUMULATORS},
+        {"mode": Mode.SCATTER, "accumulator_first": 0, "inner_count": ACCUMULATORS + 1},
+        {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": 0},
+        {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": CONFIG.lane.operand_banks + 1},
+        {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},
+        {"mode": Mode.SAMPLED, "accumulator_first": 1, "entry_count": 0},
+        {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "inner_count": OPERANDS + 1},
         {"decoder": 2},
         {"inner_count": OPERANDS + 1},
         {"bank": CONFIG.lane.operand_banks},
@@ -711,12 +593,30 @@ async def errors(dut):
     ):
         command = stream(**fields)
         await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
-    for fields in ({"tile_columns": T + BEAT // SIZE}, {"accumulator_first": ACCUMULATORS - 3}):
+    sums = {"reduce": 1, "gate": 0, "relu": 0, "narrow": 0, "entries": 99, "entry_begin": 0, "entry_count": T}
+    for fields in (
+        {"tile_columns": T + BEAT // SIZE},
+        {"accumulator_first": ACCUMULATORS - 3},
+        {"gate": 1, "bank": CONFIG.lane.operand_banks},
+        {"gate": 1, "row_step": GATE_STEPS},
+        {**sums, "accumulator_first": ACCUMULATORS},
+        {**sums, "accumulator_first": 1},
+        {**sums, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},
+        *({**sums, name: 1} for name in ("gate", "relu", "narrow")),
+        *([] if CONFIG.lane.number_format.narrows else [{"narrow": 1}]),
+    ):
         command = drain(**fields)
         await expect(ErrorCode.COMMAND_RANGE, address=command["address"])
     bench.send(Opcode.CLEAR, {"accumulator_first": 1, "row_limit": ACCUMULATORS, "semaphore": 0})
     await expect(ErrorCode.COMMAND_RANGE)
-    for fields in ({"address": RESULTS + BEAT // 2}, {"row_stride": 4}, {"tile_columns": 1}):
+    for fields in (
+        {"address": RESULTS + BEAT // 2},
+        {"row_stride": 4},
+        {"tile_columns": 1},
+        {**sums, "address": RESULTS + 4},
+        {**sums, "entry_begin": 1},
+        {**sums, "entry_count": T - 1},
+    ):
         command = drain(**fields)
         await expect(ErrorCode.MISALIGNED, address=command["address"])
 
@@ -765,7 +665,7 @@ async def independent_memory(dut):
         stream, drain = random_stream(matrix), random_drain(semaphore=3)
         bench.send(Opcode.STREAM, stream)
         bench.send(Opcode.DRAIN, drain)
-        flits = await bench.finish(1 + bool(golden_rows(drain, feeder=0)))
+        flits = await bench.finish(1 + bool(packets(drain, feeder=0)))
         await bench.reports.wait_for(1)
         bench.check_stream(flits, stream, matrix)
         memory = {}

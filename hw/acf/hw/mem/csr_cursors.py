@@ -14,7 +14,10 @@ __all__ = ["CsrCursors", "cursor_job_layout", "raw_entry_layout"]
 
 
 def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
-    """A row for a cursor: number of entries, byte offsets of the first index and value in their beats, which row."""
+    """A row for a cursor: number of entries, byte offsets of the first index and value in their beats, which row.
+
+    ``local`` is what the tiles know the row by; ``position`` and ``number`` count entries, see ``raw_entry_layout``.
+    """
     beat_bits = exact_log2(config.memory.beat_bytes)
     return data.StructLayout(
         {
@@ -23,19 +26,25 @@ def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
             "index_offset": beat_bits,
             "value_offset": beat_bits,
             "row": 32,
-            "accumulator": 16,
+            "local": 16,
+            "position": 16,
+            "number": 16,
         }
     )
 
 
 def raw_entry_layout(*, config: FabricConfig) -> data.StructLayout:
-    """An entry as it stands in memory: index (in dense rows the position in the row's span) and value."""
+    """An entry as it stands in memory: index (in dense rows the position in the inner range) and value.
+
+    ``number`` is that of the row's job plus the position.
+    """
     return data.StructLayout(
         {
             "index": 32,
             "value": config.lane.number_format.operand_width,
             "row": 32,
-            "accumulator": 16,
+            "local": 16,
+            "number": 16,
         }
     )
 
@@ -44,8 +53,8 @@ class CsrCursors(wiring.Component):
     """Takes entries out of the beats of the index and value arrays, one a cycle, from each cursor in turn.
 
     Every cursor works through the rows given to it, one after another; the cursor that comes next among those that have
-    an entry gives it. Between two rows a cursor misses one turn. The entry is at ``o`` one cycle after its beats are
-    available.
+    an entry gives it. With ``ordered`` the cursors give whole rows instead, each in its turn. Between two rows a cursor
+    misses one turn. The entry is at ``o`` one cycle after its beats are available.
 
     Parameters
     ----------
@@ -61,10 +70,15 @@ class CsrCursors(wiring.Component):
     idle : Out(1)
         No cursor has a row, and ``o`` is empty.
     dense : In(1)
-        There are no indices; ``length`` is the number of entries of every row.
+        There are no indices.
     wide : In(1)
         Indices have 32 bits, else 16.
-    length : In(16)
+    valueless : In(1)
+        There are no values.
+    ordered : In(1)
+        Row n must be given to cursor n modulo ``cursors``; entries come row after row.
+    start : In(1)
+        Begins with cursor 0.
     index_available, value_available : In(cursors)
     index_line, value_line : In(data_width)
         The oldest beats of cursor ``select``.
@@ -86,7 +100,9 @@ class CsrCursors(wiring.Component):
                 "idle": Out(1),
                 "dense": In(1),
                 "wide": In(1),
-                "length": In(16),
+                "valueless": In(1),
+                "ordered": In(1),
+                "start": In(1),
                 "index_available": In(cursors),
                 "value_available": In(cursors),
                 "index_line": In(width),
@@ -120,7 +136,9 @@ class CsrCursors(wiring.Component):
         index_offset = [Signal(beat_bits - 1, name=f"index_offset_{c}") for c in range(cursors)]  # in units of 2 bytes
         value_offset = [Signal(beat_bits - operand_bits, name=f"value_offset_{c}") for c in range(cursors)]
         row = [Signal(32, name=f"row_{c}") for c in range(cursors)]
-        accumulator = [Signal(16, name=f"accumulator_{c}") for c in range(cursors)]
+        local = [Signal(16, name=f"local_{c}") for c in range(cursors)]
+        position = [Signal(16, name=f"position_{c}") for c in range(cursors)]
+        number = [Signal(16, name=f"number_{c}") for c in range(cursors)]
 
         def of(registers, one_hot):
             value = Const(0)
@@ -152,8 +170,15 @@ class CsrCursors(wiring.Component):
         take = Signal()
         can_load = ~self.o.valid | self.o.ready
         grant = turn.grant
+        in_turn = Signal(cursors, init=1)  # the cursor whose row comes next
+        allowed = Mux(self.ordered, in_turn, ~0)
         m.d.comb += [
-            turn.requests.eq(active & self.value_available & (self.index_available | self.dense.replicate(cursors))),
+            turn.requests.eq(
+                active
+                & allowed
+                & (self.value_available | self.valueless.replicate(cursors))
+                & (self.index_available | self.dense.replicate(cursors))
+            ),
             turn.advance.eq(take),
             take.eq(can_load & grant.any()),
             self.select.eq(encode(grant, cursors)),
@@ -170,7 +195,7 @@ class CsrCursors(wiring.Component):
             next_index.eq(index_at + index_step),
             next_value.eq(value_at + 1),
             self.index_pop.eq(take & ~self.dense & (next_index[-1] | is_last)),
-            self.value_pop.eq(take & (next_value[-1] | is_last)),
+            self.value_pop.eq(take & ~self.valueless & (next_value[-1] | is_last)),
             narrow.eq(self.index_line.word_select(index_at, 16)),
             full.eq(self.index_line.word_select(index_at[1:], 32)),
             value.eq(self.value_line.word_select(value_at, operand.operand_width)),
@@ -178,11 +203,16 @@ class CsrCursors(wiring.Component):
         with m.If(can_load):
             m.d.sync += [
                 self.o.valid.eq(take),
-                self.o.p.index.eq(Mux(self.dense, self.length - 1 - remaining, Mux(self.wide, full, narrow))),
+                self.o.p.index.eq(Mux(self.dense, of(position, grant), Mux(self.wide, full, narrow))),
                 self.o.p.value.eq(value),
                 self.o.p.row.eq(of(row, grant)),
-                self.o.p.accumulator.eq(of(accumulator, grant)),
+                self.o.p.local.eq(of(local, grant)),
+                self.o.p.number.eq(of(number, grant) + of(position, grant)),
             ]
+        with m.If(take & is_last):
+            m.d.sync += in_turn.eq(in_turn.rotate_left(1))
+        with m.If(self.start):
+            m.d.sync += in_turn.eq(1)
 
         for c in range(cursors):
             put_here = self.job_valid & put_one_hot[c]
@@ -196,6 +226,7 @@ class CsrCursors(wiring.Component):
                 m.d.sync += [
                     active[c].eq(~is_last),
                     left[c].eq(left[c] - 1),
+                    position[c].eq(position[c] + 1),
                     index_offset[c].eq(next_index),
                     value_offset[c].eq(next_value),
                 ]
@@ -206,7 +237,9 @@ class CsrCursors(wiring.Component):
                     index_offset[c].eq(get.data.index_offset >> 1),
                     value_offset[c].eq(get.data.value_offset >> operand_bits),
                     row[c].eq(get.data.row),
-                    accumulator[c].eq(get.data.accumulator),
+                    local[c].eq(get.data.local),
+                    position[c].eq(get.data.position),
+                    number[c].eq(get.data.number),
                 ]
 
         m.d.comb += self.idle.eq(~active.any() & ~Cat(level).any() & ~self.o.valid)

@@ -1,9 +1,10 @@
 """The CSR-fetch engine: from a compressed matrix in memory to a stream of entries.
 
-Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) give rows. Each row with entries is dealt
-to a free cursor: ``LineFetch`` reads its indices and its values, ``CsrCursors`` takes the entries out of both, from the
-cursors in turn, and ``EntryFilter`` checks them. Reads of pointers, and of indices and values of each cursor, have AXI
-IDs of their own, so that memory may answer them in any order.
+Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) give rows, of which ``EntryWindow`` may
+pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch`` reads its indices and its values,
+``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them. Reads of
+pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them in any
+order.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -17,9 +18,10 @@ from acf.hw.mem.axi import BURST_INCREMENT, axi_read_signature, beat_size
 from acf.hw.mem.csr_cursors import CsrCursors
 from acf.hw.mem.dense_rows import DenseRows
 from acf.hw.mem.entry_filter import EntryFilter, entry_layout
+from acf.hw.mem.entry_window import EntryWindow, cut_span_layout
 from acf.hw.mem.fault_report import fault_signature
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
-from acf.hw.mem.pointer_fetch import PointerFetch, row_span_layout, row_walk_layout
+from acf.hw.mem.pointer_fetch import PointerFetch, row_walk_layout
 
 __all__ = ["CsrFetch", "csr_job_layout", "pointer_id"]
 
@@ -32,13 +34,20 @@ csr_job_layout = data.StructLayout(
         "inner_begin": 32,
         "inner_size": 32,
         "inner_count": 16,
+        "entry_begin": 32,
+        "entry_end": 32,
+        "entry_number": 16,
+        "accumulator_first": 16,
         "dense": 1,
         "wide": 1,
         "skip": 1,
+        "scatter": 1,
+        "sampled": 1,
         "rows": row_walk_layout,
     }
 )
-"""The fields of a STREAM command that concern the matrix; ``dense`` for the decoder, ``wide`` for 32-bit indices."""
+"""The fields of a STREAM command that concern the matrix: ``dense`` for the decoder, ``wide`` for 32-bit indices, inner
+and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry."""
 
 
 def pointer_id(*, config: FabricConfig) -> int:
@@ -58,8 +67,10 @@ def pointer_id(*, config: FabricConfig) -> int:
 class CsrFetch(wiring.Component):
     """Reads rows of a matrix and gives their entries.
 
-    Entries of one row come in the order of memory, rows interleaved as their beats arrive. One entry a cycle as long as
-    memory keeps up: up to ``feeder.outstanding`` bursts each of pointers, indices and values are in flight.
+    Entries of one row come in the order of memory, rows interleaved as their beats arrive; in SCATTER mode, where
+    entries of different rows add to the same sum, row after row. One entry a cycle as long as memory keeps up: up to
+    ``feeder.outstanding`` bursts each of pointers, indices and values are in flight. In SAMPLED mode no values are
+    read.
 
     Parameters
     ----------
@@ -110,6 +121,7 @@ class CsrFetch(wiring.Component):
         config, job = self._config, self.job
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
+        m.submodules.window = window = EntryWindow()
         m.submodules.indices = indices = LineFetch(config=config)
         m.submodules.values = values = LineFetch(config=config)
         m.submodules.cursors = cursors = CsrCursors(config=config)
@@ -125,9 +137,19 @@ class CsrFetch(wiring.Component):
             dense_rows.inner_begin.eq(job.inner_begin),
             dense_rows.inner_size.eq(job.inner_size),
             dense_rows.inner_count.eq(job.inner_count),
+            window.i.payload.eq(Mux(job.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
+            window.i.valid.eq(Mux(job.dense, dense_rows.o.valid, pointers.o.valid)),
+            dense_rows.o.ready.eq(window.i.ready),
+            pointers.o.ready.eq(window.i.ready),
+            window.enable.eq(job.sampled),
+            window.begin.eq(job.entry_begin),
+            window.end.eq(job.entry_end),
+            window.first.eq(job.entry_number),
             cursors.dense.eq(job.dense),
             cursors.wide.eq(job.wide),
-            cursors.length.eq(dense_rows.length),
+            cursors.valueless.eq(job.sampled),
+            cursors.ordered.eq(job.scatter),
+            cursors.start.eq(self.start),
             cursors.index_available.eq(indices.available),
             cursors.value_available.eq(values.available),
             cursors.index_line.eq(indices.line),
@@ -140,6 +162,9 @@ class CsrFetch(wiring.Component):
             values.halt.eq(self.halt),
             entry_filter.dense.eq(job.dense),
             entry_filter.skip.eq(job.skip),
+            entry_filter.scatter.eq(job.scatter),
+            entry_filter.sampled.eq(job.sampled),
+            entry_filter.accumulator_first.eq(job.accumulator_first),
             entry_filter.inner_begin.eq(job.inner_begin),
             entry_filter.inner_size.eq(job.inner_size),
             entry_filter.inner_count.eq(job.inner_count),
@@ -151,14 +176,16 @@ class CsrFetch(wiring.Component):
         for fault, source in zip(self.faults, (pointers, indices, values, entry_filter), strict=True):
             wiring.connect(m, source.fault, wiring.flipped(fault))
 
-        dealing = self._deal(m, pointers, dense_rows, indices, values, cursors)
+        dealing = self._deal(m, window, indices, values, cursors)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
-        m.d.comb += self.busy.eq(pointers.busy | dense_rows.busy | dealing | ~cursors.idle | self.o.valid)
+        m.d.comb += self.busy.eq(
+            pointers.busy | dense_rows.busy | window.o.valid | dealing | ~cursors.idle | self.o.valid
+        )
 
         return m
 
-    def _deal(self, m, pointers, dense_rows, indices, values, cursors):
+    def _deal(self, m, window, indices, values, cursors):
         """Deal rows to cursors: first the addresses of a row, then the cursor. Returns whether a row is on the way."""
         config, job = self._config, self.job
         count = config.feeder.cursors
@@ -166,13 +193,12 @@ class CsrFetch(wiring.Component):
         beat_bits = exact_log2(beat_bytes)
         operand_bits = exact_log2(config.lane.number_format.operand_bytes)
 
-        span = Signal(row_span_layout)
+        span = Signal(cut_span_layout)
         span_valid = Signal()
         dealt = Signal()
         can_load = ~span_valid | dealt
-        source = Mux(job.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())
-        row = data.View(row_span_layout, source)
-        m.d.comb += [dense_rows.o.ready.eq(can_load), pointers.o.ready.eq(can_load)]
+        row = window.o.p
+        m.d.comb += window.o.ready.eq(can_load)
 
         # Byte address of the first element; bytes from the begin of its beat to the end of the last element.
         index_address, value_address = Signal(32), Signal(32)
@@ -182,8 +208,8 @@ class CsrFetch(wiring.Component):
         value_begin = job.values + (row.begin << operand_bits)
         with m.If(can_load):
             m.d.sync += [
-                span_valid.eq(Mux(job.dense, dense_rows.o.valid, pointers.o.valid)),
-                span.eq(source),
+                span_valid.eq(window.o.valid),
+                span.eq(row),
                 index_address.eq(index_begin),
                 value_address.eq(value_begin),
                 index_extent.eq(index_begin[:beat_bits] + index_bytes),
@@ -192,14 +218,19 @@ class CsrFetch(wiring.Component):
 
         m.submodules.deal_turn = turn = RoundRobinArbiter(count=count)
         cursor = encode(turn.grant, count)
+        in_turn = Signal(count, init=1)
+        with m.If(dealt):
+            m.d.sync += in_turn.eq(in_turn.rotate_left(1))
+        with m.If(self.start):
+            m.d.sync += in_turn.eq(1)
         m.d.comb += [
-            turn.requests.eq(indices.idle & values.idle & cursors.room),
+            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(job.scatter, in_turn, ~0)),
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]
         for fetch, address, extent, used in (
             (indices, index_address, index_extent, ~job.dense),
-            (values, value_address, value_extent, 1),
+            (values, value_address, value_extent, ~job.sampled),
         ):
             m.d.comb += [
                 fetch.job_valid.eq(dealt & used),
@@ -214,7 +245,9 @@ class CsrFetch(wiring.Component):
             cursors.job.index_offset.eq(index_address),
             cursors.job.value_offset.eq(value_address),
             cursors.job.row.eq(span.row),
-            cursors.job.accumulator.eq(span.accumulator),
+            cursors.job.local.eq(span.local),
+            cursors.job.position.eq(span.position),
+            cursors.job.number.eq(span.number),
         ]
         return span_valid
 

@@ -71,7 +71,7 @@ class DenseRows(wiring.Component):
                 m.d.sync += [
                     span.begin.eq(products.a_product + self.inner_begin),
                     span.row.eq(self.rows.first),
-                    span.accumulator.eq(self.rows.accumulator),
+                    span.local.eq(self.rows.local),
                     left.eq(self.rows.count),
                 ]
                 with m.If((self.length == 0) | (self.rows.count == 0)):
@@ -84,7 +84,7 @@ class DenseRows(wiring.Component):
                     m.d.sync += [
                         span.begin.eq(span.begin + products.b_product),
                         span.row.eq(span.row + self.rows.step),
-                        span.accumulator.eq(span.accumulator + 1),
+                        span.local.eq(span.local + 1),
                         left.eq(left - 1),
                     ]
                     with m.If(left == 1):

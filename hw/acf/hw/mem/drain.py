@@ -1,6 +1,6 @@
 """The drain engine: accumulator rows from the tiles to memory."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -26,10 +26,14 @@ drain_job_layout = data.StructLayout(
         "columns": 16,
         "tile_columns": 16,
         "semaphore": 4,
+        "relu": 1,
+        "narrow": 1,
+        "reduce": 1,
     }
 )
 """Rows ``first``, ``first + step``, ... (``count`` of them) of the result, from accumulator row ``accumulator`` on, and
-the other fields of a DRAIN command."""
+the other fields of a DRAIN command. With ``reduce``: ``count`` packets of sums, ``columns`` sums in all, to ``address``
+and behind it."""
 
 
 class DrainEngine(wiring.Component):
@@ -38,7 +42,8 @@ class DrainEngine(wiring.Component):
     The addresses of all rows are worked out first, one a cycle after two products of at most 33 cycles; until then
     packets wait. Packets may come in any order of rows and tile columns. They are taken at one flit a cycle as long as
     memory keeps up. Two packets are held; a packet is written as a burst (two if it crosses a 4 KiB border) when it is
-    whole, so that no burst waits for the network. Columns that are not valid are not written.
+    whole, so that no burst waits for the network. Columns that are not valid are not written. On the way results pass
+    the ReLU and are rounded to operands, where the job asks for it.
 
     Parameters
     ----------
@@ -49,7 +54,7 @@ class DrainEngine(wiring.Component):
     i : In(stream), ``drain_job_layout``
         Taken when the job before it is done.
     results_i : In(flit_stream)
-        One packet for each row and tile column of the job.
+        One packet for each row and tile column of the job; of sums ``count`` packets.
     done : Out(stream), 4 bits
         The semaphore of the job, when every write has been answered.
     write : Out(axi_write)
@@ -115,7 +120,10 @@ class DrainEngine(wiring.Component):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.d.comb += products.start.eq(1)
-                    m.d.sync += [job.eq(self.i.p), packets_left.eq(self.i.p.count * config.cols)]
+                    m.d.sync += [
+                        job.eq(self.i.p),
+                        packets_left.eq(Mux(self.i.p.reduce, self.i.p.count, self.i.p.count * config.cols)),
+                    ]
                     m.next = "MULTIPLY"
             with m.State("MULTIPLY"), m.If(~products.busy):
                 # From the next cycle on the table is filled faster than packets can ask for it.
@@ -136,41 +144,67 @@ class DrainEngine(wiring.Component):
                 with m.If(self.done.ready):
                     m.next = "IDLE"
 
-        self._receive(m, writer, accepting, packets_left)
+        m.d.comb += writer.narrow.eq(job.narrow)
+        self._receive(m, writer, job, accepting, packets_left)
         self._locate(m, writer, job, recall)
 
         return m
 
-    def _receive(self, m, writer, accepting, packets_left):
+    def _receive(self, m, writer, job, accepting, packets_left):
         """Assemble the flits of a packet to beats."""
-        flits = self._config.memory.data_width // self._config.noc.flit_width
+        config = self._config
+        flits = config.memory.data_width // config.noc.flit_width
         flit = self.results_i.p
+        results = self._results(m, job, flit.payload)
         taken = Signal()
-        part = Signal(range(max(2, flits)))
-        beat = Signal(self._config.memory.data_width)
-        earlier = beat[self._config.noc.flit_width :]
-        completes = (part == flits - 1) & ~flit.head
+        part = Signal(range(max(2, 2 * flits)))
+        beat = Signal(config.memory.data_width)
+        assembled = Signal.like(beat)
+        last_part = Signal.like(part)
+        completes = (part == last_part) & ~flit.head
+        m.d.comb += [
+            last_part.eq(flits - 1),
+            assembled.eq(Cat(beat[config.noc.flit_width :], *results)),
+        ]
+        if config.lane.number_format.narrows:
+            narrow = [_round_to_bf16(m, result) for result in results]
+            with m.If(job.narrow):
+                m.d.comb += [
+                    last_part.eq(2 * flits - 1),
+                    assembled.eq(Cat(beat[config.noc.flit_width // 2 :], *narrow)),
+                ]
         m.d.comb += [
             self.results_i.ready.eq(accepting & Mux(flit.head, writer.packet_room, ~completes | writer.beat_room)),
             taken.eq(self.results_i.valid & self.results_i.ready),
-            writer.beat.eq(Cat(earlier, flit.payload)),
+            writer.beat.eq(assembled),
             writer.beat_valid.eq(taken & completes),
             self.row_taken.eq(taken & flit.tail),
         ]
         with m.If(taken & ~flit.head):
-            m.d.sync += [part.eq(Mux(completes, 0, part + 1)), beat.eq(Cat(earlier, flit.payload))]
+            m.d.sync += [part.eq(Mux(completes, 0, part + 1)), beat.eq(assembled)]
         with m.If(self.row_taken):
             m.d.sync += packets_left.eq(packets_left - 1)
+
+    def _results(self, m, job, payload):
+        """The accumulators of a flit, behind the ReLU."""
+        width = self._config.lane.number_format.accumulator_width
+        results = []
+        for n in range(self._config.noc.flit_width // width):
+            result = Signal(width, name=f"result_{n}")
+            m.d.comb += result.eq(Mux(job.relu & payload[(n + 1) * width - 1], 0, payload.word_select(n, width)))
+            results.append(result)
+        return results
 
     def _locate(self, m, writer, job, recall):
         """Work out where a packet goes while it comes in: its head, then the column offset, then the address."""
         config = self._config
-        words = config.memory.beat_bytes // 4
+        halves = config.memory.beat_bytes // 2
         head = data.View(result_head, self.results_i.p.payload)
         head_taken = self.results_i.valid & self.results_i.ready & self.results_i.p.head
         column = Signal(8)
         has_head, has_offset, has_burst = Signal(), Signal(), Signal()
-        offset = Signal(20)  # columns before those of the tile
+        row = Signal(16)
+        offset = Signal(20)  # columns before those of the tile, or sums before those of the packet
         address = Signal(32)
         burst = Signal(result_burst_layout(config=config))
         m.d.comb += [
@@ -183,22 +217,32 @@ class DrainEngine(wiring.Component):
         m.d.sync += [
             has_head.eq(head_taken),
             column.eq(head.column),
+            row.eq(head.row),
             has_offset.eq(has_head),
             offset.eq(column[:4] * job.tile_columns),
             address.eq(recall.data),
             has_burst.eq(has_offset),
         ]
+        with m.If(job.reduce):
+            m.d.sync += [offset.eq(row << exact_log2(config.tile_columns)), address.eq(job.address)]
         rest = Signal(16)
         valid = Signal(16)
-        beats = Signal(16)
+        places = Signal(17)  # valid columns in units of an operand of 16 bits
         m.d.comb += [
             rest.eq(Mux(job.columns > offset, job.columns - offset, 0)),
             valid.eq(Mux(rest < job.tile_columns, rest, job.tile_columns)),
-            beats.eq((valid + words - 1) >> exact_log2(words)),
+            places.eq(Mux(job.narrow, valid, valid << 1)),
         ]
         m.d.sync += [
-            burst.address.eq(address + (offset << 2)),
-            burst.beats.eq(beats),
-            # Words of the last beat; 0 stands for all.
-            burst.words.eq(valid[: exact_log2(words)]),
+            burst.address.eq(address + Mux(job.narrow, offset << 1, offset << 2)),
+            burst.beats.eq((places + halves - 1) >> exact_log2(halves)),
+            # Halfwords of the last beat; 0 stands for all.
+            burst.halves.eq(places[: exact_log2(halves)]),
         ]
+
+
+def _round_to_bf16(m, value: Value) -> Value:
+    """A float32 rounded to bfloat16, to nearest even; the only NaN that an accumulator holds is the canonical one."""
+    rounded = Signal(16)
+    m.d.comb += rounded.eq((value + 0x7FFF + value[16])[16:])
+    return rounded

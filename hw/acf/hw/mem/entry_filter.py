@@ -12,13 +12,15 @@ from acf.isa import ErrorCode
 __all__ = ["EntryFilter", "entry_layout"]
 
 entry_layout = data.StructLayout({"value": 16, "row": 16, "accumulator": 16})
-"""An entry as tiles take it: value, operand row in the bank, accumulator row."""
+"""An entry as tiles take it, see ``acf.hw.noc.flit.entry_head``."""
 
 
 class EntryFilter(wiring.Component):
     """Drops entries outside the inner range and, if told so, zero values; stops at an index out of range.
 
-    Latency one cycle; one entry a cycle, dropped ones included.
+    What an index and a row mean to the tiles is decided here: in GATHER the index is the operand row, in SCATTER the
+    accumulator row, and in SAMPLED the row takes the place of the value. Latency one cycle; one entry a cycle, dropped
+    ones included.
 
     Parameters
     ----------
@@ -31,7 +33,11 @@ class EntryFilter(wiring.Component):
     dense : In(1)
         The index is the operand row; nothing is out of range.
     skip : In(1)
-        Drop zero values.
+        Drop zero values; not in SAMPLED mode.
+    scatter, sampled : In(1)
+        The mode, GATHER if neither.
+    accumulator_first : In(16)
+        Accumulator row of the begin of the inner range (SCATTER).
     inner_begin, inner_size : In(32)
     inner_count : In(16)
     filtered, zero_dropped : Out(1)
@@ -48,6 +54,9 @@ class EntryFilter(wiring.Component):
                 "o": Out(stream.Signature(entry_layout)),
                 "dense": In(1),
                 "skip": In(1),
+                "scatter": In(1),
+                "sampled": In(1),
+                "accumulator_first": In(16),
                 "inner_begin": In(32),
                 "inner_size": In(32),
                 "inner_count": In(16),
@@ -78,15 +87,19 @@ class EntryFilter(wiring.Component):
                 m.d.comb += raise_fault(self.fault, ErrorCode.INDEX_RANGE, row=entry.row, index=entry.index)
             with m.Elif(~inside):
                 m.d.comb += [self.i.ready.eq(1), self.filtered.eq(1)]
-            with m.Elif(self.skip & is_zero):
+            with m.Elif(self.skip & is_zero & ~self.sampled):
                 m.d.comb += [self.i.ready.eq(1), self.zero_dropped.eq(1)]
             with m.Elif(can_load):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
                     self.o.valid.eq(1),
-                    self.o.p.value.eq(entry.value),
-                    self.o.p.row.eq(relative),
-                    self.o.p.accumulator.eq(entry.accumulator),
+                    self.o.p.value.eq(Mux(self.sampled, entry.local, entry.value)),
+                    self.o.p.row.eq(Mux(self.scatter, entry.local, relative)),
+                    self.o.p.accumulator.eq(entry.local),
                 ]
+                with m.If(self.scatter):
+                    m.d.sync += self.o.p.accumulator.eq(self.accumulator_first + relative)
+                with m.If(self.sampled):
+                    m.d.sync += self.o.p.accumulator.eq(entry.number)
 
         return m

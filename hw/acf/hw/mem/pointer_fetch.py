@@ -17,11 +17,11 @@ from acf.isa import ErrorCode
 
 __all__ = ["PointerFetch", "WordWalk", "row_span_layout", "row_walk_layout"]
 
-row_walk_layout = data.StructLayout({"first": 32, "step": 16, "count": 16, "accumulator": 16})
-"""Rows ``first``, ``first + step``, ... (``count`` of them) for accumulator rows from ``accumulator`` on."""
+row_walk_layout = data.StructLayout({"first": 32, "step": 16, "count": 16, "local": 16})
+"""Rows ``first``, ``first + step``, ... (``count`` of them), which tiles know as rows ``local``, ``local + 1``, ..."""
 
-row_span_layout = data.StructLayout({"begin": 32, "count": 32, "row": 32, "accumulator": 16})
-"""A row of ``W`` with entries: where they begin, how many, its number and its accumulator row."""
+row_span_layout = data.StructLayout({"begin": 32, "count": 32, "row": 32, "local": 16})
+"""A row of ``W`` with entries: where they begin, how many, its number and what tiles know it as."""
 
 
 class WordWalk(wiring.Component):
@@ -222,7 +222,7 @@ class PointerFetch(wiring.Component):
         # Judging: the word against the one before it.
         previous = Signal(32)
         row = Signal(32)
-        accumulator = Signal(16)
+        local = Signal(16)
         too_large = word > self.entries
         backwards = word_is_end & (word < previous)
         can_load = ~self.o.valid | self.o.ready
@@ -241,17 +241,17 @@ class PointerFetch(wiring.Component):
                 m.d.sync += [
                     previous.eq(word),
                     row.eq(row + self.rows.step),
-                    accumulator.eq(accumulator + 1),
+                    local.eq(local + 1),
                     self.o.valid.eq(word != previous),
                     self.o.p.begin.eq(previous),
                     self.o.p.count.eq(word - previous),
                     self.o.p.row.eq(row),
-                    self.o.p.accumulator.eq(accumulator),
+                    self.o.p.local.eq(local),
                 ]
         with m.If(self.beat_valid & self.beat_error):
             m.d.comb += raise_fault(self.fault, ErrorCode.READ_RESPONSE, address=tracker.address)
         with m.If(self.start):
-            m.d.sync += [row.eq(self.rows.first), accumulator.eq(self.rows.accumulator)]
+            m.d.sync += [row.eq(self.rows.first), local.eq(self.rows.local)]
 
         m.d.comb += self.busy.eq(behind.valid | word_valid | self.o.valid)
 

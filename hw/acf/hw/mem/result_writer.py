@@ -21,12 +21,12 @@ def _packet_beats(config: FabricConfig) -> int:
 
 
 def result_burst_layout(*, config: FabricConfig) -> data.StructLayout:
-    """Where the beats of a packet go: address, beats to write, words of the last of them (0 for all)."""
+    """Where the beats of a packet go: address, beats to write, 16-bit halfwords of the last of them (0 for all)."""
     return data.StructLayout(
         {
             "address": config.memory.address_width,
             "beats": range(_packet_beats(config) + 1),
-            "words": exact_log2(config.memory.beat_bytes // 4),
+            "halves": exact_log2(config.memory.beat_bytes // 2),
         }
     )
 
@@ -49,7 +49,9 @@ class ResultWriter(wiring.Component):
         A packet begins; only while ``packet_room``.
     beat : In(data_width)
     beat_valid : In(1)
-        Takes ``beat``; only while ``beat_room``. Every packet has all beats of ``tile_columns`` accumulators.
+        Takes ``beat``; only while ``beat_room``. Every packet has all beats of ``tile_columns`` results.
+    narrow : In(1)
+        Results are operands of 16 bits, else accumulators. Changes only while ``idle``.
     beat_room : Out(1)
     burst : In(result_burst_layout)
     burst_valid : In(1)
@@ -73,6 +75,7 @@ class ResultWriter(wiring.Component):
                 "beat": In(config.memory.data_width),
                 "beat_valid": In(1),
                 "beat_room": Out(1),
+                "narrow": In(1),
                 "burst": In(result_burst_layout(config=config)),
                 "burst_valid": In(1),
                 "write": Out(axi_write_signature(memory=config.memory)),
@@ -96,13 +99,13 @@ class ResultWriter(wiring.Component):
         m.submodules.tracker = tracker = BurstTracker(
             depth=config.feeder.outstanding, address_width=memory.address_width
         )
-        # Bursts whose addresses have been sent: beats, whether it ends its packet, beats to drop then, last words.
+        # Bursts whose addresses have been sent: beats, whether it ends its packet, beats to drop then, halfwords.
         data_layout = data.StructLayout(
             {
                 "beats": layout["beats"].shape,
                 "ends": 1,
                 "dropped": range(packet_beats + 1),
-                "words": layout["words"].shape,
+                "halves": layout["halves"].shape,
             }
         )
         m.submodules.data_jobs = data_jobs = fifo.SyncFIFO(width=data_layout.size, depth=2)
@@ -112,6 +115,7 @@ class ResultWriter(wiring.Component):
         whole = Signal(range(_PACKETS + 1))  # packets all here whose last burst is not yet sent
         incoming = Signal(range(packet_beats))
         completed, handed, gone = Signal(), Signal(), Signal()
+        whole_packet = Signal(range(packet_beats + 1))  # beats of a packet
         m.d.comb += [
             self.packet_room.eq(begun != _PACKETS),
             self.beat_room.eq(beats.w_rdy),
@@ -119,7 +123,8 @@ class ResultWriter(wiring.Component):
             beats.w_en.eq(self.beat_valid),
             bursts.w_data.eq(self.burst),
             bursts.w_en.eq(self.burst_valid),
-            completed.eq(self.beat_valid & (incoming == packet_beats - 1)),
+            whole_packet.eq(Mux(self.narrow, packet_beats // 2, packet_beats)),
+            completed.eq(self.beat_valid & (incoming == whole_packet - 1)),
         ]
         with m.If(self.beat_valid):
             m.d.sync += incoming.eq(Mux(completed, 0, incoming + 1))
@@ -151,8 +156,8 @@ class ResultWriter(wiring.Component):
             issue.eq(can_send & (left != 0)),
             data_job.beats.eq(length),
             data_job.ends.eq(length == left),
-            data_job.dropped.eq(packet_beats - pending.beats),
-            data_job.words.eq(Mux(data_job.ends, pending.words, 0)),
+            data_job.dropped.eq(whole_packet - pending.beats),
+            data_job.halves.eq(Mux(data_job.ends, pending.halves, 0)),
             data_jobs.w_data.eq(data_job),
             data_jobs.w_en.eq(can_send),
             handed.eq(can_send & data_job.ends),
@@ -174,17 +179,16 @@ class ResultWriter(wiring.Component):
         current = data.View(data_layout, data_jobs.r_data)
         sent = Signal(range(packet_beats + 1))
         total = Signal(range(packet_beats + 1))
-        words = memory.beat_bytes // 4
         partial = Signal(memory.beat_bytes)
         moves = Signal()
         last_move = Signal()
         writes = sent < current.beats
         m.d.comb += [
             total.eq(current.beats + Mux(current.ends, current.dropped, 0)),
-            partial.eq(Cat((n < current.words).replicate(4) for n in range(words))),
+            partial.eq(Cat((n < current.halves).replicate(2) for n in range(memory.beat_bytes // 2))),
             write.wdata.eq(beats.r_data),
             write.wlast.eq(sent == current.beats - 1),
-            write.wstrb.eq(Mux(write.wlast & (current.words != 0), partial, ~0)),
+            write.wstrb.eq(Mux(write.wlast & (current.halves != 0), partial, ~0)),
             write.wvalid.eq(data_jobs.r_rdy & beats.r_rdy & writes),
             moves.eq(data_jobs.r_rdy & beats.r_rdy & (~writes | write.wready)),
             beats.r_en.eq(moves),

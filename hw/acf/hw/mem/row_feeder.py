@@ -4,9 +4,10 @@ Commands are carried out in order by the entry side, which sends everything the 
 drain engine before the tiles hear of it; the entry side then goes on with the next command while results come in.
 """
 
-from amaranth.hdl import C, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.counters import counter_bus
@@ -16,6 +17,7 @@ from acf.hw.mem.csr_fetch import CsrFetch, pointer_id
 from acf.hw.mem.drain import DrainEngine
 from acf.hw.mem.fault_report import ReportSender, fault_signature, raise_fault
 from acf.hw.mem.feeder_counters import FeederCounters
+from acf.hw.mem.row_command import RowCommand
 from acf.hw.mem.row_share import RowShare
 from acf.hw.noc.flit import clear_head, drain_head, entry_head, flit_stream, header_values, setup_head, signal_head
 from acf.isa import Cast, Decoder, EntryKind, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, TrafficClass
@@ -86,7 +88,8 @@ class RowFeeder(wiring.Component):
 
         config = self._config
         m.submodules.receiver = receiver = CommandReceiver(noc=config.noc)
-        m.submodules.share = share = RowShare(most=config.lane.accumulator_rows)
+        m.submodules.share = share = RowShare(most=max(config.lane.accumulator_rows, config.lane.operand_rows))
+        m.submodules.meaning = meaning = RowCommand(config=config)
         m.submodules.fetch = fetch = CsrFetch(config=config)
         m.submodules.drain = drain = DrainEngine(config=config)
         m.submodules.report = report = ReportSender(noc=config.noc, sources=len(fetch.faults) + 2)
@@ -126,9 +129,8 @@ class RowFeeder(wiring.Component):
         ]
 
         command = receiver.o.p
-        self._set_parameters(m, command, share, fetch, drain)
-        range_fault, alignment_fault, fault_address = self._check(m, command, share)
-        send, send_entry = self._senders(m, command, share, fetch)
+        self._set_parameters(m, command, share, meaning, fetch, drain)
+        send, send_entry = self._senders(m, command, share, meaning, fetch)
 
         is_stream = command[0][:8] == Opcode.STREAM
         is_drain = command[0][:8] == Opcode.DRAIN
@@ -143,10 +145,10 @@ class RowFeeder(wiring.Component):
                 m.next = "STOPPED"
                 with m.If(~(is_stream | is_drain | is_clear)):
                     m.d.comb += raise_fault(command_fault, ErrorCode.ILLEGAL_COMMAND)
-                with m.Elif(range_fault):
-                    m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE, address=fault_address)
-                with m.Elif(alignment_fault):
-                    m.d.comb += raise_fault(command_fault, ErrorCode.MISALIGNED, address=fault_address)
+                with m.Elif(meaning.range_fault):
+                    m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE, address=meaning.address)
+                with m.Elif(meaning.alignment_fault):
+                    m.d.comb += raise_fault(command_fault, ErrorCode.MISALIGNED, address=meaning.address)
                 with m.Elif(is_stream):
                     m.next = "SETUP"
                 with m.Elif(is_drain):
@@ -170,7 +172,7 @@ class RowFeeder(wiring.Component):
                 m.next = "IDLE"
             with m.State("HAND_OVER"):
                 m.d.comb += drain.i.valid.eq(1)
-                with m.If(drain.i.ready & (share.count == 0)):
+                with m.If(drain.i.ready & (drain.i.p.count == 0)):
                     m.d.comb += receiver.o.ready.eq(1)
                     m.next = "IDLE"
                 with m.Elif(drain.i.ready):
@@ -183,8 +185,9 @@ class RowFeeder(wiring.Component):
 
         return m
 
-    def _set_parameters(self, m, command, share, fetch, drain):
+    def _set_parameters(self, m, command, share, meaning, fetch, drain):
         """The fields of the command at every place that needs them."""
+        config = self._config
 
         def stream_field(name):
             return command_field(command, Opcode.STREAM, name)
@@ -192,9 +195,14 @@ class RowFeeder(wiring.Component):
         def drain_field(name):
             return command_field(command, Opcode.DRAIN, name)
 
-        # Row fields have the same places in STREAM and DRAIN.
+        ranges, first_accumulator = meaning.ranges, stream_field("accumulator_first")
+        is_gather = stream_field("mode") == Mode.GATHER
+        # Row and entry fields have the same places in STREAM and DRAIN.
         m.d.comb += [
             share.feeder.eq(self.y - 1),
+            meaning.feeder.eq(self.y - 1),
+            meaning.command.eq(command),
+            meaning.rows.eq(share.count),
             *(share.i[name].eq(stream_field(f"row_{name}")) for name in ("begin", "end", "offset", "step", "limit")),
             *(
                 fetch.job[name].eq(stream_field(name))
@@ -203,7 +211,6 @@ class RowFeeder(wiring.Component):
                     "indices",
                     "values",
                     "entries",
-                    "inner_begin",
                     "inner_size",
                     "inner_count",
                     "skip",
@@ -214,76 +221,42 @@ class RowFeeder(wiring.Component):
             fetch.job.rows.first.eq(share.first),
             fetch.job.rows.step.eq(stream_field("row_step")),
             fetch.job.rows.count.eq(share.count),
-            fetch.job.rows.accumulator.eq(stream_field("accumulator_first")),
+            fetch.job.rows.local.eq(Mux(is_gather, first_accumulator, 0)),
+            fetch.job.scatter.eq(stream_field("mode") == Mode.SCATTER),
+            fetch.job.sampled.eq(stream_field("mode") == Mode.SAMPLED),
+            fetch.job.inner_begin.eq(ranges.inner_begin),
+            fetch.job.entry_begin.eq(ranges.entry_begin),
+            fetch.job.entry_end.eq(ranges.entry_end),
+            fetch.job.entry_number.eq(first_accumulator << exact_log2(config.lane.slots)),
+            fetch.job.accumulator_first.eq(first_accumulator),
             *(
                 drain.i.p[name].eq(drain_field(name))
-                for name in ("address", "row_stride", "columns", "tile_columns", "semaphore")
+                for name in (
+                    "address",
+                    "row_stride",
+                    "columns",
+                    "tile_columns",
+                    "semaphore",
+                    "relu",
+                    "narrow",
+                    "reduce",
+                )
             ),
             drain.i.p.first.eq(share.first),
             drain.i.p.step.eq(drain_field("row_step")),
             drain.i.p.count.eq(share.count),
-            drain.i.p.accumulator.eq(drain_field("accumulator_first")),
+            drain.i.p.accumulator.eq(first_accumulator),
         ]
+        # Sums are one array, in packets of as many as a tile has columns.
+        with m.If((command[0][:8] == Opcode.DRAIN) & drain_field("reduce")):
+            m.d.comb += [
+                drain.i.p.address.eq(drain_field("address") + (ranges.entry_begin << 2)),
+                drain.i.p.columns.eq(ranges.entries_here),
+                drain.i.p.tile_columns.eq(config.tile_columns),
+                drain.i.p.count.eq((ranges.entries_here + config.tile_columns - 1) >> exact_log2(config.tile_columns)),
+            ]
 
-    def _check(self, m, command, share):
-        """Whether a field is too large, whether one is not aligned, and the address that goes with it."""
-        config = self._config
-        lane, beat_bytes = config.lane, config.memory.beat_bytes
-
-        def stream_field(name):
-            return command_field(command, Opcode.STREAM, name)
-
-        def drain_field(name):
-            return command_field(command, Opcode.DRAIN, name)
-
-        tile_columns = stream_field("tile_columns")
-        accumulators = stream_field("accumulator_first")
-        bad_columns = (tile_columns == 0) | (tile_columns > config.tile_columns)
-        bad_rows = accumulators + share.count > lane.accumulator_rows
-        range_fault, alignment_fault = Signal(), Signal()
-        address = Signal(32)
-        with m.Switch(command[0][:8]):
-            with m.Case(Opcode.CLEAR):
-                m.d.comb += range_fault.eq(
-                    accumulators + command_field(command, Opcode.CLEAR, "row_limit") > lane.accumulator_rows
-                )
-            with m.Case(Opcode.STREAM):
-                decoder = stream_field("decoder")
-                is_csr = decoder == Decoder.CSR
-                m.d.comb += [
-                    range_fault.eq(
-                        bad_columns
-                        | bad_rows
-                        | (stream_field("mode") != Mode.GATHER)
-                        | ((decoder != Decoder.CSR) & (decoder != Decoder.DENSE))
-                        | (stream_field("bank") >= lane.operand_banks)
-                        | (stream_field("inner_count") > lane.operand_rows)
-                    ),
-                    address.eq(stream_field("values")),
-                ]
-                is_wide = stream_field("index_size") == IndexSize.INT32
-                alignment = (
-                    ("values", lane.number_format.operand_bytes - 1),
-                    ("indices", Mux(is_csr, Mux(is_wide, 3, 1), 0)),
-                    ("pointers", Mux(is_csr, 3, 0)),
-                )
-                for name, mask in reversed(alignment):
-                    with m.If((stream_field(name) & mask) != 0):
-                        m.d.comb += alignment_fault.eq(1)
-                        with m.If(~range_fault):
-                            m.d.comb += address.eq(stream_field(name))
-            with m.Case(Opcode.DRAIN):
-                mask = Const(beat_bytes - 1, 32)
-                m.d.comb += [
-                    range_fault.eq(bad_columns | bad_rows),
-                    alignment_fault.eq(
-                        ((drain_field("address") | drain_field("row_stride") | (tile_columns << 2)) & mask) != 0
-                    ),
-                    address.eq(drain_field("address")),
-                ]
-        return range_fault, alignment_fault, address
-
-    def _senders(self, m, command, share, fetch):
+    def _senders(self, m, command, share, meaning, fetch):
         """Verbs that drive ``entries_o`` in this cycle."""
 
         def head(layout, kind, **fields):
@@ -294,17 +267,32 @@ class RowFeeder(wiring.Component):
             m.d.comb += [flit[name].eq(value) for name, value in {**header, **fields}.items()]
             return flit
 
+        def drain_field(name):
+            return command_field(command, Opcode.DRAIN, name)
+
         accumulators = command_field(command, Opcode.STREAM, "accumulator_first")
+        config = self._config
+        packets = (meaning.ranges.entries_here + config.tile_columns - 1) >> exact_log2(config.tile_columns)
         flits = {
             EntryKind.SETUP: head(
                 setup_head,
                 EntryKind.SETUP,
                 **{
                     name: command_field(command, Opcode.STREAM, name)
-                    for name in ("mode", "skip", "bank", "columns", "tile_columns")
+                    for name in ("mode", "skip", "bank", "row_bank", "columns", "tile_columns")
                 },
             ),
-            EntryKind.DRAIN: head(drain_head, EntryKind.DRAIN, first=accumulators, count=share.count),
+            EntryKind.DRAIN: head(
+                drain_head,
+                EntryKind.DRAIN,
+                first=accumulators,
+                count=Mux(drain_field("reduce"), packets << exact_log2(config.lanes), share.count),
+                reduce=drain_field("reduce"),
+                gate=drain_field("gate"),
+                gate_bank=drain_field("bank"),
+                gate_row=meaning.ranges.gate_row,
+                gate_step=drain_field("row_step"),
+            ),
             EntryKind.CLEAR: head(
                 clear_head, EntryKind.CLEAR, first=accumulators, count=command_field(command, Opcode.CLEAR, "row_limit")
             ),

@@ -44,15 +44,15 @@ def _head(**fields: int) -> data.StructLayout:
 
 
 entry_head = _head(value=16, row=16, accumulator=16)
-"""ENTRY: the value of the entry, its operand row in the bank, its accumulator row. In SAMPLED mode the operand row in the
-row bank stands for the value, and the accumulator of every lane is counted through all slots."""
+"""ENTRY: the value of the entry, its operand row in the bank, its accumulator row. In SAMPLED mode the operand row in
+the row bank stands for the value, and the accumulator of every lane is counted through all slots."""
 
 setup_head = _head(mode=2, skip=1, bank=4, row_bank=4, columns=16, tile_columns=16)
 """SETUP: dataflow, zero skipping on, operand banks, valid columns of the pass, columns per tile."""
 
 drain_head = _head(first=12, count=13, reduce=1, gate=1, gate_bank=2, gate_row=12, gate_step=7)
-"""DRAIN: first accumulator row and number of rows; whether sums over the lanes are asked for; whether zeros of an operand
-bank gate the results, the operand row for the first row, and the step to that for the next."""
+"""DRAIN: first accumulator row and number of rows; whether sums over the lanes are asked for; whether zeros of an
+operand bank gate the results, the operand row for the first row, and the step to that for the next."""
 
 clear_head = _head(first=12, count=13)
 """CLEAR: first accumulator row and number of rows."""

@@ -1,0 +1,274 @@
+"""What a row feeder must do, in plain Python, and commands and matrices to try it with."""
+
+import math
+import random
+
+from acf.isa import NO_SEMAPHORE, Decoder, IndexSize, Mode
+from acf.tb.runner import bench_config
+
+__all__ = [
+    "ACCUMULATORS",
+    "BEAT",
+    "CONFIG",
+    "OPERANDS",
+    "RESULTS",
+    "SIZE",
+    "Matrix",
+    "T",
+    "drain_order",
+    "golden_drain",
+    "golden_rows",
+    "golden_stream",
+    "packets",
+    "random_drain",
+    "random_matrix",
+    "random_stream",
+]
+
+CONFIG = bench_config()
+BEAT = CONFIG.memory.beat_bytes
+SIZE = CONFIG.lane.number_format.operand_bytes
+T = CONFIG.tile_columns
+ACCUMULATORS = CONFIG.lane.accumulator_rows
+OPERANDS = CONFIG.lane.operand_rows
+RESULTS = 0x800000  # results lie above all matrices
+ARRAYS = 0x400000
+
+
+def is_zero(value):
+    """Whether an operand is zero, of either sign."""
+    return value & 0x7FFF == 0 if CONFIG.lane.format == "bf16" else value == 0
+
+
+def golden_rows(command, *, feeder):
+    """Rows that a row feeder takes."""
+    rows = (
+        command["row_begin"] + feeder * command["row_offset"] + n * command["row_step"]
+        for n in range(command["row_limit"])
+    )
+    return [row for row in rows if row < command["row_end"]]
+
+
+def golden_stream(command, matrix, *, feeder):
+    """Entries of each accumulator in order, as (value or row, operand row); how many were zeros and passed over."""
+    entries, zeros, filtered = {}, 0, 0
+    mode, first = command["mode"], command["accumulator_first"]
+    begin, count = command["inner_begin"] + feeder * command["inner_offset"], command["inner_count"]
+    window = command["entry_begin"] + feeder * command["entry_count"]
+    for n, row in enumerate(golden_rows(command, feeder=feeder)):
+        for place, (index, value) in enumerate(matrix.row(row), matrix.pointers[row]):
+            inner = index - begin
+            if mode == Mode.SAMPLED and not 0 <= place - window < command["entry_count"]:
+                continue
+            if not 0 <= inner < count:
+                filtered += command["decoder"] == Decoder.CSR
+            elif mode == Mode.SAMPLED:
+                number = first * CONFIG.lane.slots + place - window
+                entries.setdefault(number, []).append((n, inner))
+            elif command["skip"] and is_zero(value):
+                zeros += 1
+            elif mode == Mode.SCATTER:
+                entries.setdefault(first + inner, []).append((value, n))
+            else:
+                entries.setdefault(first + n, []).append((value, inner))
+    return entries, zeros, filtered
+
+
+def entries_here(command, *, feeder):
+    """First entry of a feeder, and how many it has."""
+    begin = command["entry_begin"] + feeder * command["entry_count"]
+    return begin, min(command["entry_count"], max(0, command["entries"] - begin))
+
+
+def packets(command, *, feeder):
+    """Packets that the tiles of a row send for a DRAIN."""
+    if command["reduce"]:
+        return math.ceil(entries_here(command, feeder=feeder)[1] / T)
+    return len(golden_rows(command, feeder=feeder)) * CONFIG.cols
+
+
+def drain_order(command, *, feeder):
+    """What the tiles are told of a DRAIN."""
+    rows = len(golden_rows(command, feeder=feeder))
+    return {
+        "first": command["accumulator_first"],
+        "count": packets(command, feeder=feeder) * CONFIG.lanes if command["reduce"] else rows,
+        "reduce": command["reduce"],
+        "gate": command["gate"],
+        "gate_bank": command["bank"],
+        "gate_row": command["gate_first"] + feeder * command["row_offset"] & 0xFFF,
+        "gate_step": command["row_step"] & 0x7F,
+    }
+
+
+def golden_drain(command, results, *, feeder):
+    """Bytes that a DRAIN writes: address and content. ``results(column, number)`` gives a packet of a tile."""
+    if command["reduce"]:
+        begin, count = entries_here(command, feeder=feeder)
+        for packet in range(packets(command, feeder=feeder)):
+            sums = results(0, packet)[: count - packet * T]
+            content = b"".join(value.to_bytes(4, "little") for value in sums)
+            yield command["address"] + 4 * (begin + packet * T), content
+        return
+    size = SIZE if command["narrow"] else 4
+    for n, row in enumerate(golden_rows(command, feeder=feeder)):
+        for column in range(CONFIG.cols):
+            before = column * command["tile_columns"]
+            valid = min(max(command["columns"] - before, 0), command["tile_columns"])
+            values = results(column, command["accumulator_first"] + n)[:valid]
+            content = b"".join(_finish(value, command) for value in values)
+            yield command["address"] + row * command["row_stride"] + before * size, content
+
+
+def _finish(value, command):
+    """An accumulator behind the ReLU and the rounding."""
+    if command["relu"] and value >> 31:
+        value = 0
+    if not command["narrow"]:
+        return value.to_bytes(4, "little")
+    return ((value + 0x7FFF + (value >> 16 & 1)) >> 16).to_bytes(2, "little")
+
+
+class Matrix:
+    """A matrix in memory: CSR with unsorted, doubled and zero entries, or dense."""
+
+    def __init__(self, *, lengths, inner_size, wide=True, dense=False, zeros=0.2):
+        self.dense, self.wide, self.inner_size = dense, wide, inner_size
+        self.pointers = [0]
+        for length in lengths:
+            self.pointers.append(self.pointers[-1] + (inner_size if dense else length))
+        entries = self.pointers[-1]
+        self.indices = [random.randrange(inner_size) for _ in range(entries)]
+        self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(entries)]
+        if CONFIG.lane.format == "bf16":
+            self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
+        # Bases aligned to elements and no more, a little before a 4 KiB border.
+        width = 4 if wide else 2
+        self.bases = {
+            "pointers": ARRAYS + 0x2000 - 4 * random.randrange(40),
+            "indices": ARRAYS + 0x102000 - width * random.randrange(80),
+            "values": ARRAYS + 0x202000 - SIZE * random.randrange(80),
+        }
+
+    def arrays(self):
+        """Address and bytes of each array."""
+        arrays = [("values", SIZE, self.values)]
+        if not self.dense:
+            arrays += [("pointers", 4, self.pointers), ("indices", 4 if self.wide else 2, self.indices)]
+        for name, width, numbers in arrays:
+            yield self.bases[name], b"".join(number.to_bytes(width, "little") for number in numbers)
+
+    def row(self, row):
+        """Index and value of the entries of a row."""
+        places = range(self.pointers[row], self.pointers[row + 1])
+        return [
+            (place - self.pointers[row] if self.dense else self.indices[place], self.values[place]) for place in places
+        ]
+
+    def fields(self):
+        """The fields of a STREAM that say where it lies."""
+        bases = {"values": self.bases["values"], "pointers": 1, "indices": 1} if self.dense else self.bases
+        return {
+            **bases,
+            "index_size": IndexSize.INT32 if self.wide else IndexSize.UINT16,
+            "decoder": Decoder.DENSE if self.dense else Decoder.CSR,
+            "inner_size": self.inner_size,
+            "entries": self.pointers[-1],
+        }
+
+
+def random_rows(rows):
+    """The row fields of a command for a matrix of so many rows."""
+    limit = random.choice([0, 1, ACCUMULATORS // 2, ACCUMULATORS, ACCUMULATORS, random.randint(0, ACCUMULATORS)])
+    begin = random.choice([0, 0, 0, random.randint(0, rows)])
+    return {
+        "row_begin": begin,
+        "row_end": random.choice([rows, rows, rows, random.randint(0, rows)]),
+        "row_offset": random.randint(0, 3),
+        "row_step": random.choice([1, 1, CONFIG.rows, random.randint(1, 9)]),
+        "row_limit": limit,
+        "accumulator_first": random.randint(0, ACCUMULATORS - limit),
+    }
+
+
+def random_columns():
+    """The column fields of a command."""
+    return {
+        "columns": random.choice([0, 1, CONFIG.columns, random.randint(0, CONFIG.columns)]),
+        "tile_columns": random.choice([T, BEAT // SIZE * random.randint(1, T * SIZE // BEAT)]),
+    }
+
+
+def random_matrix(**fixed):
+    """A matrix of any shape that is worth a test."""
+    rows = random.choice([0, 1, 2, *random.choices(range(3, 60), k=5)])
+    longest = random.choice([0, 1, 4, 10, 40, 40, 200])
+    lengths = [random.choice([0, random.randint(0, longest)]) for _ in range(rows)]
+    dense = random.random() < 0.2
+    inner_size = random.choice([1, random.randint(1, 50)] if dense else [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000])
+    return Matrix(
+        **{"lengths": lengths, "inner_size": inner_size, "wide": random.random() < 0.5, "dense": dense, **fixed}
+    )
+
+
+def _random_entry_range(entries):
+    """Accumulators and entry range of a SAMPLED: whole rows of all lanes for each feeder."""
+    free = random.randrange(ACCUMULATORS // CONFIG.lanes + 1)
+    words = BEAT // 4
+    return {
+        "accumulator_first": ACCUMULATORS - free * CONFIG.lanes,
+        "entry_count": random.choice([free * T, random.randint(0, free * T) // words * words]),
+        "entry_begin": random.choice([0, 0, random.randint(0, entries) // words * words]),
+    }
+
+
+def random_stream(matrix, *, mode=None, **fixed):
+    """A STREAM of a matrix, of any mode unless one is given."""
+    rows = len(matrix.pointers) - 1
+    mode = random.choice([Mode.GATHER, Mode.GATHER, Mode.SCATTER, Mode.SAMPLED]) if mode is None else mode
+    count = random.choice([0, 1, OPERANDS, OPERANDS, OPERANDS, random.randint(0, OPERANDS)])
+    bank = random.randrange(CONFIG.lane.operand_banks)
+    command = {
+        **matrix.fields(),
+        **random_rows(rows),
+        **random_columns(),
+        "inner_begin": random.choice([0, 0, 0, random.randint(0, matrix.inner_size)]),
+        "inner_count": count,
+        "inner_offset": random.choice([0, random.randint(0, OPERANDS)]),
+        "bank": bank,
+        "row_bank": bank ^ 1,
+        "entry_begin": random.randrange(100),
+        "entry_count": random.randrange(100),
+        "skip": random.randrange(2),
+        "mode": mode,
+        "semaphore": random.choice([1, 6, NO_SEMAPHORE]),
+    }
+    if mode == Mode.SCATTER:
+        command["inner_count"] = random.randint(0, ACCUMULATORS - command["accumulator_first"])
+    if mode == Mode.SAMPLED:
+        command.update(_random_entry_range(command["entries"]), row_limit=random.randint(0, OPERANDS))
+    return {**command, **fixed}
+
+
+def random_drain(**fixed):
+    """A DRAIN of rows, or of sums where ``reduce`` is given."""
+    command = {
+        **random_rows(random.randint(0, 40)),
+        **random_columns(),
+        # tile_columns * 4 is a whole number of beats whenever tile_columns operands are.
+        "address": RESULTS + random.choice([BEAT * random.randrange(512), 4096 - BEAT]),
+        "row_stride": random.choice([CONFIG.columns * 4, 4096, 4096 + BEAT, BEAT * random.randint(200, 600)]),
+        "gate": random.randrange(2),
+        "gate_first": random.randrange(OPERANDS),
+        "bank": random.randrange(CONFIG.lane.operand_banks),
+        "relu": random.randrange(2),
+        "narrow": random.randrange(2) if CONFIG.lane.number_format.narrows else 0,
+        "reduce": 0,
+        "entries": 0,
+        "entry_begin": 0,
+        "entry_count": 0,
+        "semaphore": random.choice([2, 7, NO_SEMAPHORE]),
+    }
+    if fixed.get("reduce"):
+        command.update(_random_entry_range(500), entries=random.randrange(500), gate=0, relu=0, narrow=0)
+    return {**command, **fixed}
