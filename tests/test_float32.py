@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from acf.golden.float32 import add, fused_multiply_add
+from acf.golden.float32 import add, add_product, fused_multiply_add, widen
 from acf.hw.formats.float32_add import Float32Add
 from acf.hw.formats.fused import FusedMultiplyAdd
 from acf.tb.float32_cases import add_cases, exact_fma, fma_cases
@@ -103,3 +103,18 @@ def test_operator_equals_golden_under_icarus(block):
         testcase=["full_rate", "with_gaps"],
         env={"ACF_FLOAT_CASES": "5000"},
     )
+
+
+@pytest.mark.parametrize("exponent", [-140, -126, -60, 0, 60, 122])
+def test_adding_products_of_bfloat16_is_the_fused_operation(exponent):
+    """The short cut, where products are exact, near where they are not, and among all bit patterns."""
+    generator = np.random.default_rng(exponent + 200)
+    scale = 2.0 ** np.array([exponent // 2, exponent - exponent // 2])
+    x, y = ((generator.normal(size=20_000) * s).astype(ml_dtypes.bfloat16) for s in scale)
+    acc = (generator.normal(size=20_000) * 2.0**exponent).astype(np.float32)
+    x[:50], y[25:75] = 0, 0
+    assert add_product(acc, x, y).tobytes() == fused_multiply_add(acc, widen(x), y).tobytes()
+    x, y = generator.integers(0, 1 << 16, (2, 20_000)).astype(np.uint16).view(ml_dtypes.bfloat16)
+    acc = generator.integers(0, 1 << 32, 20_000).astype(np.uint32).view(np.float32)
+    assert add_product(acc, x, y).tobytes() == fused_multiply_add(acc, widen(x), y).tobytes()
+    assert add_product(acc[:6].reshape(2, 3), x[0], y[:3]).shape == (2, 3)

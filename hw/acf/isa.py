@@ -75,6 +75,10 @@ class Opcode(enum.IntEnum):
     """Row feeders read rows of ``W`` and send their entries to their tiles; every tile signals when all are done."""
     DRAIN = 0x22
     """Row feeders write accumulator rows of their tiles to memory, tiles set them to +0; every row feeder signals."""
+    UPDATE = 0x30
+    """The structure engine takes one step of SGD with momentum over an array of entries, and signals once."""
+    REWIRE = 0x31
+    """The structure engine drops the smallest entries of every row and grows others in their places; signals once."""
 
 
 class Mode(enum.IntEnum):
@@ -193,7 +197,7 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "row_stride": Field(3, 0, 32),  # bytes from one result row to the next
         **_ROWS,
         # With gate, a result where the operand of the same column is zero becomes +0: for result row row_begin + n the
-        # operand of row gate_first + n of bank counts.
+        # operand of row gate_first + n of bank counts, modulo the rows of a bank.
         "gate_first": Field(10, 0, 16),
         "bank": Field(10, 16, 4),
         "gate": Field(10, 20, 1),
@@ -202,6 +206,37 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "reduce": Field(10, 23, 1),  # sums of a SAMPLED, over all lanes of the mesh row; an array, no rows and columns
         **_COLUMNS,
         **_ENTRIES,
+    },
+    # Arrays of the structure engine lie at multiples of a memory beat; only for the format bf16.
+    Opcode.UPDATE: {
+        **_COMMON,
+        "gradient": Field(2, 0, 32),  # address of float32, as those of master and momentum
+        "values": Field(4, 0, 32),  # of operands
+        "master": Field(7, 0, 32),
+        "momentum": Field(8, 0, 32),
+        "learning_rate": Field(9, 0, 16),  # bits of a bfloat16
+        "momentum_factor": Field(9, 16, 16),
+        "stochastic": Field(11, 18, 1),
+        "entries": Field(13, 0, 32),
+        "seed": Field(14, 0, 32),  # of stochastic rounding, then not 0
+    },
+    Opcode.REWIRE: {
+        **_COMMON,
+        "pointers": Field(2, 0, 32),  # address of indptr[0]; the others are those of entry 0
+        "indices": Field(3, 0, 32),
+        "values": Field(4, 0, 32),
+        "row_begin": Field(5, 0, 32),
+        "row_end": Field(6, 0, 32),
+        "master": Field(7, 0, 32),
+        "momentum": Field(8, 0, 32),
+        "candidates": Field(9, 0, 32),  # address of the float32 gradients of row row_begin, column 0
+        "candidate_stride": Field(10, 0, 32),  # bytes from one row of gradients to the next
+        "drop": Field(11, 0, 16),  # entries that a row drops and grows
+        "random": Field(11, 16, 1),  # grow at random, by keys from seed, instead of by candidates
+        "index_size": Field(11, 17, 1),
+        "inner_size": Field(12, 0, 32),  # an index at or above it is an error
+        "protected_from": Field(13, 0, 32),  # columns from it on are never dropped nor grown
+        "seed": Field(14, 0, 32),  # of growth at random, then not 0
     },
 }
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acf.config import FabricConfig
+from acf.golden.command_checks import CommandChecks
 from acf.golden.entries import EntryReader, Stream
 from acf.golden.formats import golden_format
 from acf.golden.guarded_memory import CommandFault, GuardedMemory, WindowRights
+from acf.golden.structure_commands import StructureCommands
 from acf.golden.tiles import TileArray
 from acf.isa import (
     COMMAND_BYTES,
@@ -64,6 +66,7 @@ class CommandInterpreter:
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
+        self._checks = CommandChecks(config)
         self._arithmetic = golden_format(config.lane.format)
         self._tiles = TileArray(config=config, arithmetic=self._arithmetic)
         self._handlers = {
@@ -72,6 +75,8 @@ class CommandInterpreter:
             Opcode.CLEAR: self._clear,
             Opcode.STREAM: self._stream,
             Opcode.DRAIN: self._drain,
+            Opcode.UPDATE: self._update,
+            Opcode.REWIRE: self._rewire,
         }
 
     def run(self, memory: np.ndarray, *, program_address: int, commands: int, windows: list[WindowRights]) -> Outcome:
@@ -117,7 +122,7 @@ class CommandInterpreter:
                 detail=f"a program starts at a multiple of {COMMAND_BYTES}",
             )
         for number in range(commands):
-            self._address = program_address + number * COMMAND_BYTES
+            self._checks.address = program_address + number * COMMAND_BYTES
             opcode, values = self._fetch()
             self._outcome.commands += 1
             if opcode is Opcode.END:
@@ -130,70 +135,25 @@ class CommandInterpreter:
         )
 
     def _fetch(self) -> tuple[Opcode, dict[str, int]]:
-        words = self._memory.read(self._address, COMMAND_BYTES, source=(0, 0)).view("<u4").tolist()
+        words = self._memory.read(self._checks.address, COMMAND_BYTES, source=(0, 0)).view("<u4").tolist()
         try:
             return decode_command(words)
         except ValueError as error:
-            raise CommandFault(ErrorCode.ILLEGAL_COMMAND, address=self._address, detail=str(error)) from error
-
-    # Checks
-
-    def _require(self, condition: bool, detail: str) -> None:
-        if not condition:
-            raise CommandFault(ErrorCode.COMMAND_RANGE, address=self._address, detail=detail)
-
-    def _require_aligned(self, what: str, value: int, multiple: int, *, address: int, source: tuple[int, int]) -> None:
-        if value % multiple:
-            raise CommandFault(
-                ErrorCode.MISALIGNED,
-                address=address,
-                source=source,
-                detail=f"{what} must be a multiple of {multiple}, not {value}",
-            )
-
-    def _targets(self, values: dict[str, int], count: int) -> list[int]:
-        self._require(values["targets"] < 1 << count, f"targets {values['targets']:#x}, but there are {count} feeders")
-        return [n for n in range(count) if values["targets"] >> n & 1]
+            raise CommandFault(ErrorCode.ILLEGAL_COMMAND, address=self._checks.address, detail=str(error)) from error
 
     def _signal(self, values: dict[str, int], times: int) -> None:
-        semaphore = values["semaphore"]
-        if semaphore != NO_SEMAPHORE:
-            self._require(semaphore < SEMAPHORES, f"semaphore {semaphore} of {SEMAPHORES}")
-            self._semaphores[semaphore] += times
-
-    def _require_tile_columns(self, values: dict[str, int]) -> None:
-        limit = self._config.tile_columns
-        tile_columns = values["tile_columns"]
-        self._require(0 < tile_columns <= limit, f"tile_columns {tile_columns}, but tiles hold {limit}")
-
-    def _column_shares(self, values: dict[str, int]) -> np.ndarray:
-        starts = np.arange(self._config.cols) * values["tile_columns"]
-        return np.clip(values["columns"] - starts, 0, values["tile_columns"])
-
-    def _feeder_rows(self, feeder: int, values: dict[str, int]) -> np.ndarray:
-        """Rows of ``W`` and of the result that a row feeder takes, in order."""
-        first = values["row_begin"] + feeder * values["row_offset"]
-        rows = first + np.arange(values["row_limit"], dtype=np.int64) * values["row_step"]
-        return rows[rows < values["row_end"]]
-
-    def _require_accumulator_rows(self, first: int, count: int) -> None:
-        limit = self._config.lane.accumulator_rows
-        self._require(first + count <= limit, f"accumulator rows {first} and {count} more, but a tile has {limit}")
-
-    def _require_operand_rows(self, what: str, count: int) -> None:
-        limit = self._config.lane.operand_rows
-        self._require(count <= limit, f"{what} {count}, but a bank has {limit} rows")
+        if values["semaphore"] != NO_SEMAPHORE:
+            self._semaphores[self._checks.semaphore(values)] += times
 
     # Commands
 
     def _wait(self, values: dict[str, int]) -> None:
-        semaphore, count = values["semaphore"], values["count"]
-        self._require(semaphore < SEMAPHORES, f"semaphore {semaphore} of {SEMAPHORES}")
+        semaphore, count = self._checks.semaphore(values), values["count"]
         if self._semaphores[semaphore] < count:
             # All that could signal has been done: no hardware would ever come past this command.
             raise CommandFault(
                 ErrorCode.WATCHDOG,
-                address=self._address,
+                address=self._checks.address,
                 detail=f"WAIT needs {count} signals of semaphore {semaphore}, and "
                 f"{self._semaphores[semaphore]} is all it will ever get",
             )
@@ -201,16 +161,16 @@ class CommandInterpreter:
 
     def _load(self, values: dict[str, int]) -> None:
         config = self._config
-        feeders = self._targets(values, config.cols)
-        self._require_tile_columns(values)
-        self._require(values["bank"] < config.lane.operand_banks, f"bank {values['bank']}")
-        self._require(
+        feeders = self._checks.targets(values, config.cols)
+        self._checks.require_tile_columns(values)
+        self._checks.require_bank(values)
+        self._checks.require(
             values["operand_first"] + values["rows"] <= config.lane.operand_rows,
             f"operand rows {values['operand_first']} and {values['rows']} more, "
             f"but a bank has {config.lane.operand_rows}",
         )
         size = self._arithmetic.dtype.itemsize
-        shares = self._column_shares(values)
+        shares = self._checks.column_shares(values)
         for feeder in feeders:
             source = (0, feeder + 1)
             for what, value in (
@@ -218,7 +178,9 @@ class CommandInterpreter:
                 ("row_stride", values["row_stride"]),
                 ("tile_columns in bytes", values["tile_columns"] * size),
             ):
-                self._require_aligned(what, value, config.memory.beat_bytes, address=values["address"], source=source)
+                self._checks.require_aligned(
+                    what, value, config.memory.beat_bytes, address=values["address"], source=source
+                )
             loaded = np.zeros((values["rows"], config.tile_columns), dtype=self._arithmetic.dtype)
             share = shares[feeder]
             for row in range(values["rows"] if share else 0):
@@ -231,42 +193,42 @@ class CommandInterpreter:
         self._signal(values, len(feeders) * config.rows)
 
     def _clear(self, values: dict[str, int]) -> None:
-        feeders = self._targets(values, self._config.rows)
+        feeders = self._checks.targets(values, self._config.rows)
         end = values["accumulator_first"] + values["row_limit"]
-        self._require(end <= self._config.lane.accumulator_rows, f"accumulator rows up to {end}")
+        self._checks.require(end <= self._config.lane.accumulator_rows, f"accumulator rows up to {end}")
         self._tiles.accumulators[feeders, values["accumulator_first"] : end] = 0
         self._signal(values, len(feeders) * self._config.cols)
 
     def _stream(self, values: dict[str, int]) -> None:
         config = self._config
-        feeders = self._targets(values, config.rows)
-        self._require_tile_columns(values)
+        feeders = self._checks.targets(values, config.rows)
+        self._checks.require_tile_columns(values)
         mode, first = values["mode"], values["accumulator_first"]
-        self._require(mode in set(Mode), f"mode {mode}")
-        self._require(values["bank"] < config.lane.operand_banks, f"bank {values['bank']}")
+        self._checks.require(mode in set(Mode), f"mode {mode}")
+        self._checks.require_bank(values)
         if mode == Mode.SAMPLED:
-            self._require(
+            self._checks.require(
                 values["row_bank"] < config.lane.operand_banks and (values["row_bank"] ^ values["bank"]) & 1 == 1,
                 f"row_bank {values['row_bank']} beside bank {values['bank']}, but one is even and the other odd",
             )
-            self._require_sums(values)
+            self._checks.require_sums(values)
         if mode == Mode.SCATTER:
-            self._require_accumulator_rows(first, values["inner_count"])
+            self._checks.require_accumulator_rows(first, values["inner_count"])
         else:
-            self._require_operand_rows("inner_count", values["inner_count"])
+            self._checks.require_operand_rows("inner_count", values["inner_count"])
         streams = []
         for feeder in feeders:
-            rows = self._feeder_rows(feeder, values)
+            rows = self._checks.feeder_rows(feeder, values)
             if mode == Mode.GATHER:
-                self._require_accumulator_rows(first, rows.size)
+                self._checks.require_accumulator_rows(first, rows.size)
             else:
-                self._require_operand_rows("rows of a feeder", rows.size)
+                self._checks.require_operand_rows("rows of a feeder", rows.size)
             reader = EntryReader(
                 self._memory,
                 command=values,
                 arithmetic=self._arithmetic,
                 feeder=feeder,
-                command_address=self._address,
+                command_address=self._checks.address,
             )
             streams.append(reader.read(rows))
         for feeder, stream in zip(feeders, streams, strict=True):
@@ -277,19 +239,8 @@ class CommandInterpreter:
             self._compute(feeder, values, stream)
         self._signal(values, len(feeders) * config.cols)
 
-    def _require_sums(self, values: dict[str, int]) -> None:
-        """That the entries of a feeder have accumulators, counted through all slots, in whole rows of all lanes."""
-        lane, lanes = self._config.lane, self._config.lanes
-        first, rows = values["accumulator_first"], -(-values["entry_count"] // self._config.tile_columns) * lanes
-        self._require(first % lanes == 0, f"accumulator_first {first} must be a multiple of the {lanes} lanes")
-        self._require(
-            first + rows <= lane.accumulator_rows,
-            f"{values['entry_count']} entries from accumulator row {first} on, but a tile has "
-            f"{lane.accumulator_rows} rows of {lane.slots}",
-        )
-
     def _compute(self, feeder: int, values: dict[str, int], stream: Stream) -> None:
-        valid = np.arange(self._config.tile_columns) < self._column_shares(values)[:, None]
+        valid = np.arange(self._config.tile_columns) < self._checks.column_shares(values)[:, None]
         bank, first = values["bank"], values["accumulator_first"]
         if values["mode"] == Mode.SAMPLED:
             self._tiles.sample(
@@ -310,18 +261,18 @@ class CommandInterpreter:
         )
 
     def _drain(self, values: dict[str, int]) -> None:
-        feeders = self._targets(values, self._config.rows)
+        feeders = self._checks.targets(values, self._config.rows)
         if values["reduce"]:
-            self._require(
+            self._checks.require(
                 not values["gate"] and not values["relu"] and not values["narrow"],
                 "sums are drained without gate, relu and narrow",
             )
-            self._require_sums(values)
+            self._checks.require_sums(values)
             for feeder in feeders:
                 self._drain_sums(feeder, values)
         else:
-            self._require_tile_columns(values)
-            self._require(
+            self._checks.require_tile_columns(values)
+            self._checks.require(
                 not values["narrow"] or self._config.lane.number_format.narrows,
                 f"results of format {self._config.lane.format} cannot be rounded to operands",
             )
@@ -332,21 +283,22 @@ class CommandInterpreter:
     def _drain_rows(self, feeder: int, values: dict[str, int]) -> None:
         config = self._config
         dtype = self._arithmetic.dtype if values["narrow"] else self._arithmetic.accumulator_dtype
-        shares = self._column_shares(values)
+        shares = self._checks.column_shares(values)
         source = (feeder + 1, 0)
-        rows = self._feeder_rows(feeder, values)
-        self._require_accumulator_rows(values["accumulator_first"], rows.size)
-        gate_rows = values["gate_first"] + rows - values["row_begin"]
+        rows = self._checks.feeder_rows(feeder, values)
+        self._checks.require_accumulator_rows(values["accumulator_first"], rows.size)
+        gate_rows = (values["gate_first"] + rows - values["row_begin"]) % config.lane.operand_rows
         if values["gate"]:
-            self._require(values["bank"] < config.lane.operand_banks, f"bank {values['bank']}")
-            self._require(values["row_step"] < GATE_STEPS, f"row_step {values['row_step']} of a gated DRAIN")
-            self._require_operand_rows("gate rows up to", int(gate_rows.max(initial=-1)) + 1)
+            self._checks.require_bank(values)
+            self._checks.require(values["row_step"] < GATE_STEPS, f"row_step {values['row_step']} of a gated DRAIN")
         for what, value in (
             ("address", values["address"]),
             ("row_stride", values["row_stride"]),
             ("tile_columns in bytes", values["tile_columns"] * dtype.itemsize),
         ):
-            self._require_aligned(what, value, config.memory.beat_bytes, address=values["address"], source=source)
+            self._checks.require_aligned(
+                what, value, config.memory.beat_bytes, address=values["address"], source=source
+            )
         for n, row in enumerate(rows.tolist()):
             results = self._tiles.take_row(feeder, values["accumulator_first"] + n)
             if values["gate"]:
@@ -367,7 +319,7 @@ class CommandInterpreter:
         dtype = self._arithmetic.accumulator_dtype
         for what in ("address", "entry_begin", "entry_count"):
             size = values[what] * (1 if what == "address" else dtype.itemsize)
-            self._require_aligned(what, size, config.memory.beat_bytes, address=values["address"], source=source)
+            self._checks.require_aligned(what, size, config.memory.beat_bytes, address=values["address"], source=source)
         begin = values["entry_begin"] + feeder * values["entry_count"]
         count = min(values["entry_count"], max(0, values["entries"] - begin))
         packets = -(-count // config.tile_columns)
@@ -378,3 +330,11 @@ class CommandInterpreter:
             address = values["address"] + (begin + part.start) * dtype.itemsize
             self._memory.write(address, total[part].copy().view(np.uint8), source=source)
         self._outcome.row_feeders[FeederCounter.RESULT_ROWS][feeder] += packets
+
+    def _update(self, values: dict[str, int]) -> None:
+        StructureCommands(self._memory, config=self._config, checks=self._checks).update(values)
+        self._signal(values, 1)
+
+    def _rewire(self, values: dict[str, int]) -> None:
+        StructureCommands(self._memory, config=self._config, checks=self._checks).rewire(values)
+        self._signal(values, 1)

@@ -15,10 +15,12 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CANONICAL_NAN", "add", "fused_multiply_add", "widen"]
+__all__ = ["CANONICAL_NAN", "add", "add_product", "fused_multiply_add", "widen"]
 
 CANONICAL_NAN = np.uint32(0x7FC00000)
 """Bits of every NaN that an operation returns."""
+
+_SMALLEST_NORMAL = np.float32(2.0**-126)
 
 
 def add(a: npt.ArrayLike, b: npt.ArrayLike) -> np.ndarray:
@@ -48,6 +50,36 @@ def fused_multiply_add(acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -
         result = odd.view(np.float64).astype(np.float32)
     result.view(np.uint32)[np.isnan(result)] = CANONICAL_NAN
     return result.reshape(np.broadcast_shapes(np.shape(acc), np.shape(x), np.shape(y)))
+
+
+def add_product(acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> np.ndarray:
+    """``round(acc + x * y)`` of float32 ``acc`` and bfloat16 ``x``, ``y``: what ``fused_multiply_add`` gives, faster.
+
+    The product of two bfloat16 numbers has 16 significant bits. As long as it is neither too large nor too small it is
+    a float32 number, and adding it rounds once; elsewhere ``fused_multiply_add`` does the work.
+    """
+    start = np.asarray(acc, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        product = widen(x) * widen(y)
+        total = np.atleast_1d(start + product)
+    if not _all_exact(x, y):
+        magnitude = np.abs(product)
+        inexact = np.broadcast_to(~((magnitude >= _SMALLEST_NORMAL) & (magnitude < np.inf)), total.shape)
+        total[inexact] = fused_multiply_add(*(np.broadcast_to(part, total.shape)[inexact] for part in (start, x, y)))
+    total.view(np.uint32)[np.isnan(total)] = CANONICAL_NAN
+    return total.reshape(np.broadcast_shapes(start.shape, product.shape))
+
+
+def _all_exact(x: npt.ArrayLike, y: npt.ArrayLike) -> bool:
+    """Whether all products of these bfloat16 numbers are float32 numbers; False where that would take long to say."""
+    smallest = largest = 0
+    for numbers in (x, y):
+        bits = np.asarray(numbers, dtype=ml_dtypes.bfloat16).view(np.uint16) << np.uint16(1)  # without the sign
+        largest += int(bits.max(initial=0)) >> 8
+        # Below 0 comes the largest number of all: so 0, whose products are exact, is not the smallest.
+        smallest += (int((bits - np.uint16(1)).min(initial=0xFFFF)) + 1) >> 8
+    # Biased exponents of the factors: their sum is that of the product and once more the bias.
+    return smallest >= 2 * 127 - 126 and largest < 2 * 127 + 127
 
 
 def widen(x: npt.ArrayLike) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acf.config import NUMBER_FORMATS, NumberFormat
-from acf.golden.float32 import add, fused_multiply_add, widen
+from acf.golden.float32 import add, add_product
 
 __all__ = ["Bf16", "GoldenFormat", "Int8", "golden_format"]
 
@@ -90,8 +90,7 @@ class Bf16:
 
     def accumulate(self, acc: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """``round(acc + x * y)`` in float32, and a mask that is all False."""
-        # A bfloat16 number is a float32 number.
-        result = fused_multiply_add(acc, widen(x), y)
+        result = add_product(acc, x, y)
         return result, np.zeros(result.shape, dtype=np.bool_)
 
     def is_zero(self, x: npt.ArrayLike) -> np.ndarray:

@@ -76,18 +76,30 @@ class GuardedMemory:
 
     def gather(self, addresses: np.ndarray, dtype: np.dtype, *, source: tuple[int, int]) -> np.ndarray:
         """Aligned elements of type ``dtype`` at ``addresses``."""
-        places = self._places(addresses, dtype.itemsize, write=False, source=source)
-        return self._memory[places].view(dtype)[:, 0]
+        addresses = self._checked(addresses, dtype.itemsize, write=False, source=source)
+        return self._memory[addresses[:, None] + np.arange(dtype.itemsize)].view(dtype)[:, 0]
 
     def read(self, address: int, size: int, *, source: tuple[int, int]) -> np.ndarray:
-        """``size`` bytes from ``address``."""
-        return self._memory[self._places(np.array([address]), size, write=False, source=source)[0]]
+        """A copy of ``size`` bytes from ``address``."""
+        first = self._checked_address(address, size, write=False, source=source)
+        return self._memory[first : first + size].copy()
 
     def write(self, address: int, data: np.ndarray, *, source: tuple[int, int]) -> None:
         """Store bytes from ``address``."""
-        self._memory[self._places(np.array([address]), data.size, write=True, source=source)[0]] = data
+        first = self._checked_address(address, data.size, write=True, source=source)
+        self._memory[first : first + data.size] = data
 
-    def _places(self, addresses: np.ndarray, size: int, *, write: bool, source: tuple[int, int]) -> np.ndarray:
+    def _checked_address(self, address: int, size: int, *, write: bool, source: tuple[int, int]) -> int:
+        first = address & self._address_mask
+        begin, end = first - first % self._beat, -(-(first + size) // self._beat) * self._beat
+        for window in self._windows:
+            allowed = window.writable if write else window.readable
+            if allowed and window.base <= begin and end - 1 <= window.limit and end <= self._memory.size:
+                return first
+        return int(self._checked(np.array([address]), size, write=write, source=source)[0])
+
+    def _checked(self, addresses: np.ndarray, size: int, *, write: bool, source: tuple[int, int]) -> np.ndarray:
+        """The addresses, cut to the width of the port, if all ``size`` bytes at each may be reached."""
         addresses = np.asarray(addresses, dtype=np.int64) & self._address_mask
         first = addresses - addresses % self._beat
         last = addresses + size - 1
@@ -106,4 +118,4 @@ class GuardedMemory:
                 code = ErrorCode.WINDOW
                 why = f"no window allows a {'write' if write else 'read'} there"
             raise CommandFault(code, address=int(first[bad]), source=source, detail=why)
-        return addresses[:, None] + np.arange(size)
+        return addresses

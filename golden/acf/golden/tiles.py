@@ -37,6 +37,7 @@ class TileArray:
         lane = config.lane
         self._config = config
         self._arithmetic = arithmetic
+        self._wraps = np.issubdtype(arithmetic.accumulator_dtype, np.integer)
         width = (config.cols, config.tile_columns)
         self.banks = _all_ones((lane.operand_banks, lane.operand_rows, *width), arithmetic.dtype)
         self.accumulators = _all_ones((config.rows, lane.accumulator_rows, *width), arithmetic.accumulator_dtype)
@@ -62,17 +63,23 @@ class TileArray:
             Columns that take part, ``[mesh column, tile column]``.
         targets, sources, weights : numpy.ndarray
         """
-        config = self._config
-        accumulators = self.accumulators[row]
-        by_lane = (-1, config.cols, config.lane.slots, config.lanes)
+        width = _width(valid)
+        valid = valid[:, :width]
+        accumulators, bank_rows = self.accumulators[row, :, :, :width], self.banks[bank, :, :, :width]
+        products = np.zeros(self.banks.shape[2:], dtype=np.int64)
         for places in steps_in_order(targets):
             weight = weights[places, None, None]
-            operands = self.banks[bank, sources[places]]
+            operands = bank_rows[sources[places]]
             counted = ~self._arithmetic.is_zero(weight) & ~self._arithmetic.is_zero(operands) & valid
             rows = targets[places]
-            sums, wrapped = self._arithmetic.accumulate(accumulators[rows], weight, operands)
-            accumulators[rows] = np.where(counted, sums, accumulators[rows])
-            self._count(row, counted.reshape(by_lane), (counted & wrapped).reshape(by_lane))
+            before = accumulators[rows]
+            sums, wrapped = self._arithmetic.accumulate(before, weight, operands)
+            accumulators[rows] = np.where(counted, sums, before)
+            products[:, :width] += np.count_nonzero(counted, axis=0)
+            if self._wraps:
+                self._note_overflow(row, counted & wrapped)
+        slots, lanes = self._config.lane.slots, self._config.lanes
+        self.effectual[row] += products.reshape(-1, slots, lanes).sum(axis=1)
 
     def sample(
         self,
@@ -95,12 +102,15 @@ class TileArray:
         row_operands = self.banks[row_bank, row_sources].reshape(by_slot)
         operands = self.banks[bank, sources].reshape(by_slot)
         sums = self._lane_sums(row)
-        for slot in range(config.lane.slots):
+        for slot in np.flatnonzero(valid.any(axis=(0, 1, 3))).tolist():
             x, y = row_operands[:, :, slot], operands[:, :, slot]
             counted = ~self._arithmetic.is_zero(x) & ~self._arithmetic.is_zero(y) & valid[:, :, slot]
-            total, wrapped = self._arithmetic.accumulate(sums[numbers], x, y)
-            sums[numbers] = np.where(counted, total, sums[numbers])
-            self._count(row, counted[:, :, None], (counted & wrapped)[:, :, None])
+            before = sums[numbers]
+            total, wrapped = self._arithmetic.accumulate(before, x, y)
+            sums[numbers] = np.where(counted, total, before)
+            self.effectual[row] += np.count_nonzero(counted, axis=0)
+            if self._wraps:
+                self.overflow[row] |= (counted & wrapped).any(axis=0)
         self._keep_lane_sums(row, sums)
 
     def take_row(self, row: int, number: int) -> np.ndarray:
@@ -125,10 +135,11 @@ class TileArray:
         self._keep_lane_sums(row, sums)
         return total
 
-    def _count(self, row: int, counted: np.ndarray, wrapped: np.ndarray) -> None:
-        """Count products, ``[entry, mesh column, slot, lane]``."""
-        self.effectual[row] += counted.sum(axis=(0, 2))
-        self.overflow[row] |= wrapped.any(axis=(0, 2))
+    def _note_overflow(self, row: int, wrapped: np.ndarray) -> None:
+        """Mark the lanes of ``[entry, mesh column, tile column]`` in which a sum wrapped."""
+        columns = np.zeros(self.banks.shape[2:], dtype=np.bool_)
+        columns[:, : wrapped.shape[2]] = wrapped.any(axis=0)
+        self.overflow[row] |= columns.reshape(-1, self._config.lane.slots, self._config.lanes).any(axis=1)
 
     def _lane_sums(self, row: int) -> np.ndarray:
         """A copy of a mesh row's accumulators, ``[number, mesh column, lane]``."""
@@ -140,6 +151,11 @@ class TileArray:
         config = self._config
         split = sums.reshape(-1, config.lane.slots, config.cols, config.lanes).transpose(0, 2, 1, 3)
         self.accumulators[row] = split.reshape(self.accumulators[row].shape)
+
+
+def _width(valid: np.ndarray) -> int:
+    """How many tile columns, from the first on, hold all that are valid."""
+    return int(np.flatnonzero(valid.any(axis=0)).max(initial=-1)) + 1
 
 
 def _all_ones(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
