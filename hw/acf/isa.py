@@ -230,13 +230,13 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "master": Field(7, 0, 32),
         "momentum": Field(8, 0, 32),
         "candidates": Field(9, 0, 32),  # address of the float32 gradients of row row_begin, column 0
-        "candidate_stride": Field(10, 0, 32),  # bytes from one row of gradients to the next
+        "index_size": Field(10, 23, 1),
         "drop": Field(11, 0, 16),  # entries that a row drops and grows
         "random": Field(11, 16, 1),  # grow at random, by keys from seed, instead of by candidates
-        "index_size": Field(11, 17, 1),
         "inner_size": Field(12, 0, 32),  # an index at or above it is an error
         "protected_from": Field(13, 0, 32),  # columns from it on are never dropped nor grown
         "seed": Field(14, 0, 32),  # of growth at random, then not 0
+        "candidate_stride": Field(15, 0, 32),  # bytes from one row of gradients to the next
     },
 }
 
