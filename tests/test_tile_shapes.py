@@ -1,25 +1,30 @@
-"""Operand loader and accumulator sweep for every ratio of lanes to what a flit holds, in Amaranth's simulator."""
+"""Operand loader and accumulator sweeps for every ratio of lanes to what a flit holds, in Amaranth's simulator."""
 
+import copy
 import random
 
+import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
 from acf.config import FabricConfig, LaneConfig, MemoryConfig
+from acf.golden.formats import golden_format
 from acf.hw.noc.flit import operand_head, result_head
+from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.operand_loader import OperandLoader
+from acf.hw.pe.reduce import ReducingSweep
 from acf.hw.pe.sweep import AccumulatorSweep
-from acf.isa import NO_SEMAPHORE
+from acf.isa import NO_SEMAPHORE, ResultKind
 from acf.tb.stream import pack, unpack
 
 
-def shape(lanes, format, slots):
+def shape(lanes, format, slots, accumulator_rows=8):
     return FabricConfig(
         name="shape",
         rows=1,
-        cols=1,
+        cols=3,
         lanes=lanes,
-        lane=LaneConfig(format=format, slots=slots, operand_rows=8, accumulator_rows=8),
+        lane=LaneConfig(format=format, slots=slots, operand_rows=8, accumulator_rows=accumulator_rows),
         memory=MemoryConfig(data_width=64),
     )
 
@@ -168,6 +173,131 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate):
     for bank in banks:
         assert all(value == 0 for row in bank[first : first + count] for value in row)
         assert all(value != 0 for row in (bank[first - 1], bank[first + count]) for value in row)
+
+
+ACCUMULATORS = {
+    # Zeros, infinities, NaNs, subnormals, the largest and the smallest normal numbers, numbers that cancel.
+    "bf16": bytes.fromhex("00000000 80000000 7F800000 FF800000 7FC00000 FFC12345 00000001 807FFFFF 7F7FFFFF 3F800001"),
+    "int8": bytes.fromhex("00000000 7FFFFFFF 80000000 FFFFFFFF"),
+}
+
+
+def random_accumulator(rng, format):
+    """Bits of a special number or, more often, of one of moderate size."""
+    corners = ACCUMULATORS[format]
+    if rng.random() < 0.1:
+        begin = rng.randrange(0, len(corners), 4)
+        return int.from_bytes(corners[begin : begin + 4])
+    if format == "int8":
+        return rng.getrandbits(32)
+    return rng.getrandbits(1) << 31 | rng.randrange(120, 134) << 23 | rng.getrandbits(23)
+
+
+def reduced(config, banks, first, count, incoming):
+    """Sums of all accumulators of some rows, added to ``incoming`` lane by lane, and the lanes that overflowed."""
+    golden = golden_format(config.lane.format)
+    total = np.array(incoming, np.uint32).view(golden.accumulator_dtype)
+    overflow = []
+    for bank in banks:
+        added = np.array(bank[first : first + count], np.uint32).ravel().view(golden.accumulator_dtype)
+        total, wrapped = golden.add(total, added)
+        overflow.append(bool(wrapped.any()))
+    return [int(bits) for bits in total.view(np.uint32)], overflow
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize(("lanes", "format", "slots"), SHAPES)
+def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
+    rng = random.Random(lanes)
+    rows = 4 * lanes
+    config = shape(lanes, format, slots, accumulator_rows=max(8, rows))
+    dut = ReducingSweep(config=config)
+    banks = [[[random_accumulator(rng, format) for _ in range(slots)] for _ in range(rows)] for _ in range(lanes)]
+    untouched = [copy.deepcopy(bank[3 * lanes :]) for bank in banks]
+    requests = [(0, 2 * lanes), (1, 0), (2 * lanes, lanes)]
+    expected, arriving, wrapped = [], [], set()
+    for first, count in requests:
+        come = [0 if at_end else random_accumulator(rng, format) for _ in range(count * slots)]
+        sums, overflow = reduced(config, banks, first, count, come)
+        wrapped |= {lane for lane in range(lanes) if overflow[lane]}
+        for n in range(count // lanes):
+            packet = slice(n * config.tile_columns, (n + 1) * config.tile_columns)
+            expected.append((n, sums[packet]))
+            words = [low | high << 32 for low, high in zip(come[packet][::2], come[packet][1::2], strict=True)]
+            arriving.append((rng.getrandbits(64), 1, 0))
+            arriving += [(word, 0, int(k == len(words) - 1)) for k, word in enumerate(words)]
+    if at_end:
+        arriving = []
+    received, flags = [], set()
+    busy = 0
+
+    async def bench(ctx):
+        nonlocal busy
+        ctx.set(dut.x, config.cols if at_end else config.cols - 1)
+        ctx.set(dut.y, 2)
+        pending = list(requests)
+        cycles, offered = 0, False
+        while pending or cycles < 10:
+            valid = bool(pending)
+            ctx.set(dut.request.valid, valid)
+            if valid:
+                ctx.set(dut.request.payload, {"first": pending[0][0], "count": pending[0][1], "send": 1, "reduce": 1})
+            ready = not stalls or rng.random() < 0.4
+            ctx.set(dut.results.ready, ready)
+            offered = bool(arriving) and (offered or not stalls or rng.random() < 0.4)
+            ctx.set(dut.incoming.valid, offered)
+            if offered:
+                word, head, tail = arriving[0]
+                ctx.set(dut.incoming.payload, {"payload": word, "head": head, "tail": tail})
+            if offered and ctx.get(dut.incoming.ready):
+                arriving.pop(0)
+                offered = False
+            if ready and ctx.get(dut.results.valid):
+                flit = ctx.get(dut.results.payload)
+                received.append((flit.payload, flit.head, flit.tail))
+            if valid and ctx.get(dut.request.ready):
+                pending.pop(0)
+            flags.update(lane for lane in range(lanes) if ctx.get(dut.overflow) >> lane & 1)
+            read = (ctx.get(dut.lanes.read_row), ctx.get(dut.lanes.read_slot)) if ctx.get(dut.lanes.read) else None
+            shown = [bank[read[0]][read[1]] for bank in banks] if read else None
+            if ctx.get(dut.lanes.clear):
+                cleared = (ctx.get(dut.lanes.clear_row), ctx.get(dut.lanes.clear_slot))
+                assert cleared != read, "read and cleared in one cycle"
+                for bank in banks:
+                    bank[cleared[0]][cleared[1]] = 0
+            busy += valid
+            await ctx.tick()
+            if shown:
+                for n, value in enumerate(shown):
+                    ctx.set(dut.accumulators[n], value)
+            cycles += 1
+            assert cycles < 20000
+
+    run(dut, bench)
+    assert not arriving
+    assert flags == wrapped
+    per_packet = 1 + config.tile_columns // 2
+    got = []
+    for begin in range(0, len(received), per_packet):
+        (head, *flags_of_head), *body = received[begin : begin + per_packet]
+        assert flags_of_head == [1, 0]
+        assert [flags for _, *flags in body] == [[0, 0]] * (per_packet - 2) + [[0, 1]]
+        fields = unpack(result_head, head)
+        x = config.cols if at_end else config.cols - 1
+        assert (fields["x"], fields["y"], fields["column"]) == (x - 1, 2, x - 1)
+        assert fields["kind"] == ResultKind.SUMS
+        got.append((fields["row"], [word >> shift & 0xFFFFFFFF for word, *_ in body for shift in (0, 32)]))
+    assert got == expected
+    assert all(value == 0 for bank in banks for row in bank[: 3 * lanes] for value in row)
+    assert [bank[3 * lanes :] for bank in banks] == untouched
+    if not stalls:
+        latency = AccumulatorAdd(lane=config.lane).latency
+        walk = 3 * lanes * lanes * max(slots, latency + 3)
+        heads = 0 if at_end else 3
+        # Three requests to start, two to finish. A single lane completes a sum a cycle: then room for flits is short.
+        limit = walk + heads + 3 + 2 * (latency + 8) + (lanes == 1) * walk // 2
+        assert walk <= busy <= limit, f"{busy} cycles, {walk} of them to add"
 
 
 def run(dut, bench):

@@ -4,12 +4,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 import cocotb
+import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
 from acf.hw.counters import COUNTER_LATENCY, counter_select
 from acf.hw.formats import mac
 from acf.hw.noc import flit
+from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.isa import (
     COUNTERS_PER_LANE,
     NO_SEMAPHORE,
@@ -29,6 +31,7 @@ from acf.tb.runner import bench_config
 from acf.tb.stream import StreamSink, StreamSource, always, at_random, pack, start_clock, unpack, wait_until
 
 Y, X = 3, 2
+"""Where the tile is, unless a test moves it."""
 
 
 class TileBench:
@@ -40,18 +43,23 @@ class TileBench:
         self.lane = self.config.lane
         self.columns = self.config.tile_columns
         self.model = ColumnModel(self.lane, self.columns)
+        self.move_to(X)
         dut.y.value = Y
-        dut.x.value = X
         for port in ("counters_enable", "counters_clear", "counters_select"):
             getattr(dut, port).value = 0
         self.dense = False
         self.bank = 0
         self.row_bank: int | None = None
         self.open_ports(use)
-        self.expected_rows: list[tuple[int, list[int]]] = []
+        self.expected_rows: list[tuple[int, int, list[int]]] = []
         self.expected_done: list[int] = []
         self.entries_sent = 0
         self.operand_flits_sent = 0
+
+    def move_to(self, x: int):
+        """Be another tile of the mesh row."""
+        self.x = x
+        self.dut.x.value = x
 
     def open_ports(self, use: Callable[[], bool] = always):
         """Drive all streams from now on."""
@@ -60,17 +68,18 @@ class TileBench:
         self.entries = StreamSource(self.dut, "entries", use=use)
         self.operands = StreamSource(self.dut, "operands", use=use)
         self.results = StreamSink(self.dut, "results", use=use)
+        self.sums = StreamSource(self.dut, "results_i", use=use)
         self.control = StreamSink(self.dut, "control", use=use)
 
     def close_ports(self):
         """Stop driving."""
-        for port in (self.entries, self.operands, self.results, self.control):
+        for port in (self.entries, self.operands, self.results, self.sums, self.control):
             port.stop()
 
     # Packets.
 
     def _head(self, layout, *, traffic_class, kind, cast, tail=1, **fields):
-        word = pack(layout, x=X, y=Y, cast=int(cast), traffic_class=int(traffic_class), kind=int(kind), **fields)
+        word = pack(layout, x=self.x, y=Y, cast=int(cast), traffic_class=int(traffic_class), kind=int(kind), **fields)
         return pack(self.layout, payload=word, head=1, tail=tail)
 
     def _send_entry(self, layout, kind, **fields):
@@ -132,7 +141,7 @@ class TileBench:
             tile_columns=tile_columns,
         )
         self.bank, self.row_bank, self.dense = bank, row_bank, not skip
-        share = min(max(columns - (X - 1) * tile_columns, 0), tile_columns)
+        share = min(max(columns - (self.x - 1) * tile_columns, 0), tile_columns)
         self.model.used[:] = [column < share for column in range(self.columns)]
 
     def stream(self, entries: Sequence[Entry]):
@@ -172,8 +181,37 @@ class TileBench:
                 operands = self.model.operands[bank * self.lane.operand_rows + gate_row + n * step]
                 zeros = self.model.golden.is_zero(operands)
                 bits = [0 if zero else value for value, zero in zip(bits, zeros, strict=True)]
-            self.expected_rows.append((row, bits))
+            self.expected_rows.append((ResultKind.ROW, row, bits))
             self.model.clear(row)
+
+    def reduce(self, rng: random.Random, first: int, count: int):
+        """Ask for sums over the lanes. Tiles further east, if there are any, send theirs."""
+        lanes, slots, golden = self.config.lanes, self.lane.slots, self.model.golden
+        self._send_entry(flit.drain_head, EntryKind.DRAIN, first=first, count=count * lanes, reduce=1)
+        for packet in range(count):
+            rows = [first + packet * lanes + n for n in range(lanes)]
+            total = np.zeros(self.columns, golden.accumulator_dtype)
+            if self.x != self.config.cols:
+                # Accumulators of a sum have the same bits as others.
+                low = random_operands(rng, self.columns, format="bf16", density=0.9)
+                high = random_operands(rng, self.columns, format="bf16", density=0.9)
+                bits = [(b << 16 | a) for a, b in zip(low, high, strict=True)]
+                words = [a | b << 32 for a, b in zip(bits[::2], bits[1::2], strict=True)]
+                self._send_sums([rng.getrandbits(48) << 16, *words])
+                total = np.array(bits, np.uint32).view(golden.accumulator_dtype)
+            for lane in range(lanes):
+                added = [self.model.accumulators[row].reshape(slots, lanes)[:, lane] for row in rows]
+                total, wrapped = golden.add(total, np.concatenate(added))
+                self.model.overflow[lane] |= wrapped.any()
+            self.expected_rows.append((ResultKind.SUMS, packet, [int(bits) for bits in total.view(np.uint32)]))
+            for row in rows:
+                self.model.clear(row)
+
+    def _send_sums(self, words: list[int]):
+        head, tail = [1] + [0] * (len(words) - 1), [0] * (len(words) - 1) + [1]
+        self.sums.send(
+            pack(self.layout, payload=word, head=h, tail=t) for word, h, t in zip(words, head, tail, strict=True)
+        )
 
     def clear(self, first: int, count: int):
         """Have accumulator rows set to +0."""
@@ -214,7 +252,7 @@ class TileBench:
         self.expected_done.clear()
 
     def received_rows(self):
-        """RESULTS packets as row numbers and accumulator bits."""
+        """RESULTS packets: their kind, row or packet number, and bits."""
         rows = []
         per_packet = 1 + self.columns // 2
         received = [unpack(self.layout, word) for word in self.results.received]
@@ -224,11 +262,13 @@ class TileBench:
             assert [part["head"] for part in packet] == [1] + [0] * (per_packet - 1)
             assert [part["tail"] for part in packet] == [0] * (per_packet - 1) + [1]
             head = unpack(flit.result_head, packet[0]["payload"])
-            expected = {"x": 0, "y": Y, "cast": Cast.UNICAST, "traffic_class": TrafficClass.RESULTS}
-            expected |= {"kind": ResultKind.ROW, "column": X - 1, "reserved": 0}
+            kind = ResultKind(head["kind"])
+            to = 0 if kind is ResultKind.ROW else self.x - 1
+            expected = {"x": to, "y": Y, "cast": Cast.UNICAST, "traffic_class": TrafficClass.RESULTS}
+            expected |= {"column": self.x - 1, "reserved": 0}
             assert {name: head[name] for name in expected} == expected
             values = [part["payload"] >> shift & 0xFFFFFFFF for part in packet[1:] for shift in (0, 32)]
-            rows.append((head["row"], values))
+            rows.append((kind, head["row"], values))
         return rows
 
     def received_done(self):
@@ -449,6 +489,74 @@ async def gated_drains_leave_out_zeros(dut):
         bench.drain(0, 9, gate=(turn // 2 % 2, rng.randrange(lane.operand_rows), 0))
         bench.drain(0, lane.accumulator_rows)
         await bench.finish()
+
+
+@cocotb.test()
+async def lanes_are_summed_up(dut):
+    """SUMS packets of one DRAIN or several, at the east end and inside, among rows sent as they are; random stalls."""
+    rng = seeded()
+    bench = await start(dut)
+    lane, lanes = bench.lane, bench.config.lanes
+    await bench.start_counting()
+    for turn in range(12):
+        bench.close_ports()
+        bench.open_ports(at_random(rng.choice([0.2, 0.7, 1.0]), rng))
+        bench.move_to([bench.config.cols, 1][turn % 2])
+        for bank in (0, 1):
+            bench.load(bank, bench.random_rows(rng, range(8), corners=rng.choice([0, 0.1])), semaphore=bank)
+        await bench.finish()
+        row_bank = rng.randrange(2)
+        bench.set_up(bank=1 - row_bank, skip=bool(turn % 3), columns=rng.choice([3, 8]) * bench.columns // 2,
+                     row_bank=row_bank)  # fmt: skip
+        accumulators = lane.accumulator_rows * lane.slots
+        bench.stream(
+            random_sampled(rng, min(300, accumulators), lane=lane, rows=range(8), row_rows=range(8)),
+        )
+        bench.signal(4)
+        packets = rng.randrange(lane.accumulator_rows // lanes + 1)
+        first = rng.randrange(lane.accumulator_rows - packets * lanes + 1)
+        earlier = rng.randrange(packets + 1)
+        bench.reduce(rng, first, earlier)
+        if turn % 4 < 2:
+            bench.drain(0, 2, gate=(0, 3, 1))
+        bench.reduce(rng, first + earlier * lanes, packets - earlier)
+        bench.drain(0, rng.randrange(lane.accumulator_rows))
+        # The sums of the next DRAIN may be there long before it.
+        bench.signal(5)
+        bench.set_up(bank=0, skip=True, columns=bench.columns * 2)
+        bench.stream(random_entries(rng, 30, lane=lane, rows=range(8), accumulators=range(4)))
+        bench.reduce(rng, 0, lane.accumulator_rows // lanes)
+        bench.signal(6)
+        await bench.finish()
+        assert bench.sums.idle
+    cycles = await bench.stop_counting()
+    bench.move_to(X)
+    await RisingEdge(dut.clk)
+    await bench.check_counters(cycles)
+
+
+@cocotb.test()
+async def sums_take_a_cycle_for_each_accumulator(dut):
+    """Of one lane after the other, as far as slots hide the latency of the adder; these cycles count as DRAIN."""
+    rng = seeded()
+    bench = await start(dut)
+    lane, lanes = bench.lane, bench.config.lanes
+    latency = AccumulatorAdd(lane=lane).latency
+    rows = lane.accumulator_rows // 2 // lanes * lanes
+    for x in (1, bench.config.cols):
+        bench.move_to(x)
+        await bench.start_counting()
+        bench.reduce(rng, 0, rows // lanes)
+        await bench.finish()
+        await bench.stop_counting()
+        bench.move_to(X)
+        expected = rows * lanes * max(lane.slots, latency + 3)
+        for n in range(lanes):
+            draining = (await bench.causes(n))[LaneCause.DRAIN]
+            dut._log.info(
+                f"tile {x}: {draining} cycles for {rows} rows, {draining / (rows * lanes * lane.slots):.3f} each"
+            )
+            assert 0 <= draining - expected < 20 + rows // lanes, f"{draining} cycles, not {expected}"
 
 
 @cocotb.test()
@@ -673,13 +781,17 @@ async def reset_leaves_nothing_behind(dut):
         bench.load(0, bench.random_rows(rng, rows), semaphore=0)
         bench.set_up(bank=1, skip=bool(pause % 2), columns=2 * bench.columns)
         bench.stream(random_entries(rng, 20, lane=bench.lane, rows=rows, accumulators=range(3)))
-        bench.drain(0, 2)
+        if pause % 3:
+            bench.drain(0, 2)
+        else:
+            bench.reduce(rng, 0, 2)
         bench.signal(2)
         for _ in range(pause):
             await RisingEdge(dut.clk)
         bench.close_ports()
         dut.entries_valid.value = 0
         dut.operands_valid.value = 0
+        dut.results_i_valid.value = 0
         dut.rst.value = 1
         await RisingEdge(dut.clk)
         await FallingEdge(dut.clk)

@@ -110,7 +110,7 @@ class Fabric(wiring.Component):
                 "control": ("control", None),
                 "entries": (None, "entries"),
                 "operands": (None, "operands"),
-                "results": ("results", None),
+                "results": ("results", "results_i"),
             },
         }
         for (y, x), node in nodes.items():

@@ -101,6 +101,7 @@ class EntryDecoder(wiring.Component):
             *(self.sweep.p[name].eq(drain[name]) for name in ("first", "count")),
             *(self.sweep.p[name].eq(drain[name]) for name in ("gate", "gate_bank", "gate_row", "gate_step")),
             self.sweep.p.send.eq(entry.kind == EntryKind.DRAIN),
+            self.sweep.p.reduce.eq((entry.kind == EntryKind.DRAIN) & drain.reduce),
             self.done.payload.eq(signal.semaphore),
         ]
 

@@ -1,6 +1,6 @@
 """Sends accumulator rows to the row feeder and sets them to +0."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -11,13 +11,22 @@ from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.operand_bank import operand_row_width
 from acf.isa import ResultKind, TrafficClass
 
-__all__ = ["AccumulatorSweep", "sweep_request"]
+__all__ = ["AccumulatorSweep", "sweep_request", "tile_result_head"]
 
 sweep_request = data.StructLayout(
-    {"first": 12, "count": 13, "send": 1, "gate": 1, "gate_bank": 2, "gate_row": 12, "gate_step": 7}
+    {"first": 12, "count": 13, "send": 1, "reduce": 1, "gate": 1, "gate_bank": 2, "gate_row": 12, "gate_step": 7}
 )
 """First accumulator row, number of rows, whether they are sent before they are set to +0, and as what: see
 ``acf.hw.noc.flit.drain_head``."""
+
+
+def tile_result_head(m: Module, *, kind: ResultKind, y: Value, x: Value, to: ValueLike, row: Value) -> Value:
+    """Head of a packet from the tile at ``x`` to the node at ``to`` of the same mesh row."""
+    head = Signal(result_head)
+    header = header_values(y=y, x=to, traffic_class=TrafficClass.RESULTS, kind=kind)
+    m.d.comb += head.eq(0)
+    m.d.comb += [head[name].eq(value) for name, value in {**header, "column": x - 1, "row": row}.items()]
+    return head.as_value()
 
 
 class AccumulatorSweep(wiring.Component):
@@ -86,16 +95,7 @@ class AccumulatorSweep(wiring.Component):
         slot_ends = pair == pairs - 1
         row_ends = slot == slots - 1
 
-        head = Signal(result_head)
-        m.d.comb += head.eq(0)
-        m.d.comb += [
-            head[name].eq(value)
-            for name, value in {
-                **header_values(y=self.y, x=0, traffic_class=TrafficClass.RESULTS, kind=ResultKind.ROW),
-                "column": self.x - 1,
-                "row": row,
-            }.items()
-        ]
+        head = tile_result_head(m, kind=ResultKind.ROW, y=self.y, x=self.x, to=0, row=row)
 
         def read(which):
             """Ask the lanes for a slot; they show it from the next cycle on."""

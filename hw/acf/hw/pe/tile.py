@@ -8,11 +8,13 @@ from acf.config import FabricConfig
 from acf.hw.counters import counter_bus
 from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.noc.flit import flit_stream
+from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.cycle_counters import CycleCounters, lane_events
 from acf.hw.pe.done_sender import DoneSender
 from acf.hw.pe.entry_decoder import EntryDecoder
 from acf.hw.pe.lane import Lane
 from acf.hw.pe.operand_loader import OperandLoader
+from acf.hw.pe.reduce import ReducingSweep
 from acf.hw.pe.sweep import AccumulatorSweep
 
 __all__ = ["Tile"]
@@ -38,7 +40,10 @@ class Tile(wiring.Component):
     operands : In(flit_stream)
         From the column feeder. Taken at one flit per cycle when there are at least as many lanes as operands in a flit.
     results : Out(flit_stream)
-        To the row feeder, accumulator rows for DRAIN.
+        To the row feeder, accumulator rows for DRAIN; or to the tile in the west (row feeder for the first tile), sums
+        over the lanes of this tile and of those in the east.
+    results_i : In(flit_stream)
+        From the tile in the east, such sums; taken when they are needed.
     control : Out(flit_stream)
         To the command processor, DONE for SIGNAL and for operand packets marked ``last``.
     counters : In(counter_bus)
@@ -50,6 +55,7 @@ class Tile(wiring.Component):
     entries: stream.Interface
     operands: stream.Interface
     results: stream.Interface
+    results_i: stream.Interface
     control: stream.Interface
 
     def __init__(self, *, config: FabricConfig, library: ModuleLibrary | None = None):
@@ -60,6 +66,7 @@ class Tile(wiring.Component):
                 "entries": In(flit_stream(noc=config.noc)),
                 "operands": In(flit_stream(noc=config.noc)),
                 "results": Out(flit_stream(noc=config.noc)),
+                "results_i": In(flit_stream(noc=config.noc)),
                 "control": Out(flit_stream(noc=config.noc)),
                 "counters": In(counter_bus),
                 "y": In(4),
@@ -74,6 +81,7 @@ class Tile(wiring.Component):
         m.submodules.decoder = decoder = EntryDecoder(config=config)
         m.submodules.loader = loader = OperandLoader(config=config)
         m.submodules.sweep = sweep = AccumulatorSweep(config=config)
+        m.submodules.reduce = reduce = ReducingSweep(config=config)
         m.submodules.sender = sender = DoneSender(noc=config.noc)
         m.submodules.counting = counting = CycleCounters(lanes=config.lanes)
         lanes = [Lane(config=config) for _ in range(config.lanes)]
@@ -82,14 +90,30 @@ class Tile(wiring.Component):
 
         connect(m, flipped(self.entries), decoder.i)
         connect(m, flipped(self.operands), loader.i)
-        connect(m, sweep.results, flipped(self.results))
+        connect(m, flipped(self.results_i), reduce.incoming)
         connect(m, sender.control, flipped(self.control))
         connect(m, flipped(self.counters), counting.counters)
-        connect(m, decoder.sweep, sweep.request)
         connect(m, decoder.done, sender.streams)
         connect(m, loader.done, sender.loads)
-        m.d.comb += [block.x.eq(self.x) for block in (decoder, sweep, counting)]
-        m.d.comb += [block.y.eq(self.y) for block in (sweep, counting)]
+        m.d.comb += [block.x.eq(self.x) for block in (decoder, sweep, reduce, counting)]
+        m.d.comb += [block.y.eq(self.y) for block in (sweep, reduce, counting)]
+
+        # One of the two at a time sends, and drives the lanes.
+        reduces = decoder.sweep.p.reduce
+        m.d.comb += [
+            sweep.request.payload.eq(decoder.sweep.payload),
+            reduce.request.payload.eq(decoder.sweep.payload),
+            sweep.request.valid.eq(decoder.sweep.valid & ~reduces),
+            reduce.request.valid.eq(decoder.sweep.valid & reduces),
+            decoder.sweep.ready.eq(Mux(reduces, reduce.request.ready, sweep.request.ready)),
+            self.results.payload.eq(Mux(reduces, reduce.results.payload, sweep.results.payload)),
+            self.results.valid.eq(Mux(reduces, reduce.results.valid, sweep.results.valid)),
+            sweep.results.ready.eq(self.results.ready & ~reduces),
+            reduce.results.ready.eq(self.results.ready & reduces),
+        ]
+        swept = accumulator_sweep(lane=config.lane).create()
+        for name in swept.signature.members:
+            m.d.comb += getattr(swept, name).eq(Mux(reduces, getattr(reduce.lanes, name), getattr(sweep.lanes, name)))
 
         m.d.comb += [
             # Every lane takes the entry in the same cycle.
@@ -112,10 +136,12 @@ class Tile(wiring.Component):
                 lane.dense.eq(decoder.dense),
                 lane.used.eq(decoder.used[n]),
                 sweep.accumulators[n].eq(lane.accumulator),
+                reduce.accumulators[n].eq(lane.accumulator),
                 sweep.masks[n].eq(lane.mask),
             ]
             for name in lane.sweep.signature.members:
-                m.d.comb += getattr(lane.sweep, name).eq(getattr(sweep.lanes, name))
+                m.d.comb += getattr(lane.sweep, name).eq(getattr(swept, name))
             for name in lane_events.members:
                 m.d.comb += getattr(counting.events[n], name).eq(getattr(lane, name))
+            m.d.comb += counting.events[n].overflow.eq(lane.overflow | reduce.overflow[n])
         return m

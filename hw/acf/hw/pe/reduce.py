@@ -1,0 +1,209 @@
+"""Adds up the sums of all lanes, from the east end of a mesh row to its west."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from acf.config import FabricConfig
+from acf.hw.noc.flit import flit_stream
+from acf.hw.pe.accumulator_add import AccumulatorAdd
+from acf.hw.pe.accumulator_bank import accumulator_sweep
+from acf.hw.pe.interlock import Interlock
+from acf.hw.pe.sweep import sweep_request, tile_result_head
+from acf.isa import ResultKind
+
+__all__ = ["ReducingSweep"]
+
+_PAIRS = 4
+"""Flits that wait to be sent, at most."""
+
+
+class ReducingSweep(wiring.Component):
+    """Adds the accumulators of lane 0, 1, ... to the sums that come from the tile in the east, or to +0 at the east end
+    of the mesh row; sends the sums to the west and sets the accumulators to +0.
+
+    There is one adder. It works on an accumulator row at a time, lane after lane, so that the sums of the ``slots``
+    accumulators hide its latency.
+
+    One cycle to start, then ``lanes * slots`` cycles for each row, or ``lanes * (latency + 3)`` where slots are fewer
+    than that, ``latency`` being the adder's; then ``latency`` and a few more until the last sums are sent. Sums of the
+    east are taken when they are needed; without them, and while the network takes no results, it waits.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    request : In(stream), ``sweep_request``
+        A DRAIN with ``reduce``; ``count`` is a multiple of ``lanes``. Taken after the last sum is sent. The lanes must
+        be idle.
+    incoming : In(flit_stream)
+        SUMS packets of the tile in the east, as many as are sent.
+    results : Out(flit_stream)
+        One SUMS packet for every ``lanes`` rows.
+    lanes : Out(accumulator_sweep)
+        To all lanes.
+    accumulators : In(32).array(lanes)
+        What they have read.
+    overflow : Out(lanes)
+        A sum has wrapped when the accumulator of this lane was added.
+    y, x : In(4)
+        Position of the tile in the mesh.
+    """
+
+    request: stream.Interface
+    incoming: stream.Interface
+    results: stream.Interface
+
+    def __init__(self, *, config: FabricConfig):
+        self._config = config
+        super().__init__(
+            {
+                "request": In(stream.Signature(sweep_request)),
+                "incoming": In(flit_stream(noc=config.noc)),
+                "results": Out(flit_stream(noc=config.noc)),
+                "lanes": Out(accumulator_sweep(lane=config.lane)),
+                "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
+                "overflow": Out(config.lanes),
+                "y": In(4),
+                "x": In(4),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        lanes, slots = config.lanes, config.lane.slots
+        width = config.lane.number_format.accumulator_width
+
+        m.submodules.adder = adder = AccumulatorAdd(lane=config.lane)
+        # A sum is read in the cycle after the accumulator was asked for, enters the adder one cycle later, and is
+        # written when it has left it.
+        m.submodules.interlock = interlock = Interlock(address_width=ceil_log2(slots), depth=adder.latency + 2)
+        m.submodules.sums = sums = Memory(shape=width, depth=slots, init=[])
+        writer, reader = sums.write_port(), sums.read_port(domain="comb")
+
+        # Where the walk is.
+        row = Signal(12)
+        rows_left = Signal(13)
+        lane = Signal(range(lanes))
+        slot = Signal(range(slots))
+        first_lane, last_lane, slot_ends = lane == 0, lane == lanes - 1, slot == slots - 1
+        room = Signal(range(_PAIRS + 1), init=_PAIRS)  # for flits with sums
+
+        # Ask the lanes for the next accumulator, when the sum so far is there, or will be.
+        walking = Signal()
+        step = Signal()
+        at_east_end = self.x == config.cols
+        from_east = walking & first_lane & ~at_east_end
+        sum_comes = ~from_east | (self.incoming.valid & ~self.incoming.p.head)
+        m.d.comb += [
+            step.eq(walking & ~interlock.hazard & sum_comes & (~last_lane | slot[0] | room.any())),
+            self.incoming.ready.eq(from_east & (self.incoming.p.head | (step & slot[0]))),
+            interlock.address.eq(slot),
+            interlock.issue.eq(step),
+            interlock.effectual.eq(1),
+            self.lanes.read.eq(step),
+            self.lanes.read_row.eq(row),
+            self.lanes.read_slot.eq(slot),
+        ]
+
+        # The accumulator is there: set it to +0 in the last lane's turn (nobody needs those of the others by then).
+        asked = Signal()
+        asked_row, asked_lane, asked_slot = Signal.like(row), Signal.like(lane), Signal.like(slot)
+        initial = Signal(width, reset_less=True)
+        m.d.sync += asked.eq(step)
+        with m.If(step):
+            m.d.sync += [asked_row.eq(row), asked_lane.eq(lane), asked_slot.eq(slot)]
+        with m.If(step & first_lane):
+            m.d.sync += initial.eq(Mux(at_east_end, 0, self.incoming.p.payload.word_select(slot[0], width)))
+        a, b = (Signal(width, name=name, reset_less=True) for name in ("a", "b"))
+        enable = Signal()
+        m.d.sync += enable.eq(asked)
+        with m.If(asked):
+            m.d.sync += [
+                a.eq(Mux(asked_lane == 0, initial, reader.data)),
+                b.eq(Array(self.accumulators)[asked_lane]),
+            ]
+        m.d.comb += [
+            reader.addr.eq(asked_slot),
+            self.lanes.clear.eq(asked & (asked_lane == lanes - 1)),
+            self.lanes.clear_row.eq(asked_row),
+            self.lanes.clear_slot.eq(asked_slot),
+            adder.a.eq(a),
+            adder.b.eq(b),
+            adder.enable.eq(enable),
+        ]
+
+        # The sum is there. Sums leave the adder in the order of the walk.
+        summed_lane, summed_slot = Signal(range(lanes)), interlock.write_address
+        m.d.comb += [
+            writer.en.eq(interlock.write),
+            writer.addr.eq(summed_slot),
+            writer.data.eq(adder.o),
+            self.overflow.eq(Cat(interlock.write & adder.overflow & (summed_lane == n) for n in range(lanes))),
+        ]
+        with m.If(interlock.write & (summed_slot == slots - 1)):
+            m.d.sync += summed_lane.eq(Mux(summed_lane == lanes - 1, 0, summed_lane + 1))
+        complete = interlock.write & (summed_lane == lanes - 1)
+        sent = self._send(m, complete & summed_slot[0], complete & ~summed_slot[0], adder.o)
+        takes_room = step & last_lane & ~slot[0]
+        m.d.sync += room.eq(room - takes_room + sent)
+
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [row.eq(self.request.p.first), rows_left.eq(self.request.p.count)]
+                with m.If(self.request.valid):
+                    with m.If(self.request.p.count == 0):
+                        m.d.comb += self.request.ready.eq(1)
+                    with m.Else():
+                        m.next = "WALK"
+            with m.State("WALK"):
+                m.d.comb += walking.eq(1)
+                with m.If(step):
+                    m.d.sync += slot.eq(slot + 1)  # back to 0 after the last
+                with m.If(step & slot_ends):
+                    m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
+                with m.If(step & slot_ends & last_lane):
+                    m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1)]
+                    with m.If(rows_left == 1):
+                        m.next = "FINISH"
+            with m.State("FINISH"), m.If(room == _PAIRS):
+                m.d.comb += self.request.ready.eq(1)
+                m.next = "START"
+        return m
+
+    def _send(self, m, is_upper, is_lower, total):
+        """Send complete sums, two in a flit. Returns whether a flit with sums leaves in this cycle."""
+        config = self._config
+        m.submodules.pairs = pairs = SyncFIFO(width=config.noc.flit_width, depth=_PAIRS)
+        lower = Signal.like(total, name="lower", reset_less=True)
+        with m.If(is_lower):
+            m.d.sync += lower.eq(total)
+        m.d.comb += [pairs.w_en.eq(is_upper), pairs.w_data.eq(Cat(lower, total))]
+
+        packet = Signal(16)
+        left = Signal(range(config.tile_columns // 2 + 1))  # flits of the packet whose head is sent
+        is_head, is_tail = left == 0, left == 1
+        head = tile_result_head(m, kind=ResultKind.SUMS, y=self.y, x=self.x, to=self.x - 1, row=packet)
+        moves = pairs.r_rdy & self.results.ready
+        sent = Signal()
+        m.d.comb += [
+            self.results.valid.eq(pairs.r_rdy),
+            self.results.p.payload.eq(Mux(is_head, head, pairs.r_data)),
+            self.results.p.head.eq(is_head),
+            self.results.p.tail.eq(is_tail),
+            sent.eq(moves & ~is_head),
+            pairs.r_en.eq(sent),
+        ]
+        with m.If(moves):
+            m.d.sync += left.eq(Mux(is_head, config.tile_columns // 2, left - 1))
+        with m.If(self.request.ready):
+            m.d.sync += packet.eq(0)
+        with m.Elif(moves & is_tail):
+            m.d.sync += packet.eq(packet + 1)
+        return sent
