@@ -82,6 +82,12 @@ def _update_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Compo
     return UpdateEngine(config=config)
 
 
+def _structure_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.structure.structure_engine import StructureEngine
+
+    return StructureEngine(config=config)
+
+
 def _read_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.fabric.command_processor import read_masters
     from acf.hw.mem.interconnect import ReadInterconnect
@@ -122,6 +128,7 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "row_feeder": _row_feeder,
     "column_feeder": _column_feeder,
     "update_engine": _update_engine,
+    "structure_engine": _structure_engine,
     "read_interconnect": _read_interconnect,
     "write_interconnect": _write_interconnect,
     "guard": _guard,

@@ -14,6 +14,7 @@ from acf.config import FabricConfig
 from acf.hw.counters import counter_bus
 from acf.hw.fabric.control_receiver import ControlReceiver
 from acf.hw.fabric.dispatch import Dispatch
+from acf.hw.fabric.local_port import LocalPort
 from acf.hw.fabric.program_fetch import ProgramFetch
 from acf.hw.fabric.registers import WINDOWS, HostRegisters
 from acf.hw.fabric.semaphores import Semaphores
@@ -31,13 +32,16 @@ _SETTLE_CYCLES = 8  # registers on the way of the reset
 
 
 def read_masters(config: FabricConfig) -> int:
-    """Masters of the read interconnect: 0 is the command processor, then the column feeders, then the row feeders."""
-    return 1 + config.rows + config.cols
+    """Masters of the read interconnect.
+
+    They are the command processor, the column feeders, the row feeders and the structure engine, in this order.
+    """
+    return 2 + config.rows + config.cols
 
 
 def write_masters(config: FabricConfig) -> int:
-    """Masters of the write interconnect: the row feeders."""
-    return config.rows
+    """Masters of the write interconnect: the row feeders, the structure engine."""
+    return config.rows + 1
 
 
 def port_id_width(config: FabricConfig) -> int:
@@ -67,7 +71,9 @@ class CommandProcessor(wiring.Component):
     interrupt : Out(1)
         As of ``HostRegisters``.
     control_i, control_o : flit_stream
-        To and from the network.
+        From and to the network.
+    structure_i, structure_o : flit_stream
+        From and to the structure engine, as if it were a node of the network.
     read : Out(axi_read)
         Program fetch; master 0 of ``read_masters``.
     counters : Out(counter_bus)
@@ -91,6 +97,8 @@ class CommandProcessor(wiring.Component):
                 "interrupt": Out(1),
                 "control_i": In(flit_stream(noc=config.noc)),
                 "control_o": Out(flit_stream(noc=config.noc)),
+                "structure_i": In(flit_stream(noc=config.noc)),
+                "structure_o": Out(flit_stream(noc=config.noc)),
                 "read": Out(axi_read_signature(memory=memory)),
                 "counters": Out(counter_bus),
                 "windows": Out(window_layout).array(WINDOWS),
@@ -112,7 +120,9 @@ class CommandProcessor(wiring.Component):
         semaphores = Semaphores()
         receiver = ControlReceiver(noc=config.noc)
         dispatch = Dispatch(config=config)
+        local = LocalPort(noc=config.noc)
         for name, part in {
+            "local": local,
             "fetch": fetch,
             "semaphores": semaphores,
             "receiver": receiver,
@@ -122,8 +132,12 @@ class CommandProcessor(wiring.Component):
 
         wiring.connect(m, wiring.flipped(self.s_axil), registers.s_axil)
         wiring.connect(m, wiring.flipped(self.read), fetch.read)
-        wiring.connect(m, wiring.flipped(self.control_i), receiver.i)
-        wiring.connect(m, wiring.flipped(self.control_o), dispatch.o)
+        wiring.connect(m, dispatch.o, local.i)
+        wiring.connect(m, local.o, receiver.i)
+        wiring.connect(m, wiring.flipped(self.control_i), local.network_i)
+        wiring.connect(m, wiring.flipped(self.control_o), local.network_o)
+        wiring.connect(m, wiring.flipped(self.structure_i), local.structure_i)
+        wiring.connect(m, wiring.flipped(self.structure_o), local.structure_o)
         m.d.comb += [
             self.interrupt.eq(registers.interrupt),
             *(self.windows[n].eq(registers.windows[n]) for n in range(WINDOWS)),
@@ -248,7 +262,9 @@ class CommandProcessor(wiring.Component):
         master_x = Signal(4)
         m.d.comb += master.eq(self.violation.id[self._config.memory.id_width :])
         with m.If(self.violation.write):
-            m.d.comb += master_y.eq(master + 1)
+            m.d.comb += master_y.eq(Mux(master == self._config.rows, 0, master + 1))
+        with m.Elif(master == cols + self._config.rows + 1):
+            m.d.comb += master_y.eq(0)
         with m.Elif(master > cols):
             m.d.comb += master_y.eq(master - cols)
         with m.Else():

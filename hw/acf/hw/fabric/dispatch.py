@@ -23,9 +23,9 @@ class Dispatch(wiring.Component):
     """Takes commands from ``ProgramFetch`` one after the other.
 
     LOAD goes to the column feeders in ``targets``, CLEAR, STREAM and DRAIN to the row feeders, one packet each, lowest
-    first; a command without targets is passed over. WAIT holds everything behind it. A command costs three cycles, and
-    nine more per target. END waits until the last flit before it is taken; after it, or after an error, nothing happens
-    until reset.
+    first; a command without targets is passed over. UPDATE and REWIRE go to node (0, 0), the structure engine. WAIT
+    holds everything behind it. A command costs three cycles, and nine more per target. END waits until the last flit
+    before it is taken; after it, or after an error, nothing happens until reset.
 
     Parameters
     ----------
@@ -83,6 +83,7 @@ class Dispatch(wiring.Component):
         targets = _field([first], Opcode.LOAD, "targets")
         pending = Signal.like(targets)  # feeders that have not been sent the command
         to_columns = opcode == Opcode.LOAD
+        to_structure = (opcode == Opcode.UPDATE) | (opcode == Opcode.REWIRE)
         feeders = Mux(to_columns, Const((1 << self._config.cols) - 1, 16), Const((1 << self._config.rows) - 1, 16))
         has_semaphore = self.semaphore < SEMAPHORES
         m.d.comb += self.semaphore.eq(_field([first], Opcode.LOAD, "semaphore"))
@@ -97,7 +98,7 @@ class Dispatch(wiring.Component):
             head[name].eq(value)
             for name, value in header_values(
                 x=Mux(to_columns, number + 1, 0),
-                y=Mux(to_columns, 0, number + 1),
+                y=Mux(to_columns | to_structure, 0, number + 1),
                 traffic_class=TrafficClass.CONTROL,
                 kind=ControlKind.COMMAND,
             ).items()
@@ -139,7 +140,7 @@ class Dispatch(wiring.Component):
             with m.State("CHECK"):
                 m.d.comb += self.part.eq(COMMAND_FIELDS[Opcode.WAIT]["count"].word // 2)
                 m.d.sync += [
-                    pending.eq(targets),
+                    pending.eq(Mux(to_structure, 1, targets)),
                     self.count.eq(_field([first, self.value], Opcode.WAIT, "count")),
                 ]
                 with m.If(version != VERSION):
@@ -157,6 +158,10 @@ class Dispatch(wiring.Component):
                         with m.If(~has_semaphore & (self.semaphore != NO_SEMAPHORE)):
                             fail(ErrorCode.COMMAND_RANGE)
                         with m.Elif((targets & ~feeders).any()):
+                            fail(ErrorCode.COMMAND_RANGE)
+                    with m.Case(Opcode.UPDATE, Opcode.REWIRE):
+                        m.next = "HEAD"
+                        with m.If(~has_semaphore & (self.semaphore != NO_SEMAPHORE)):
                             fail(ErrorCode.COMMAND_RANGE)
                     with m.Default():
                         fail(ErrorCode.ILLEGAL_COMMAND)

@@ -15,6 +15,7 @@ from acf.hw.mem.interconnect import ReadInterconnect, WriteInterconnect
 from acf.hw.mem.row_feeder import RowFeeder
 from acf.hw.noc.mesh import Mesh
 from acf.hw.pe.tile import Tile
+from acf.hw.structure.structure_engine import StructureEngine
 from acf.isa import TrafficClass
 
 __all__ = ["Fabric"]
@@ -23,9 +24,9 @@ __all__ = ["Fabric"]
 class Fabric(wiring.Component):
     """``rows x cols`` compute tiles with everything they need between a host and a memory.
 
-    Node (0, 0) of the mesh is the command processor, the rest of row 0 the column feeders, the rest of column 0 the row
-    feeders, all others are compute tiles. An error or an abort resets every node but the command processor, once the
-    guard has brought the memory port to rest.
+    Node (0, 0) of the mesh is the command processor, with the structure engine beside it, the rest of row 0 the column
+    feeders, the rest of column 0 the row feeders, all others are compute tiles. An error or an abort resets every node
+    but the command processor, once the guard has brought the memory port to rest.
 
     Parameters
     ----------
@@ -81,6 +82,9 @@ class Fabric(wiring.Component):
             for r in range(rows)
             for c in range(cols)
         }
+        structure = add("structure_engine", StructureEngine(config=config), config)
+        connect(m, cp.structure_o, structure.control_i)
+        connect(m, structure.control_o, cp.structure_i)
         nodes = {(0, 0): cp}
         nodes |= {(0, c + 1): feeder for c, feeder in enumerate(column_feeders)}
         nodes |= {(r + 1, 0): feeder for r, feeder in enumerate(row_feeders)}
@@ -88,7 +92,7 @@ class Fabric(wiring.Component):
 
         self._connect_host(m, cp)
         self._connect_network(m, mesh, nodes)
-        self._connect_memory(m, cp, column_feeders, row_feeders, add)
+        self._connect_memory(m, cp, [cp, *column_feeders, *row_feeders, structure], [*row_feeders, structure], add)
         self._connect_counters(m, cp, nodes)
         return m
 
@@ -133,10 +137,9 @@ class Fabric(wiring.Component):
                 else:
                     m.d.comb += out_of.ready.eq(1)
 
-    def _connect_memory(self, m, cp, column_feeders, row_feeders, add):
+    def _connect_memory(self, m, cp, readers, writers, add):
         memory = self._config.memory
         id_width = port_id_width(self._config)
-        readers = [cp, *column_feeders, *row_feeders]
         reads = add(
             "read_interconnect",
             ReadInterconnect(memory=memory, masters=len(readers)),
@@ -145,16 +148,16 @@ class Fabric(wiring.Component):
         )
         writes = add(
             "write_interconnect",
-            WriteInterconnect(memory=memory, masters=len(row_feeders)),
+            WriteInterconnect(memory=memory, masters=len(writers)),
             memory,
-            len(row_feeders),
+            len(writers),
         )
         guard = AxiGuard(memory=memory, id_width=id_width, windows=WINDOWS)
         place(m, "guard", guard, library=self._library, key=(memory, id_width, WINDOWS))
 
         for n, reader in enumerate(readers):
             connect(m, reader.read, reads.masters[n])
-        for n, writer in enumerate(row_feeders):
+        for n, writer in enumerate(writers):
             connect(m, writer.write, writes.masters[n])
         # IDs of the narrower interconnect are extended by zeros.
         for port in (reads.port, writes.port):
