@@ -6,8 +6,10 @@ import pytest
 
 from acf.config import preset
 from acf.golden.commands import CommandFault, CommandInterpreter, WindowRights
-from acf.golden.optimizer import sgd_step
-from acf.isa import COMMAND_BYTES, ErrorCode, Opcode, encode_command
+from acf.golden.optimizer import sgd_step, xorshift32_states
+from acf.isa import COMMAND_BYTES, ErrorCode, IndexSize, Opcode, encode_command
+from acf.sparsity import reference
+from acf.sparsity.weights import SparseWeights
 
 TINY = preset("tiny")  # beats of 8 bytes
 PROGRAM, GRADIENT, MASTER, MOMENTUM, VALUES = 0x0000, 0x1000, 0x2000, 0x3000, 0x4000
@@ -112,3 +114,107 @@ def test_an_update_keeps_to_the_windows():
     before = bench.get(MOMENTUM, 100)
     assert bench.fault(update()).code is ErrorCode.WINDOW
     assert bench.get(MOMENTUM, 100).tobytes() == before.tobytes()
+
+
+POINTERS, INDICES, CANDIDATES = 0x5000, 0x5800, 0x6000
+ROWS, COLUMNS = 12, 23  # the last column is protected
+
+
+class RewireBench(Bench):
+    """Weights of constant fan-in behind a bias, and gradients of all of them."""
+
+    def __init__(self, *, index_type: type = np.uint16, **options):
+        super().__init__(**options)
+        rng = np.random.default_rng(5)
+        self.pointers = np.arange(ROWS + 1, dtype=np.int32) * 8
+        chosen = [[*rng.permutation(COLUMNS - 1)[:7], COLUMNS - 1] for _ in range(ROWS)]
+        self.indices = np.array(chosen, dtype=index_type).ravel()
+        self.master, self.momentum = rng.normal(size=(2, 8 * ROWS)).astype(np.float32)
+        self.values = self.master.astype(BF16)
+        self.candidates = rng.normal(size=(ROWS, 24)).astype(np.float32)
+        for address, array in (
+            (POINTERS, self.pointers), (INDICES, self.indices), (VALUES, self.values), (MASTER, self.master),
+            (MOMENTUM, self.momentum), (CANDIDATES, self.candidates),
+        ):  # fmt: skip
+            self.put(address, array)
+
+    def weights(self):
+        return SparseWeights((ROWS, COLUMNS), self.pointers, self.indices.astype(np.int32), self.master.copy(),
+                             self.momentum.copy(), self.values.copy())  # fmt: skip
+
+    def check(self, expected):
+        assert self.get(INDICES, 8 * ROWS, self.indices.dtype.type).tolist() == expected.indices.tolist()
+        assert self.get(MASTER, 8 * ROWS).tobytes() == expected.master.tobytes()
+        assert self.get(MOMENTUM, 8 * ROWS).tobytes() == expected.momentum.tobytes()
+        assert self.get(VALUES, 8 * ROWS, BF16).tobytes() == expected.values.tobytes()
+
+
+def rewire_command(**changes):
+    fields = {
+        "semaphore": 6, "pointers": POINTERS, "indices": INDICES, "values": VALUES, "row_begin": 0, "row_end": ROWS,
+        "master": MASTER, "momentum": MOMENTUM, "candidates": CANDIDATES, "candidate_stride": 96, "drop": 3,
+        "index_size": IndexSize.UINT16, "inner_size": COLUMNS, "protected_from": COLUMNS - 1,
+    }  # fmt: skip
+    return Opcode.REWIRE, {**fields, **changes}
+
+
+@pytest.mark.parametrize("index_size", IndexSize)
+@pytest.mark.parametrize("drop", [0, 1, 3, 100])
+def test_a_rewiring_grows_where_gradients_are_largest(index_size, drop):
+    bench = RewireBench(index_type=np.uint16 if index_size is IndexSize.UINT16 else np.int32)
+    bench.run(rewire_command(drop=drop, index_size=index_size), (Opcode.WAIT, {"semaphore": 6, "count": 1}))
+    expected = bench.weights()
+    reference.rewire(
+        expected, drop=drop, keys=reference.gradient_keys(bench.candidates[:, :COLUMNS]), protected_from=COLUMNS - 1
+    )
+    bench.check(expected)
+
+
+def test_rows_are_rewired_in_parts():
+    """Candidates of a command are those of its first row on."""
+    whole, parts = RewireBench(), RewireBench()
+    whole.run(rewire_command())
+    second = {"row_begin": 5, "row_end": ROWS, "candidates": CANDIDATES + 5 * 96}
+    parts.run(rewire_command(row_end=5), rewire_command(**second))
+    assert (whole.memory[GRADIENT:] == parts.memory[GRADIENT:]).all()
+    only = RewireBench()
+    only.run(rewire_command(**second))
+    assert (only.get(MASTER, 40) == only.master[:40]).all()
+
+
+def test_growth_at_random_draws_a_number_for_every_column():
+    bench = RewireBench()
+    bench.run(rewire_command(random=1, seed=99, candidates=4, candidate_stride=3))
+    keys = xorshift32_states(99, ROWS * (COLUMNS - 1)).reshape(ROWS, -1)
+    expected = bench.weights()
+    reference.rewire(expected, drop=3, keys=lambda row: keys[row], protected_from=COLUMNS - 1)
+    bench.check(expected)
+
+
+@pytest.mark.parametrize("what", ["pointers", "indices", "values", "master", "momentum", "candidates"])
+def test_arrays_of_a_rewiring_lie_at_whole_beats(what):
+    address = rewire_command()[1][what] + 4
+    fault = RewireBench().fault(rewire_command(**{what: address}))
+    assert (fault.code, fault.address) == (ErrorCode.MISALIGNED, address)
+
+
+@pytest.mark.parametrize("changes", [{"random": 1, "seed": 0}, {"format": "int8"}])
+def test_rewirings_that_are_refused(changes):
+    format = changes.pop("format", "bf16")
+    assert RewireBench(format=format).fault(rewire_command(**changes)).code is ErrorCode.COMMAND_RANGE
+
+
+def test_a_rewiring_names_a_bad_pointer():
+    bench = RewireBench()
+    bench.put(POINTERS + 4 * 3, np.array([7], dtype=np.int32))
+    fault = bench.fault(rewire_command())
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_ORDER, 2, 7)
+
+
+def test_a_rewiring_names_a_bad_index():
+    bench = RewireBench()
+    bench.put(INDICES + 2 * 30, np.array([COLUMNS], dtype=np.uint16))
+    before = bench.memory.copy()
+    fault = bench.fault(rewire_command())
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 3, COLUMNS)
+    assert (bench.memory[GRADIENT:] == before[GRADIENT:]).all()

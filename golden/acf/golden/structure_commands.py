@@ -5,8 +5,10 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.command_checks import CommandChecks
-from acf.golden.guarded_memory import GuardedMemory
+from acf.golden.guarded_memory import CommandFault, GuardedMemory
 from acf.golden.optimizer import sgd_step
+from acf.golden.structure import rewire
+from acf.isa import ErrorCode, IndexSize
 
 __all__ = ["StructureCommands"]
 
@@ -53,8 +55,73 @@ class StructureCommands:
             self._write(values[what], array)
 
     def rewire(self, values: dict[str, int]) -> None:
-        """Not built yet: refused."""
-        self._checks.require(False, "this fabric does not rewire")
+        """``acf.golden.structure.rewire`` of rows ``row_begin`` to ``row_end``."""
+        self._require_bf16("a rewiring")
+        self._require_seed(values, "random")
+        self._require_beats(values, "pointers", "indices", "values", "master", "momentum")
+        if not values["random"]:
+            self._require_beats(values, "candidates", "candidate_stride")
+        rows = max(0, values["row_end"] - values["row_begin"])
+        if not rows or not values["drop"]:
+            return
+        pointers = self._pointers(values, rows)
+        first, count = int(pointers[0]), int(pointers[-1] - pointers[0])
+        index_type = np.dtype("<u2" if values["index_size"] == IndexSize.UINT16 else "<u4")
+        arrays = {"indices": index_type, "master": _FLOAT32, "momentum": _FLOAT32, "values": _BFLOAT16}
+        entries = {
+            what: self._read(values[what] + first * dtype.itemsize, count, dtype) for what, dtype in arrays.items()
+        }
+        self._require_indices(values, pointers - first, entries["indices"])
+        limit = min(values["inner_size"], values["protected_from"])
+        candidates = None
+        if not values["random"]:
+            addresses = values["candidates"] + np.arange(rows) * values["candidate_stride"]
+            read = [self._read(address, limit, _FLOAT32) for address in addresses.tolist()]
+            candidates = np.array(read, dtype=np.float32).reshape(rows, limit)
+        rewired = rewire(
+            pointers - first,
+            entries["indices"],
+            entries["master"],
+            entries["momentum"],
+            entries["values"],
+            row_begin=0,
+            row_end=rows,
+            count=values["drop"],
+            inner_size=values["inner_size"],
+            protected_from=values["protected_from"],
+            candidates=candidates,
+            seed=values["seed"],
+        )
+        for what, dtype in arrays.items():
+            self._write(values[what] + first * dtype.itemsize, getattr(rewired, what))
+
+    def _pointers(self, values: dict[str, int], rows: int) -> np.ndarray:
+        """Where rows begin, and where the last one ends."""
+        address = values["pointers"] + 4 * values["row_begin"]
+        pointers = self._read(address, rows + 1, np.dtype("<u4")).astype(np.int64)
+        bad = np.flatnonzero(np.diff(pointers) < 0)
+        if bad.size:
+            row = int(bad[0])
+            raise CommandFault(
+                ErrorCode.POINTER_ORDER,
+                row=values["row_begin"] + row,
+                index=int(pointers[row + 1]),
+                source=_SOURCE,
+                detail=f"the pointer before it is {int(pointers[row])}",
+            )
+        return pointers
+
+    def _require_indices(self, values: dict[str, int], pointers: np.ndarray, indices: np.ndarray) -> None:
+        bad = np.flatnonzero(indices >= values["inner_size"])
+        if bad.size:
+            entry = int(bad[0])
+            raise CommandFault(
+                ErrorCode.INDEX_RANGE,
+                row=values["row_begin"] + int(np.searchsorted(pointers, entry, side="right")) - 1,
+                index=int(indices[entry]),
+                source=_SOURCE,
+                detail=f"the inner size is {values['inner_size']}",
+            )
 
     def _require_bf16(self, what: str) -> None:
         format = self._config.lane.format
