@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from acf.config import preset
-from acf.golden.products import gather
-from acf.isa import ErrorCode, FeederCounter, IndexSize
-from acf.runtime.device import FabricError
+from acf.golden.formats import golden_format
+from acf.golden.products import gather, sampled, scatter
+from acf.isa import COMMAND_BYTES, ErrorCode, FeederCounter, IndexSize, Opcode
+from acf.runtime.backward import sampled_chains
+from acf.runtime.device import FabricError, RunResult, whole_memory
 from acf.runtime.devices import open_device
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
+from acf.runtime.products import run_sampled, run_scatter
+from acf.runtime.program import Program
 from acf.sim.memory_timing import MemoryTiming
 
 MEMORY_BYTES = 1 << 20
@@ -39,6 +43,20 @@ def operands(devices, rows, inner, columns, *, weight_density=0.3, operand_densi
     )
 
 
+def check_counters(run: RunResult, truth: RunResult) -> np.ndarray:
+    """What the fabric counts is what the interpreter counts; returns the products issued, by lane."""
+    assert (run.effectual == truth.effectual).all()
+    assert (run.overflow == truth.overflow).all()
+    assert run.commands == truth.commands
+    for counter, counts in run.row_feeders.items():
+        assert (counts == truth.row_feeders[counter]).all(), counter
+    rows_sent = run.column_feeders[FeederCounter.OPERAND_ROWS]
+    assert (rows_sent == truth.column_feeders[FeederCounter.OPERAND_ROWS]).all()
+    assert run.causes is not None
+    assert (run.causes.sum(axis=-1) == run.cycles).all(), "every cycle of every lane has one cause"
+    return run.causes[..., 0]
+
+
 def check(devices, weights, operand, **options):
     golden = run_gather(devices["golden"], weights, operand, **options)
     expected = gather(weights.pointers, weights.indices, weights.values, operand, format=weights.format,
@@ -46,20 +64,10 @@ def check(devices, weights, operand, **options):
     for timing in TIMINGS:
         result = run_gather(devices[timing], weights, operand, **options)
         assert result.accumulators.tobytes() == expected.accumulators.tobytes()
-        run, truth = result.run, golden.run
-        assert (run.effectual == truth.effectual).all()
-        assert (run.overflow == truth.overflow).all()
-        assert run.commands == truth.commands
-        for counter, counts in run.row_feeders.items():
-            assert (counts == truth.row_feeders[counter]).all(), counter
-        rows_sent = run.column_feeders[FeederCounter.OPERAND_ROWS]
-        assert (rows_sent == truth.column_feeders[FeederCounter.OPERAND_ROWS]).all()
-        assert run.causes is not None
-        assert (run.causes.sum(axis=-1) == run.cycles).all(), "every cycle of every lane has one cause"
-        assert run.bytes_written == result.accumulators.nbytes
-        multiplied = run.causes[..., 0]
+        assert result.run.bytes_written == result.accumulators.nbytes
+        multiplied = check_counters(result.run, golden.run)
         if options.get("skip", True):
-            assert (multiplied == run.effectual).all()
+            assert (multiplied == result.run.effectual).all()
         elif options.get("dense"):
             assert multiplied.sum() == weights.shape[0] * weights.shape[1] * operand.shape[1]
 
@@ -133,3 +141,117 @@ def test_faults_are_those_of_the_interpreter(devices, timing, code, address, val
     else:
         assert abs(faults[1][1] - faults[0][1]) <= 1
     check(devices, weights, operand)
+
+
+def backward_operands(devices, shape, *, density=0.5):
+    rows, inner, columns = shape
+    weights, activation = operands(devices, rows, inner, columns, operand_density=density)
+    gradient = random_operand(inner=rows, columns=columns, density=density, seed=2, format=weights.format)
+    return weights, gradient, activation
+
+
+def check_backward(devices, weights, gradient, activation, **options):
+    format = weights.format
+    results = {name: run_scatter(device, weights, gradient, **options) for name, device in devices.items()}
+    expected = scatter(
+        weights.pointers, weights.indices, weights.values, gradient, inner=weights.shape[1], format=format
+    )
+    assert {result.accumulators.tobytes() for result in results.values()} == {expected.accumulators.tobytes()}
+    for name in TIMINGS:
+        multiplied = check_counters(results[name].run, results["golden"].run)
+        assert multiplied.sum() == expected.effectual_macs or not options.get("skip", True)
+
+    results = {name: run_sampled(device, weights, gradient, activation, **options) for name, device in devices.items()}
+    chains = sampled_chains(devices["golden"].config, gradient.shape[1])
+    expected = sampled(weights.pointers, weights.indices, gradient, activation, chains=chains, format=format)
+    assert {result.accumulators.tobytes() for result in results.values()} == {expected.accumulators.tobytes()}
+    for name in TIMINGS:
+        multiplied = check_counters(results[name].run, results["golden"].run)
+        assert multiplied.sum() == expected.effectual_macs or not options.get("skip", True)
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 3), (3, 0, 3), (3, 3, 0), (1, 1, 1), (31, 2, 5), (33, 33, 17), (7, 70, 41), (70, 20, 9)]
+)
+def test_backward_shapes(devices, shape):
+    check_backward(devices, *backward_operands(devices, shape))
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_backward_skipping_and_short_indices(devices, skip):
+    check_backward(devices, *backward_operands(devices, (19, 25, 21)), skip=skip, index_size=IndexSize.UINT16)
+
+
+def test_backward_of_unsorted_duplicate_and_zero_entries(devices):
+    generator = np.random.default_rng(4)
+    rows, inner, count = 9, 40, 200
+    pointers = np.concatenate([[0], np.sort(generator.integers(0, count, rows - 1)), [count]])
+    sample, gradient, activation = backward_operands(devices, (rows, inner, 18), density=0.9)
+    values, _ = operands(devices, 40, 40, 1, weight_density=1)
+    values = np.where(generator.random(count) < 0.2, np.zeros_like(values.values[:count]), values.values[:count])
+    weights = CsrMatrix((rows, inner), pointers, generator.integers(0, inner, count), values, sample.format)
+    check_backward(devices, weights, gradient, activation)
+
+
+def test_the_whole_gradient(devices):
+    weights, gradient, activation = backward_operands(devices, (11, 13, 10))
+    results = [run_sampled(device, weights, gradient, activation, dense=True) for device in devices.values()]
+    assert results[0].accumulators.size == 11 * 13
+    assert len({result.accumulators.tobytes() for result in results}) == 1
+
+
+def test_gate_relu_and_narrow(devices):
+    weights, gradient, activation = backward_operands(devices, (50, 45, 21))
+    narrow = golden_format(weights.format).number_format.narrows
+    for options in ({}, {"narrow": True})[: 1 + narrow]:
+        gated = [run_scatter(device, weights, gradient, gate=activation, **options) for device in devices.values()]
+        assert len({result.accumulators.tobytes() for result in gated}) == 1
+        relu = [run_gather(device, weights, activation, relu=True, **options) for device in devices.values()]
+        assert len({result.accumulators.tobytes() for result in relu}) == 1
+        for result in (*gated, *relu):
+            assert result.run.bytes_written in (None, result.accumulators.nbytes)
+
+
+def update_program(address: dict[str, int], *, entries: int, **options: int) -> Program:
+    program = Program()
+    rates = {"learning_rate": 0x3DCD, "momentum_factor": 0x3F66}  # 0.1 and 0.9 in bfloat16
+    program.add(Opcode.UPDATE, semaphore=6, entries=entries, **rates, **address, **options)
+    program.add(Opcode.WAIT, semaphore=6, count=1)
+    program.add(Opcode.END)
+    return program
+
+
+@pytest.mark.parametrize("entries", [0, 1, 7, 500])
+@pytest.mark.parametrize("options", [{}, {"stochastic": 1, "seed": 12345}])
+def test_update(devices, entries, options):
+    if devices["golden"].config.lane.format != "bf16":
+        pytest.skip("weights are updated in bf16 only")
+    program = update_program(
+        {"gradient": 0x1000, "master": 0x2000, "momentum": 0x3000, "values": 0x4000}, entries=entries, **options
+    )
+    numbers = np.random.default_rng(entries).normal(size=(3, 500)).astype(np.float32)
+    found = set()
+    for device in devices.values():
+        device.memory[:0x5000] = 0xA5
+        device.memory[: len(program) * COMMAND_BYTES] = program.to_array()
+        for place, array in zip((0x1000, 0x2000, 0x3000), numbers, strict=True):
+            device.memory[place : place + array.nbytes] = array.view(np.uint8)
+        device.run(0, len(program), whole_memory(device))
+        found.add(device.memory[0x1000:0x5000].tobytes())
+    assert len(found) == 1
+
+
+def test_update_is_refused_without_a_seed_or_without_bf16(devices):
+    address = {"gradient": 0x1000, "master": 0x2000, "momentum": 0x3000, "values": 0x4000}
+    bf16 = devices["golden"].config.lane.format == "bf16"
+    wrong = [(ErrorCode.COMMAND_RANGE, {"stochastic": 1})]
+    if bf16:
+        wrong.append((ErrorCode.MISALIGNED, {"master": 0x2004}))
+    for code, changes in wrong:
+        program = update_program({**address, **changes}, entries=9)
+        for device in devices.values():
+            device.memory[: len(program) * COMMAND_BYTES] = program.to_array()
+            with pytest.raises(FabricError) as caught:
+                device.run(0, len(program), whole_memory(device))
+            assert caught.value.code is code
+    check(devices, *operands(devices, 5, 6, 7))
