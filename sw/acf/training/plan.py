@@ -1,0 +1,192 @@
+"""Where the arrays of a perceptron lie in the memory of a device.
+
+Each layer has one copy of its weights, as CSR with the bias as its last column, and beside every entry its float32
+master value, momentum and gradient. Its inputs are the outputs of the layer before, with one row more that is always
+one, for the bias. ``G`` of a layer is the gradient of the loss by its sums, before the ReLU.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from acf.config import FabricConfig
+from acf.isa import IndexSize
+from acf.runtime.backward import Operand, Weights, tile_sampled
+from acf.runtime.memory import round_up
+
+__all__ = ["LayerPlan", "NetworkPlan", "plan_network"]
+
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan:
+    """One layer.
+
+    Parameters
+    ----------
+    name : str
+    weights : Weights
+        With the bias: ``outputs x (inputs + 1)``.
+    master, momentum, gradient : int
+        Addresses of float32 arrays, one number for each entry.
+    inputs : Operand
+        ``X``: ``input_rows`` rows, of which the last ones are padding, always zero.
+    input_rows : int
+        Rows of ``X``, a whole number of memory beats when there is a float32 for each.
+    outputs : Operand
+        The inputs of the next layer, or the logits in float32.
+    sum_gradients : Operand
+        ``G``.
+    """
+
+    name: str
+    weights: Weights
+    master: int
+    momentum: int
+    gradient: int
+    inputs: Operand
+    input_rows: int
+    outputs: Operand
+    sum_gradients: Operand
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the weights, without the bias."""
+        return self.weights.rows, self.weights.inner - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPlan:
+    """All layers.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    batch : int
+    layers : tuple of LayerPlan
+    candidates : tuple of int
+        Addresses of two buffers for gradients off the mask.
+    candidate_rows : dict
+        How many rows of each layer have room in one of them.
+    regions : dict
+        First address and the first one behind, of ``weights`` (CSR, master values, momentum) and ``arrays`` (all
+        else); programs may follow.
+    """
+
+    config: FabricConfig
+    batch: int
+    layers: tuple[LayerPlan, ...]
+    candidates: tuple[int, int]
+    candidate_rows: dict[str, int]
+    regions: dict[str, tuple[int, int]]
+
+    @property
+    def end(self) -> int:
+        """The first address that is free."""
+        return max(end for _, end in self.regions.values())
+
+    @property
+    def logits(self) -> Operand:
+        """Float32 outputs of the last layer."""
+        return self.layers[-1].outputs
+
+
+class _Room:
+    """Hands out addresses."""
+
+    def __init__(self, alignment: int):
+        self._alignment = alignment
+        self.next_address = 0
+
+    def take(self, size: int) -> int:
+        address = self.next_address
+        self.next_address = round_up(address + size, self._alignment)
+        return address
+
+
+def plan_network(config: FabricConfig, sizes: Sequence[int], entries: Sequence[int], *, batch: int) -> NetworkPlan:
+    """A plan for a perceptron.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    sizes : sequence of int
+        Inputs, neurons of the hidden layers, outputs.
+    entries : sequence of int
+        Of the weights of each layer, biases included.
+    batch : int
+        Columns of activations and gradients.
+    """
+    beat = config.memory.beat_bytes
+    number_format = config.lane.number_format
+    room = _Room(max(_ALIGNMENT, beat))
+    shapes = [(outputs, inputs + 1) for inputs, outputs in pairwise(sizes)]
+
+    arrays = []
+    for (rows, inner), count in zip(shapes, entries, strict=True):
+        index_bytes = 2 if inner <= 1 << 16 else 4
+        sizes_of_arrays = (
+            4 * (rows + 1),
+            count * index_bytes,
+            count * number_format.operand_bytes,
+            4 * count,
+            4 * count,
+        )
+        arrays.append([room.take(size) for size in sizes_of_arrays])
+    weights_end = room.next_address
+
+    def take_rows(rows: int, width: int) -> Operand:
+        stride = round_up(batch * width, beat)
+        return Operand(address=room.take(rows * stride), stride=stride)
+
+    beat_numbers = max(1, beat // number_format.accumulator_bytes)
+    input_rows = [round_up(inner, beat_numbers) for _, inner in shapes]
+    activations = [take_rows(rows, number_format.operand_bytes) for rows in input_rows]
+    activations.append(take_rows(sizes[-1], number_format.accumulator_bytes))
+    layers = []
+    for number, ((rows, inner), count, addresses) in enumerate(zip(shapes, entries, arrays, strict=True)):
+        pointers, indices, values, master, momentum = addresses
+        layers.append(
+            LayerPlan(
+                name=f"layer{number + 1}",
+                weights=Weights(
+                    rows=rows,
+                    inner=inner,
+                    entries=count,
+                    pointers=pointers,
+                    indices=indices,
+                    values=values,
+                    index_size=IndexSize.UINT16 if inner <= 1 << 16 else IndexSize.INT32,
+                ),
+                master=master,
+                momentum=momentum,
+                gradient=room.take(4 * count),
+                inputs=activations[number],
+                input_rows=input_rows[number],
+                outputs=activations[number + 1],
+                # One row more, for what a scatter leaves where the bias of the next layer stands.
+                sum_gradients=take_rows(rows + 1, number_format.operand_bytes),
+            )
+        )
+
+    candidate_rows = {
+        layer.name: _rows_at_a_time(config, rows=layer.weights.rows, inner=layer.input_rows) for layer in layers
+    }
+    size = max(candidate_rows[layer.name] * layer.input_rows * number_format.accumulator_bytes for layer in layers)
+    return NetworkPlan(
+        config=config,
+        batch=batch,
+        layers=tuple(layers),
+        candidates=(room.take(size), room.take(size)),
+        candidate_rows=candidate_rows,
+        regions={"weights": (0, weights_end), "arrays": (weights_end, room.next_address)},
+    )
+
+
+def _rows_at_a_time(config: FabricConfig, *, rows: int, inner: int) -> int:
+    """Rows of which all sums fit on the chip together, at least one."""
+    count = rows
+    while count > 1 and tile_sampled(config, rows=count, inner=inner, entries=count * inner).groups > 1:
+        count = (count + 1) // 2
+    return count

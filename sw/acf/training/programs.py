@@ -1,0 +1,215 @@
+"""The programs of a training step; they are compiled once, and only a few words of them change from step to step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from acf.isa import COMMAND_BYTES, Decoder, Opcode, encode_command
+from acf.runtime.backward import Operand, Weights, sampled_steps, scatter_steps
+from acf.runtime.compiler import GatherLayout, add_clear, gather_steps
+from acf.runtime.program import Command, Program
+from acf.runtime.schedule import add_steps
+from acf.training.host_memory import HostMemory
+from acf.training.plan import LayerPlan, NetworkPlan
+
+__all__ = ["PlacedProgram", "backward_program", "forward_program", "rewire_program", "update_program"]
+
+_STRUCTURE_SEMAPHORE = 6
+"""Banks have those below 4, drains have 7."""
+
+
+@dataclass(eq=False)
+class PlacedProgram:
+    """A program in memory.
+
+    Parameters
+    ----------
+    address : int
+    program : Program
+    """
+
+    address: int
+    program: Program
+
+    def write(self, host: HostMemory) -> None:
+        """Store all commands."""
+        host.write(self.address, self.program.to_array())
+
+    def patch(self, host: HostMemory, opcode: Opcode, *, which: int | None = None, **fields: int) -> None:
+        """Give all commands of ``opcode``, or only number ``which`` of them, other values of some fields."""
+        numbers = [n for n, command in enumerate(self.program.commands) if command.opcode is opcode]
+        for number in numbers if which is None else numbers[which : which + 1]:
+            changed = {**self.program.commands[number].fields, **fields}
+            self.program.commands[number] = Command(opcode, changed)
+            words = np.array(encode_command(opcode, **changed), dtype="<u4")
+            host.write(self.address + number * COMMAND_BYTES, words)
+
+
+def forward_program(plan: NetworkPlan) -> Program:
+    """All layers: ReLU and rounding in the drain, the logits in float32."""
+    program = _cleared(plan)
+    for layer in plan.layers:
+        weights = layer.weights
+        hidden = layer is not plan.layers[-1]
+        layout = GatherLayout(
+            rows=weights.rows,
+            inner=weights.inner,
+            columns=plan.batch,
+            entries=weights.entries,
+            pointers=weights.pointers,
+            indices=weights.indices,
+            values=weights.values,
+            operand=layer.inputs.address,
+            operand_stride=layer.inputs.stride,
+            result=layer.outputs.address,
+            result_stride=layer.outputs.stride,
+            index_size=weights.index_size,
+            relu=hidden,
+            narrow=hidden,
+        )
+        add_steps(program, plan.config, gather_steps(plan.config, layout))
+    program.add(Opcode.END)
+    return program
+
+
+def backward_program(plan: NetworkPlan, *, update: dict[str, int] | None = None) -> Program:
+    """For every layer from the last: the gradient of its weights, and of the sums of the layer before.
+
+    With ``update``, common fields of all UPDATE commands, every layer is updated as soon as its products are done,
+    while those of the layer before go on.
+    """
+    program = _cleared(plan)
+    updates = _StructureCommands(program)
+    for number, layer in reversed(list(enumerate(plan.layers))):
+        steps = sampled_steps(
+            plan.config,
+            layer.weights,
+            columns=plan.batch,
+            row_operand=layer.sum_gradients,
+            operand=layer.inputs,
+            result=layer.gradient,
+        )
+        if number:
+            steps += scatter_steps(
+                plan.config,
+                layer.weights,
+                columns=plan.batch,
+                operand=layer.sum_gradients,
+                result=plan.layers[number - 1].sum_gradients,
+                gate=layer.inputs,
+                narrow=True,
+            )
+        add_steps(program, plan.config, steps)
+        if update is not None:
+            updates.add(Opcode.UPDATE, **_update_fields(layer), **update)
+    updates.wait_for_all()
+    program.add(Opcode.END)
+    return program
+
+
+def update_program(plan: NetworkPlan, *, update: dict[str, int]) -> Program:
+    """The optimizer's step of all layers, the last one first."""
+    program = Program()
+    updates = _StructureCommands(program)
+    for layer in reversed(plan.layers):
+        updates.add(Opcode.UPDATE, **_update_fields(layer), **update)
+    updates.wait_for_all()
+    program.add(Opcode.END)
+    return program
+
+
+def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> Program:
+    """Drop and grow in every row of a layer; ``drop`` and ``seed`` are to be patched.
+
+    Gradients off the mask are computed for a few rows at a time, into one of two buffers, while the engine works on
+    the other.
+    """
+    program = Program() if at_random else _cleared(plan)
+    rewires = _StructureCommands(program)
+    weights = layer.weights
+    fields = {
+        "pointers": weights.pointers,
+        "indices": weights.indices,
+        "values": weights.values,
+        "master": layer.master,
+        "momentum": layer.momentum,
+        "index_size": weights.index_size,
+        "inner_size": weights.inner,
+        "protected_from": weights.inner - 1,
+    }
+    if at_random:
+        rewires.add(Opcode.REWIRE, row_begin=0, row_end=weights.rows, random=1, seed=1, **fields)
+    else:
+        stride = layer.input_rows * plan.config.lane.number_format.accumulator_bytes
+        at_a_time = plan.candidate_rows[layer.name]
+        for number, begin in enumerate(range(0, weights.rows, at_a_time)):
+            count = min(at_a_time, weights.rows - begin)
+            buffer = plan.candidates[number % 2]
+            everything = Weights(
+                rows=count,
+                inner=layer.input_rows,
+                entries=count * layer.input_rows,
+                pointers=0,
+                indices=0,
+                decoder=Decoder.DENSE,
+            )
+            rewires.wait_for_all(but=1)
+            row_operand = Operand(
+                address=layer.sum_gradients.address + begin * layer.sum_gradients.stride,
+                stride=layer.sum_gradients.stride,
+            )
+            steps = sampled_steps(
+                plan.config,
+                everything,
+                columns=plan.batch,
+                row_operand=row_operand,
+                operand=layer.inputs,
+                result=buffer,
+            )
+            add_steps(program, plan.config, steps)
+            rewires.add(
+                Opcode.REWIRE,
+                row_begin=begin,
+                row_end=begin + count,
+                candidates=buffer,
+                candidate_stride=stride,
+                **fields,
+            )
+    rewires.wait_for_all()
+    program.add(Opcode.END)
+    return program
+
+
+class _StructureCommands:
+    """Commands of the structure engine, which go on while others do."""
+
+    def __init__(self, program: Program):
+        self._program = program
+        self._under_way = 0
+
+    def add(self, opcode: Opcode, **fields: int) -> None:
+        self._program.add(opcode, semaphore=_STRUCTURE_SEMAPHORE, **fields)
+        self._under_way += 1
+
+    def wait_for_all(self, *, but: int = 0) -> None:
+        """Wait until at most ``but`` are under way: the engine takes them in order."""
+        done = self._under_way - but
+        if done > 0:
+            self._program.add(Opcode.WAIT, semaphore=_STRUCTURE_SEMAPHORE, count=done)
+            self._under_way -= done
+
+
+def _cleared(plan: NetworkPlan) -> Program:
+    program = Program()
+    add_clear(program, plan.config, rows=plan.config.lane.accumulator_rows)
+    return program
+
+
+def _update_fields(layer: LayerPlan) -> dict[str, int]:
+    return {
+        "gradient": layer.gradient,
+        "values": layer.weights.values,
+        "entries": layer.weights.entries,
+        "master": layer.master,
+        "momentum": layer.momentum,
+    }

@@ -1,0 +1,147 @@
+"""What a training run is: everything that its bits depend on, beside the device's configuration and the data."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from acf.sparsity.distributions import erk, uniform
+from acf.sparsity.pruner import METHODS, Pruner
+from acf.sparsity.schedules import DropSchedule, UpdateSchedule
+
+__all__ = ["DISTRIBUTIONS", "ROUNDINGS", "TRAINED_METHODS", "Settings", "bfloat16_bits", "make_pruner"]
+
+TRAINED_METHODS = tuple(method for method in METHODS if method != "gradual")
+"""Methods that a device can train by: it cannot shorten rows yet."""
+
+DISTRIBUTIONS = {"erk": erk, "uniform": uniform}
+"""How layers share the sparsity of the network."""
+
+ROUNDINGS = ("nearest", "stochastic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A training run.
+
+    Parameters
+    ----------
+    method : str
+        One of ``TRAINED_METHODS``.
+    sparsity : float
+        Of all weights of the network, biases not counted; without meaning to *dense*.
+    hidden : tuple of int
+        Neurons of the hidden layers.
+    epochs, batch : int
+        Passes over the training images, and images of a step; what is left of an epoch is left out.
+    learning_rate, momentum : float
+        The learning rate falls along a cosine to 0. Both are rounded to bfloat16 for the device.
+    seed : int
+        Of first weights and masks, the order of the images, growth at random, and stochastic rounding.
+    distribution : str
+        One of ``DISTRIBUTIONS``.
+    period : int
+        Steps from one change of the structure to the next.
+    drop : float
+        Part of the entries that the first change drops; falls along a cosine to 0.
+    last_change : float
+        Part of all steps after which the structure stays.
+    rounding : str
+        Of weights from their master values: one of ``ROUNDINGS``.
+    overlap : bool
+        Run the optimizer of one layer beside the products of the next, in one program. The bits are the same; its
+        cycles cannot be told from those of the products then.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    method: str = "rigl"
+    sparsity: float = 0.9
+    hidden: tuple[int, ...] = (256, 128)
+    epochs: int = 30
+    batch: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    seed: int = 1
+    distribution: str = "erk"
+    period: int = 50
+    drop: float = 0.3
+    last_change: float = 0.75
+    rounding: str = "nearest"
+    overlap: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method == "gradual":
+            raise ValueError(
+                f"no device can shorten rows yet, so the method must be one of {', '.join(TRAINED_METHODS)}, "
+                "not 'gradual'"
+            )
+        for what, value, allowed in (
+            ("method", self.method, TRAINED_METHODS),
+            ("distribution", self.distribution, DISTRIBUTIONS),
+            ("rounding", self.rounding, ROUNDINGS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{what} must be one of {', '.join(allowed)}, not {value!r}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden layers must have at least one neuron each, not {self.hidden!r}")
+        for what, value in (("epochs", self.epochs), ("batch", self.batch), ("period", self.period)):
+            if value < 1:
+                raise ValueError(f"{what} must be positive, not {value!r}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, not {self.seed!r}")
+        if not 0 <= self.sparsity < 1:
+            raise ValueError(f"sparsity must be from 0 to below 1, not {self.sparsity!r}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning rate must be positive, not {self.learning_rate!r}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be from 0 to below 1, not {self.momentum!r}")
+        if not 0 < self.drop <= 1:
+            raise ValueError(f"the part that is dropped must be above 0 and at most 1, not {self.drop!r}")
+        if not 0 < self.last_change <= 1:
+            raise ValueError(f"the part of steps with changes must be above 0 and at most 1, not {self.last_change!r}")
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "hidden": list(self.hidden)}
+
+    def rate_at(self, step: int, steps: int) -> int:
+        """Bits of the learning rate of step ``step``, counted from 0, of ``steps``."""
+        return bfloat16_bits(self.learning_rate / 2 * (1 + math.cos(math.pi * step / steps)))
+
+
+def make_pruner(settings: Settings, shapes: dict[str, tuple[int, int]], *, steps: int) -> Pruner:
+    """Who says what the first masks are and when they change.
+
+    Parameters
+    ----------
+    settings : Settings
+    shapes : dict
+        ``(out, in)`` of each layer, without its bias.
+    steps : int
+        Steps of the whole training.
+    """
+    if settings.method == "dense":
+        return Pruner(shapes, method="dense", seed=settings.seed)
+    densities = DISTRIBUTIONS[settings.distribution](shapes, settings.sparsity)
+    if settings.method == "static":
+        return Pruner(shapes, method="static", densities=densities, seed=settings.seed)
+    end = max(1, round(settings.last_change * steps))
+    return Pruner(
+        shapes,
+        method=settings.method,
+        densities=densities,
+        updates=UpdateSchedule(period=settings.period, end=end),
+        drop=DropSchedule(initial=settings.drop, end=end),
+        seed=settings.seed,
+    )
+
+
+def bfloat16_bits(number: float) -> int:
+    """The bits of ``number`` rounded to bfloat16."""
+    return int(np.asarray(number, dtype=ml_dtypes.bfloat16).view(np.uint16))

@@ -1,0 +1,313 @@
+"""Trains a perceptron on a device, step by step.
+
+The host writes the images of a step and the gradient of the loss by the logits, and reads the logits. Weights, their
+master values and their structure are the device's alone while it trains.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from acf.config import FabricConfig
+from acf.golden.formats import golden_format
+from acf.isa import COMMAND_BYTES, IndexSize, Opcode
+from acf.runtime.device import Device, Window
+from acf.runtime.memory import round_up
+from acf.sparsity.pruner import Pruner
+from acf.sparsity.updates import UpdateKind
+from acf.sparsity.weights import SparseWeights
+from acf.training.host_memory import HostMemory
+from acf.training.measures import PhaseTotals
+from acf.training.plan import LayerPlan, NetworkPlan, plan_network
+from acf.training.programs import (
+    PlacedProgram,
+    backward_program,
+    forward_program,
+    rewire_program,
+    update_program,
+)
+from acf.training.settings import Settings, bfloat16_bits, make_pruner
+
+__all__ = ["Blueprint", "StepResult", "Trainer"]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Mean loss of a batch before the step, how many of its images were right, and the layers that changed."""
+
+    loss: float
+    correct: int
+    changed: tuple[str, ...]
+
+
+class Blueprint:
+    """Everything about a training that needs no device: who prunes, where arrays lie, and the programs.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    settings : Settings
+    features, classes : int
+    steps : int
+        Of the whole training.
+
+    Raises
+    ------
+    ValueError
+        If the device's format cannot be trained in, or a size does not fit.
+    """
+
+    def __init__(self, config: FabricConfig, settings: Settings, *, features: int, classes: int, steps: int):
+        if config.lane.format != "bf16":
+            raise ValueError(f"networks are trained in bf16, not in {config.lane.format}")
+        if steps < 1:
+            raise ValueError(f"training must have at least one step of a whole batch of {settings.batch} images, not 0")
+        self.settings = settings
+        self.steps = steps
+        self.sizes = (features, *settings.hidden, classes)
+        shapes = {
+            f"layer{number + 1}": (self.sizes[number + 1], self.sizes[number]) for number in range(len(self.sizes) - 1)
+        }
+        self.pruner: Pruner = make_pruner(settings, shapes, steps=steps)
+        self.structures = {name: structure.with_bias() for name, structure in self.pruner.structures().items()}
+        self.plan: NetworkPlan = plan_network(
+            config, self.sizes, [structure.entries for structure in self.structures.values()], batch=settings.batch
+        )
+        programs = {"forward": forward_program(self.plan)}
+        if settings.overlap:
+            programs["backward"] = backward_program(self.plan, update=self._update_fields())
+        else:
+            programs["backward"] = backward_program(self.plan)
+            programs["update"] = update_program(self.plan, update=self._update_fields())
+        if settings.method in ("set", "rigl"):
+            for layer in self.plan.layers:
+                name = f"structure {layer.name}"
+                programs[name] = rewire_program(self.plan, layer, at_random=settings.method == "set")
+        self.programs: dict[str, PlacedProgram] = {}
+        address = round_up(self.plan.end, max(COMMAND_BYTES, config.memory.beat_bytes))
+        self._programs_begin = address
+        for name, program in programs.items():
+            self.programs[name] = PlacedProgram(address, program)
+            address += len(program) * COMMAND_BYTES
+        self.memory_bytes = round_up(address, 4096)
+
+    def _update_fields(self) -> dict[str, int]:
+        return {
+            "momentum_factor": bfloat16_bits(self.settings.momentum),
+            "stochastic": int(self.settings.rounding == "stochastic"),
+            "seed": 1,
+        }
+
+    @property
+    def regions(self) -> dict[str, tuple[int, int]]:
+        """Of the memory; those of the plan, and the programs."""
+        return {**self.plan.regions, "programs": (self._programs_begin, self.memory_bytes)}
+
+    @property
+    def windows(self) -> list[Window]:
+        """What programs may touch: arrays, and their own commands, which they may not write."""
+        return [
+            Window(base=0, limit=self.plan.end - 1),
+            Window(base=self._programs_begin, limit=self.memory_bytes - 1, writable=False),
+        ]
+
+
+class Trainer:
+    """A perceptron on a device, at some step of its training.
+
+    Parameters
+    ----------
+    device : Device
+        With ``blueprint.memory_bytes`` of memory at least.
+    blueprint : Blueprint
+
+    Attributes
+    ----------
+    host : HostMemory
+        Counts what the host reads and writes.
+    phases : dict of PhaseTotals
+        By phase: forward, backward, update, structure, evaluation.
+    step_number : int
+        Steps done.
+    """
+
+    def __init__(self, device: Device, blueprint: Blueprint):
+        self._device = device
+        self._blueprint = blueprint
+        self._plan = blueprint.plan
+        self._format = golden_format(device.config.lane.format)
+        self.pruner = blueprint.pruner
+        self.host = HostMemory(device.memory, regions=blueprint.regions)
+        self.phases = {name: PhaseTotals() for name in ("forward", "backward", "update", "structure", "evaluation")}
+        if blueprint.settings.overlap:
+            del self.phases["update"]
+        self.step_number = 0
+        self._set_up()
+
+    def step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        """Train on one batch, and change the structure if it is time to."""
+        with self.host.purpose("training"):
+            logits = self._forward(images, phase="forward")
+            losses, gradient = _softmax_cross_entropy(logits, labels)
+            last = self._plan.layers[-1]
+            self.host.write_rows(last.sum_gradients, self._format.quantize(gradient / len(labels)))
+            self._prepare_update()
+            self._run("backward", phase="backward")
+            if "update" in self._blueprint.programs:
+                self._run("update", phase="update")
+            self.step_number += 1
+            changed = []
+            for update in self.pruner.step():
+                if update.kind is UpdateKind.PRUNE:
+                    raise NotImplementedError("no device can shorten rows yet")
+                name = f"structure {update.layer}"
+                fields = {"drop": update.drop, **({} if update.seed is None else {"seed": update.seed})}
+                self._blueprint.programs[name].patch(self.host, Opcode.REWIRE, **fields)
+                self._run(name, phase="structure")
+                changed.append(update.layer)
+        correct = int(np.count_nonzero(logits.argmax(axis=0) == labels))
+        return StepResult(loss=float(losses.mean()), correct=correct, changed=tuple(changed))
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """Part of the images that are classified rightly."""
+        correct = 0
+        with self.host.purpose("evaluation"):
+            for first in range(0, len(labels), self._plan.batch):
+                part = labels[first : first + self._plan.batch]
+                logits = self._forward(images[first : first + self._plan.batch], phase="evaluation")
+                correct += int(np.count_nonzero(logits.argmax(axis=0) == part))
+        return correct / len(labels)
+
+    def read_weights(self, *, purpose: str) -> dict[str, SparseWeights]:
+        """Copies of the weights of all layers, biases included."""
+        with self.host.purpose(purpose):
+            return {layer.name: self._read_layer(layer) for layer in self._plan.layers}
+
+    def read_indices(self, layer: str, *, purpose: str) -> np.ndarray:
+        """A copy of the column indices of a layer, the bias included."""
+        found = next(other for other in self._plan.layers if other.name == layer)
+        with self.host.purpose(purpose):
+            return self._read_indices(found)
+
+    def save_weights(self) -> np.ndarray:
+        """The bytes of the region of the weights."""
+        begin, end = self._plan.regions["weights"]
+        with self.host.purpose("checkpoint"):
+            return self.host.read(begin, end - begin)
+
+    def load_weights(self, data: np.ndarray) -> None:
+        """The inverse of ``save_weights``, on a device of the same blueprint.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are not as many as there must be.
+        """
+        begin, end = self._plan.regions["weights"]
+        if data.dtype != np.uint8 or data.shape != (end - begin,):
+            raise ValueError(f"the weights must be {end - begin} bytes, not {data.size} numbers of {data.dtype}")
+        with self.host.purpose("checkpoint"):
+            self.host.write(begin, data)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data that, with the weights, say where the training is."""
+        return {
+            "step": self.step_number,
+            "pruner": self.pruner.state_dict(),
+            "phases": {name: totals.state_dict() for name, totals in self.phases.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state_dict``."""
+        self.pruner.load_state_dict(state["pruner"])
+        self.step_number = state["step"]
+        self.phases = {name: PhaseTotals.from_state(totals) for name, totals in state["phases"].items()}
+
+    def _forward(self, images: np.ndarray, *, phase: str) -> np.ndarray:
+        """The logits of up to a batch of images, a column each."""
+        first = self._plan.layers[0]
+        columns = np.zeros((images.shape[1], self._plan.batch))
+        columns[:, : len(images)] = images.T
+        self.host.write_rows(first.inputs, self._format.quantize(columns))
+        self._run("forward", phase=phase)
+        rows = self._plan.layers[-1].weights.rows
+        dtype = self._format.accumulator_dtype
+        logits = self.host.read_rows(self._plan.logits, rows=rows, columns=self._plan.batch, dtype=dtype)
+        return logits[:, : len(images)]
+
+    def _prepare_update(self) -> None:
+        settings = self._blueprint.settings
+        program = self._blueprint.programs["backward" if settings.overlap else "update"]
+        rate = settings.rate_at(self.step_number, self._blueprint.steps)
+        if settings.rounding == "nearest":
+            program.patch(self.host, Opcode.UPDATE, learning_rate=rate)
+            return
+        for number in range(len(self._plan.layers)):
+            sequence = np.random.SeedSequence([settings.seed, number, self.step_number])
+            seed = int(sequence.generate_state(1)[0]) or 1
+            program.patch(self.host, Opcode.UPDATE, which=number, learning_rate=rate, seed=seed)
+
+    def _run(self, name: str, *, phase: str) -> None:
+        placed = self._blueprint.programs[name]
+        result = self._device.run(placed.address, len(placed.program), self._blueprint.windows)
+        self.phases[phase].add(result)
+
+    def _set_up(self) -> None:
+        """First weights, the ones behind the biases, zeros elsewhere, and the programs."""
+        settings = self._blueprint.settings
+        begin, end = self._plan.regions["arrays"]
+        self.host.write(begin, np.zeros(end - begin, dtype=np.uint8))
+        for number, layer in enumerate(self._plan.layers):
+            structure = self._blueprint.structures[layer.name]
+            fan_in = structure.fan_in - 1
+            generator = np.random.default_rng([settings.seed, 1000 + number])
+            deviations = np.sqrt(2 / np.maximum(fan_in, 1))
+            master = generator.normal(size=structure.entries) * np.repeat(deviations, structure.fan_in)
+            master[structure.indices == layer.weights.inner - 1] = 0
+            master = master.astype(np.float32)
+            index_type = np.uint16 if layer.weights.index_size is IndexSize.UINT16 else np.int32
+            for address, array in (
+                (layer.weights.pointers, structure.pointers),
+                (layer.weights.indices, structure.indices.astype(index_type)),
+                (layer.weights.values, self._format.narrow(master)),
+                (layer.master, master),
+                (layer.momentum, np.zeros_like(master)),
+            ):
+                self.host.write(address, array)
+            ones = np.ones(self._plan.batch, dtype=self._format.dtype)
+            self.host.write(layer.inputs.address + (layer.weights.inner - 1) * layer.inputs.stride, ones)
+        for program in self._blueprint.programs.values():
+            program.write(self.host)
+
+    def _read_layer(self, layer: LayerPlan) -> SparseWeights:
+        weights = layer.weights
+        return SparseWeights(
+            (weights.rows, weights.inner),
+            self._read(weights.pointers, weights.rows + 1, np.dtype(np.int32)),
+            self._read_indices(layer),
+            self._read(layer.master, weights.entries, np.dtype(np.float32)),
+            self._read(layer.momentum, weights.entries, np.dtype(np.float32)),
+            self._read(weights.values, weights.entries, self._format.dtype),
+        )
+
+    def _read_indices(self, layer: LayerPlan) -> np.ndarray:
+        narrow = layer.weights.index_size is IndexSize.UINT16
+        dtype = np.dtype(np.uint16 if narrow else np.int32)
+        return self._read(layer.weights.indices, layer.weights.entries, dtype).astype(np.int32)
+
+    def _read(self, address: int, count: int, dtype: np.dtype) -> np.ndarray:
+        return self.host.read(address, count * dtype.itemsize).view(dtype)
+
+
+def _softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The loss of every column, and its gradient by the logits."""
+    shifted = logits.astype(np.float64) - logits.max(axis=0)
+    exponentials = np.exp(shifted)
+    sums = exponentials.sum(axis=0)
+    columns = np.arange(len(labels))
+    losses = np.log(sums) - shifted[labels, columns]
+    gradient = exponentials / sums
+    gradient[labels, columns] -= 1
+    return losses, gradient
