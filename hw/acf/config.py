@@ -237,7 +237,7 @@ class StructureConfig:
 
     burst_beats: int = 4
     buffer_beats: int = 16
-    outstanding: int = 4
+    outstanding: int = 16
     exchanged: int = 16
     columns: int = 4096
 
@@ -338,7 +338,7 @@ PRESETS = {
             feeder=FeederConfig(cursors=2, line_buffers=2, outstanding=4, packet_rows=2),
             memory=MemoryConfig(data_width=64),
         ),
-        FabricConfig(name="base", rows=4, cols=4, lanes=4),
+        FabricConfig(name="base", rows=4, cols=4, lanes=4, lane=LaneConfig(fifo_depth=8)),
     )
 }
 

@@ -88,6 +88,12 @@ def _structure_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Co
     return StructureEngine(config=config)
 
 
+def _rewire_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.structure.rewire_engine import RewireEngine
+
+    return RewireEngine(config=config)
+
+
 def _read_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.fabric.command_processor import read_masters
     from acf.hw.mem.interconnect import ReadInterconnect
@@ -128,6 +134,7 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "row_feeder": _row_feeder,
     "column_feeder": _column_feeder,
     "update_engine": _update_engine,
+    "rewire_engine": _rewire_engine,
     "structure_engine": _structure_engine,
     "read_interconnect": _read_interconnect,
     "write_interconnect": _write_interconnect,

@@ -12,34 +12,21 @@ from acf.golden.optimizer import sgd_step
 from acf.hw.structure.update_engine import update_job_layout
 from acf.isa import ErrorCode
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
-from acf.tb.axi_responder import AxiResponder
-from acf.tb.fault_monitor import FaultMonitor
 from acf.tb.float32_cases import fma_cases
 from acf.tb.runner import bench_config
-from acf.tb.stream import StreamSink, StreamSource, pack, start_clock, wait_until
+from acf.tb.stream import start_clock
+from acf.tb.structure_bench import EngineBench
 
 CONFIG = bench_config()
 BEAT = CONFIG.memory.beat_bytes
 ARRAYS = {"gradient": 4, "master": 4, "momentum": 4, "weights": 2}
 
 
-class Bench:
-    """The engine and its memory; ``chance`` is that of a cycle being used on any handshake."""
+class Bench(EngineBench):
+    """The engine, and the step that a job should take."""
 
     def __init__(self, dut):
-        self.dut, self.chance = dut, 1.0
-        dut.halt.value = 0
-        rng = random.Random(random.getrandbits(32))
-        self.memory = AxiResponder(dut, memory=CONFIG.memory, rng=rng, use=self.use, writes=True)
-        assert self.memory.write is not None
-        self.writes = self.memory.write
-        self.jobs = StreamSource(dut, "i", use=self.use)
-        self.done = StreamSink(dut, "done", use=self.use)
-        self.faults = FaultMonitor(dut, count=3)
-
-    def use(self):
-        """Whether a handshake uses this cycle."""
-        return random.random() < self.chance
+        super().__init__(dut, job_layout=update_job_layout, faults=3)
 
     def job(self, count, **fields):
         """A job on random contents of the arrays, sent; it and the step that it should take."""
@@ -67,7 +54,7 @@ class Bench:
             rounding="stochastic" if job["stochastic"] else "nearest",
             seed=job["seed"],
         )
-        self.jobs.send([pack(update_job_layout, **job)])
+        self.send(**job)
         return job, expected
 
     def around(self, job):
@@ -95,30 +82,6 @@ class Bench:
         assert self.done.received == [job["semaphore"]]
         self.done.received.clear()
         self.check(job, expected, around)
-
-    async def finish(self, jobs, *, cycles):
-        """Wait until so many jobs are done."""
-        await wait_until(
-            self.dut,
-            lambda: len(self.done.received) >= jobs or bool(self.faults.seen),
-            cycles=cycles,
-            pending=lambda: f"{jobs - len(self.done.received)} jobs",
-        )
-        assert not self.faults.seen, self.faults.seen
-
-    async def reset(self):
-        """Reset everything but the contents of the memory."""
-        self.chance = 1.0
-        await ClockCycles(self.dut.clk, 2)
-        self.jobs.stop()
-        self.dut.halt.value = 0
-        await self.memory.reset(self.dut)
-        self.memory.read.reads.clear()
-        self.jobs = StreamSource(self.dut, "i", use=self.use)
-        self.done.received.clear()
-        self.faults.seen.clear()
-        await ClockCycles(self.dut.clk, 2)
-        self.dut.rst.value = 0
 
 
 @cocotb.test()
@@ -198,20 +161,13 @@ async def bad_responses(dut):
         # A write is answered by the address of its burst, a read beat by beat.
         hit = range(bad, bad + 1) if side == "read" else range(job[array], job[array] + count * ARRAYS[array])
         port.respond = lambda address, hit=hit, answer=answer: answer if address in hit else OKAY
-        await wait_until(dut, lambda: bool(bench.faults.seen), cycles=20_000, pending=lambda: "a fault")
-        # What was begun is finished.
-        bench.chance = 1.0
-        await ClockCycles(dut.clk, 400)
-        code, address = bench.faults.seen[0]
+        code, address = await bench.fault()
         assert code == (ErrorCode.READ_RESPONSE if side == "read" else ErrorCode.WRITE_RESPONSE)
         if side == "read":
             [burst] = {b["addr"] for b in bench.memory.read.reads if b["addr"] <= bad <= b["addr"] + b["len"] * BEAT}
             assert address == burst
         else:
             assert address == job[array]
-        assert not bench.memory.read.busy
-        assert not bench.writes.busy
-        assert not bench.done.received
         port.respond = lambda address: OKAY
         await bench.reset()
         await bench.run(37)
@@ -241,13 +197,7 @@ async def halted(dut):
         bench.job(200)
         await ClockCycles(dut.clk, random.randrange(5, 300))
         dut.halt.value = 1
-        await ClockCycles(dut.clk, 10)
-        reads, writes = len(bench.memory.read.reads), len(bench.writes.writes)
-        await ClockCycles(dut.clk, 400)
-        assert len(bench.memory.read.reads) <= reads + 1  # an address once offered stays
-        assert len(bench.writes.writes) <= writes + 1
-        assert not bench.memory.read.busy
-        assert not bench.writes.busy
+        await bench.quiet()
         await bench.reset()
         await bench.run(random.randrange(40))
 
