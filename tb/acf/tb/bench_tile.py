@@ -1,356 +1,18 @@
 """A compute tile alone: packets in, sums, signals and counters out."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
 
 import cocotb
-import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
-from acf.hw.counters import COUNTER_LATENCY, counter_select
+from acf.hw.counters import counter_select
 from acf.hw.formats import mac
-from acf.hw.noc import flit
 from acf.hw.pe.accumulator_add import AccumulatorAdd
-from acf.isa import (
-    COUNTERS_PER_LANE,
-    NO_SEMAPHORE,
-    Cast,
-    ControlKind,
-    EntryKind,
-    LaneCause,
-    LaneCounter,
-    Mode,
-    OperandKind,
-    ResultKind,
-    TileCounter,
-    TrafficClass,
-)
-from acf.tb.lane_model import ColumnModel, Entry, random_entries, random_operands, random_sampled
-from acf.tb.runner import bench_config
-from acf.tb.stream import StreamSink, StreamSource, always, at_random, pack, start_clock, unpack, wait_until
-
-Y, X = 3, 2
-"""Where the tile is, unless a test moves it."""
-
-
-class TileBench:
-    """Drives a tile at node (Y, X) as feeders and command processor would, and follows it with the model."""
-
-    def __init__(self, dut, *, use: Callable[[], bool] = always):
-        self.dut = dut
-        self.config = bench_config()
-        self.lane = self.config.lane
-        self.columns = self.config.tile_columns
-        self.model = ColumnModel(self.lane, self.columns)
-        self.move_to(X)
-        dut.y.value = Y
-        for port in ("counters_enable", "counters_clear", "counters_select"):
-            getattr(dut, port).value = 0
-        self.dense = False
-        self.bank = 0
-        self.row_bank: int | None = None
-        self.open_ports(use)
-        self.expected_rows: list[tuple[int, int, list[int]]] = []
-        self.expected_done: list[int] = []
-        self.entries_sent = 0
-        self.operand_flits_sent = 0
-
-    def move_to(self, x: int):
-        """Be another tile of the mesh row."""
-        self.x = x
-        self.dut.x.value = x
-
-    def open_ports(self, use: Callable[[], bool] = always):
-        """Drive all streams from now on."""
-        layout = flit.flit_layout(noc=self.config.noc)
-        self.layout = layout
-        self.entries = StreamSource(self.dut, "entries", use=use)
-        self.operands = StreamSource(self.dut, "operands", use=use)
-        self.results = StreamSink(self.dut, "results", use=use)
-        self.sums = StreamSource(self.dut, "results_i", use=use)
-        self.control = StreamSink(self.dut, "control", use=use)
-
-    def close_ports(self):
-        """Stop driving."""
-        for port in (self.entries, self.operands, self.results, self.sums, self.control):
-            port.stop()
-
-    # Packets.
-
-    def _head(self, layout, *, traffic_class, kind, cast, tail=1, **fields):
-        word = pack(layout, x=self.x, y=Y, cast=int(cast), traffic_class=int(traffic_class), kind=int(kind), **fields)
-        return pack(self.layout, payload=word, head=1, tail=tail)
-
-    def _send_entry(self, layout, kind, **fields):
-        self.entries.send([self._head(layout, traffic_class=TrafficClass.ENTRIES, kind=kind, cast=Cast.ROW, **fields)])
-
-    def load(self, bank: int, rows: Mapping[int, Sequence[int]], *, semaphore: int, packet_rows: int = 2):
-        """Send operand rows, neighbours in one packet; the last packet signals. No rows are one packet without body."""
-        width = self.lane.number_format.operand_width
-        per_flit = self.config.noc.flit_width // width
-        packets: list[list[int]] = []
-        for row in rows:
-            if packets and packets[-1][-1] + 1 == row and len(packets[-1]) < packet_rows:
-                packets[-1].append(row)
-            else:
-                packets.append([row])
-        packets = packets or [[]]
-        for packet in packets:
-            self.operands.send(
-                [
-                    self._head(
-                        flit.operand_head,
-                        traffic_class=TrafficClass.OPERANDS,
-                        kind=OperandKind.ROWS,
-                        cast=Cast.COLUMN,
-                        tail=int(not packet),
-                        row=packet[0] if packet else 0,
-                        bank=bank,
-                        last=int(packet is packets[-1]),
-                        semaphore=semaphore,
-                    )
-                ]
-            )
-            words = []
-            for row in packet:
-                self.model.load(bank * self.lane.operand_rows + row, rows[row])
-                for first in range(0, self.columns, per_flit):
-                    bits = rows[row][first : first + per_flit]
-                    words.append(sum(value << n * width for n, value in enumerate(bits)))
-            self.operands.send(
-                [pack(self.layout, payload=word, tail=int(n == len(words) - 1)) for n, word in enumerate(words)]
-            )
-            self.operand_flits_sent += len(words)
-        if semaphore != NO_SEMAPHORE:
-            self.expected_done.append(semaphore)
-
-    def set_up(
-        self, *, bank: int, skip: bool, columns: int, tile_columns: int | None = None, row_bank: int | None = None
-    ):
-        """Open a stream, of mode SAMPLED with a row bank."""
-        tile_columns = self.columns if tile_columns is None else tile_columns
-        self._send_entry(
-            flit.setup_head,
-            EntryKind.SETUP,
-            mode=int(Mode.GATHER if row_bank is None else Mode.SAMPLED),
-            skip=int(skip),
-            bank=bank,
-            row_bank=row_bank or 0,
-            columns=columns,
-            tile_columns=tile_columns,
-        )
-        self.bank, self.row_bank, self.dense = bank, row_bank, not skip
-        share = min(max(columns - (self.x - 1) * tile_columns, 0), tile_columns)
-        self.model.used[:] = [column < share for column in range(self.columns)]
-
-    def stream(self, entries: Sequence[Entry]):
-        """Send entries."""
-        for entry in entries:
-            self._send_entry(
-                flit.entry_head, EntryKind.ENTRY, value=entry.value, row=entry.row, accumulator=entry.accumulator
-            )
-            if self.row_bank is None:
-                self.model.add(entry, bank=self.bank, dense=self.dense)
-            else:
-                self.model.add_sampled(entry, bank=self.bank, row_bank=self.row_bank, dense=self.dense)
-        self.entries_sent += len(entries)
-
-    def signal(self, semaphore: int):
-        """Close the stream, or ask for a DONE."""
-        self._send_entry(flit.signal_head, EntryKind.SIGNAL, semaphore=semaphore)
-        if semaphore != NO_SEMAPHORE:
-            self.expected_done.append(semaphore)
-
-    def drain(self, first: int, count: int, *, gate: tuple[int, int, int] | None = None):
-        """Ask for accumulator rows; those of zeros are +0 with a ``gate`` of bank, operand row and step."""
-        bank, gate_row, step = gate or (0, 0, 0)
-        self._send_entry(
-            flit.drain_head,
-            EntryKind.DRAIN,
-            first=first,
-            count=count,
-            gate=int(gate is not None),
-            gate_bank=bank,
-            gate_row=gate_row,
-            gate_step=step,
-        )
-        for n, row in enumerate(range(first, first + count)):
-            bits = self.model.row_bits(row)
-            if gate is not None:
-                operands = self.model.operands[bank * self.lane.operand_rows + gate_row + n * step]
-                zeros = self.model.golden.is_zero(operands)
-                bits = [0 if zero else value for value, zero in zip(bits, zeros, strict=True)]
-            self.expected_rows.append((ResultKind.ROW, row, bits))
-            self.model.clear(row)
-
-    def reduce(self, rng: random.Random, first: int, count: int):
-        """Ask for sums over the lanes. Tiles further east, if there are any, send theirs."""
-        lanes, slots, golden = self.config.lanes, self.lane.slots, self.model.golden
-        self._send_entry(flit.drain_head, EntryKind.DRAIN, first=first, count=count * lanes, reduce=1)
-        for packet in range(count):
-            rows = [first + packet * lanes + n for n in range(lanes)]
-            total = np.zeros(self.columns, golden.accumulator_dtype)
-            if self.x != self.config.cols:
-                # Accumulators of a sum have the same bits as others.
-                low = random_operands(rng, self.columns, format="bf16", density=0.9)
-                high = random_operands(rng, self.columns, format="bf16", density=0.9)
-                bits = [(b << 16 | a) for a, b in zip(low, high, strict=True)]
-                words = [a | b << 32 for a, b in zip(bits[::2], bits[1::2], strict=True)]
-                self._send_sums([rng.getrandbits(48) << 16, *words])
-                total = np.array(bits, np.uint32).view(golden.accumulator_dtype)
-            for lane in range(lanes):
-                added = [self.model.accumulators[row].reshape(slots, lanes)[:, lane] for row in rows]
-                total, wrapped = golden.add(total, np.concatenate(added))
-                self.model.overflow[lane] |= wrapped.any()
-            self.expected_rows.append((ResultKind.SUMS, packet, [int(bits) for bits in total.view(np.uint32)]))
-            for row in rows:
-                self.model.clear(row)
-
-    def _send_sums(self, words: list[int]):
-        head, tail = [1] + [0] * (len(words) - 1), [0] * (len(words) - 1) + [1]
-        self.sums.send(
-            pack(self.layout, payload=word, head=h, tail=t) for word, h, t in zip(words, head, tail, strict=True)
-        )
-
-    def clear(self, first: int, count: int):
-        """Have accumulator rows set to +0."""
-        self._send_entry(flit.clear_head, EntryKind.CLEAR, first=first, count=count)
-        for row in range(first, first + count):
-            self.model.clear(row)
-
-    # What comes back.
-
-    async def finish(self, *, cycles: int = 60000):
-        """Wait until all is sent and all expected packets are there, and compare them."""
-        flits = len(self.expected_rows) * (1 + self.columns // 2)
-
-        def complete():
-            return (
-                self.entries.idle
-                and self.operands.idle
-                and len(self.results.received) >= flits
-                and len(self.control.received) >= len(self.expected_done)
-            )
-
-        def pending():
-            return (
-                f"{len(self.entries.queue)} entries, {len(self.operands.queue)} operand flits, "
-                f"{flits - len(self.results.received)} result flits, "
-                f"{len(self.expected_done) - len(self.control.received)} signals"
-            )
-
-        await wait_until(self.dut, complete, cycles=cycles, pending=pending)
-        for _ in range(20):
-            await RisingEdge(self.dut.clk)
-        assert self.received_rows() == self.expected_rows
-        # Signals of loads and of streams race with each other.
-        assert sorted(self.received_done()) == sorted(self.expected_done)
-        self.results.received.clear()
-        self.control.received.clear()
-        self.expected_rows.clear()
-        self.expected_done.clear()
-
-    def received_rows(self):
-        """RESULTS packets: their kind, row or packet number, and bits."""
-        rows = []
-        per_packet = 1 + self.columns // 2
-        received = [unpack(self.layout, word) for word in self.results.received]
-        assert len(received) % per_packet == 0, f"{len(received)} result flits"
-        for begin in range(0, len(received), per_packet):
-            packet = received[begin : begin + per_packet]
-            assert [part["head"] for part in packet] == [1] + [0] * (per_packet - 1)
-            assert [part["tail"] for part in packet] == [0] * (per_packet - 1) + [1]
-            head = unpack(flit.result_head, packet[0]["payload"])
-            kind = ResultKind(head["kind"])
-            to = 0 if kind is ResultKind.ROW else self.x - 1
-            expected = {"x": to, "y": Y, "cast": Cast.UNICAST, "traffic_class": TrafficClass.RESULTS}
-            expected |= {"column": self.x - 1, "reserved": 0}
-            assert {name: head[name] for name in expected} == expected
-            values = [part["payload"] >> shift & 0xFFFFFFFF for part in packet[1:] for shift in (0, 32)]
-            rows.append((kind, head["row"], values))
-        return rows
-
-    def received_done(self):
-        """Semaphores of DONE packets."""
-        semaphores = []
-        for word in self.control.received:
-            part = unpack(self.layout, word)
-            assert (part["head"], part["tail"]) == (1, 1)
-            head = unpack(flit.done_head, part["payload"])
-            expected = {"x": 0, "y": 0, "cast": Cast.UNICAST, "traffic_class": TrafficClass.CONTROL}
-            expected |= {"kind": ControlKind.DONE, "reserved": 0}
-            assert {name: head[name] for name in expected} == expected
-            semaphores.append(head["semaphore"])
-        return semaphores
-
-    # Counters.
-
-    async def start_counting(self):
-        """As at the start of a program."""
-        self.dut.counters_clear.value = 1
-        await RisingEdge(self.dut.clk)
-        self.dut.counters_clear.value = 0
-        self.dut.counters_enable.value = 1
-        self.enabled_at = get_sim_time("ns")
-        self.model.start_counting()
-        self.entries_sent = self.operand_flits_sent = 0
-
-    async def stop_counting(self) -> int:
-        """As at its end; returns the cycles between."""
-        self.dut.counters_enable.value = 0
-        cycles = round((get_sim_time("ns") - self.enabled_at) / 10)
-        await RisingEdge(self.dut.clk)
-        return cycles
-
-    async def counter(self, index: int, *, y: int = Y, x: int = X) -> int:
-        """Read a counter."""
-        self.dut.counters_select.value = pack(counter_select, index=index, y=y, x=x)
-        for _ in range(COUNTER_LATENCY):
-            await RisingEdge(self.dut.clk)
-        await FallingEdge(self.dut.clk)
-        value = int(self.dut.counters_value.value)
-        await RisingEdge(self.dut.clk)
-        return value
-
-    async def causes(self, lane: int) -> dict[LaneCause, int]:
-        """Where the cycles of a lane went."""
-        return {cause: await self.counter(lane * COUNTERS_PER_LANE + cause) for cause in LaneCause}
-
-    async def check_counters(self, cycles: int):
-        """Compare all counters with the model and with ``cycles``."""
-        lanes = self.config.lanes
-        for lane in range(lanes):
-            causes = await self.causes(lane)
-            assert sum(causes.values()) == cycles, f"causes of lane {lane}: {causes} in {cycles} cycles"
-            assert causes[LaneCause.MAC] == self.model.issued[lane::lanes].sum()
-            effectual = await self.counter(lane * COUNTERS_PER_LANE + LaneCounter.EFFECTUAL_MACS)
-            assert effectual == self.model.effectual[lane::lanes].sum()
-            wrapped = await self.counter(lane * COUNTERS_PER_LANE + LaneCounter.OVERFLOW)
-            assert wrapped == int(self.model.overflow[lane::lanes].any())
-        assert await self.counter(TileCounter.ENTRIES) == self.entries_sent
-        assert await self.counter(TileCounter.OPERAND_FLITS) == self.operand_flits_sent
-        assert await self.counter(LaneCause.MAC, x=X + 1) == 0
-        assert await self.counter(LaneCause.MAC, y=Y + 1) == 0
-        assert await self.counter(lanes * COUNTERS_PER_LANE) == 0
-
-    def random_rows(self, rng: random.Random, rows: Sequence[int], *, density: float | None = None, corners=0.2):
-        """Operand rows, each of its own density unless one is given."""
-        return {
-            row: random_operands(
-                rng,
-                self.columns,
-                format=self.lane.format,
-                density=rng.choice([0.0, 0.5, 0.9, 1.0]) if density is None else density,
-                corners=corners,
-            )
-            for row in rows
-        }
-
-    @property
-    def one(self) -> int:
-        """The bits of 1."""
-        return 0x3F80 if self.lane.format == "bf16" else 1
+from acf.isa import NO_SEMAPHORE, LaneCause
+from acf.tb.lane_model import Entry, random_entries, random_sampled
+from acf.tb.stream import always, at_random, pack, start_clock
+from acf.tb.tile_driver import TILE_X, TILE_Y, TileBench
 
 
 async def start(dut, *, use=always) -> TileBench:
@@ -530,7 +192,7 @@ async def lanes_are_summed_up(dut):
         await bench.finish()
         assert bench.sums.idle
     cycles = await bench.stop_counting()
-    bench.move_to(X)
+    bench.move_to(TILE_X)
     await RisingEdge(dut.clk)
     await bench.check_counters(cycles)
 
@@ -549,7 +211,7 @@ async def sums_take_a_cycle_for_each_accumulator(dut):
         bench.reduce(rng, 0, rows // lanes)
         await bench.finish()
         await bench.stop_counting()
-        bench.move_to(X)
+        bench.move_to(TILE_X)
         expected = rows * lanes * max(lane.slots, latency + 3)
         for n in range(lanes):
             draining = (await bench.causes(n))[LaneCause.DRAIN]
@@ -762,7 +424,7 @@ async def counters_are_exact_while_they_count(dut):
     await bench.start_counting()
     for _ in range(300):
         await RisingEdge(dut.clk)
-    dut.counters_select.value = pack(counter_select, index=int(LaneCause.OPERAND_WAIT), y=Y, x=X)
+    dut.counters_select.value = pack(counter_select, index=int(LaneCause.OPERAND_WAIT), y=TILE_Y, x=TILE_X)
     for _ in range(10):
         for _ in range(7):
             await RisingEdge(dut.clk)

@@ -47,7 +47,7 @@ class ProductIssue(wiring.Component):
 
     Latency is two cycles from an entry to its first product, in SAMPLED mode up to ``fifo_depth`` more until it is its
     turn; throughput is one product per cycle. An entry that is taken apart keeps its place until its last product has
-    left. After a reset no entry is taken for ``fifo_depth`` cycles.
+    left. After a reset it is busy for ``fifo_depth`` cycles.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class ProductIssue(wiring.Component):
     level : Out
         Places that are not free.
     busy : Out(1)
-        There is an entry or a product.
+        There is an entry or a product, or it gets ready after a reset.
     """
 
     i: stream.Interface
@@ -97,13 +97,13 @@ class ProductIssue(wiring.Component):
 
         # Entries that came and that left. i.valid, which comes late in its cycle, decides nothing but whether one of
         # them moves. As long as entries leave in the order in which they came, the two are also pointers.
-        came, left = Signal(range(2 * depth)), Signal(range(2 * depth))
-        starting = Signal(init=1)  # after a reset: ``progress`` is set to 0
+        came, left = Signal(range(2 * depth), init=depth), Signal(range(2 * depth))
+        starting = Signal(init=1)  # after a reset: as if it were full, while ``progress`` is set to 0
         held = Signal(depth)  # places that hold an entry
         turn = Signal(range(depth))  # SAMPLED: the place whose turn it is
         into, out_of = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
-            self.level.eq(Mux(starting, depth, (came - left)[: len(came)])),
+            self.level.eq((came - left)[: len(came)]),
             self.busy.eq((came != left) | self.o.valid),
             into.eq(Mux(self.sampled, _encode(_lowest(~held)), came)),
             out_of.eq(Mux(self.sampled | starting, turn, left)),
@@ -150,8 +150,8 @@ class ProductIssue(wiring.Component):
         with m.If(starting | (self.sampled & can_load)):
             # Pass over an empty place; over one only, which is enough and costs next to nothing.
             m.d.sync += turn.eq(Mux(starting | held.bit_select(following, 1), following, turn + 2))
-        with m.If(following == 0):
-            m.d.sync += starting.eq(0)
+        with m.If(starting & (following == 0)):
+            m.d.sync += [starting.eq(0), came.eq(0)]
 
         with m.If(can_load):
             m.d.sync += self.o.valid.eq(has_head)

@@ -58,7 +58,7 @@ class Lane(wiring.Component):
     used : In(slots)
         Slots that hold columns; the others give no products. Changes only while ``idle``.
     idle : Out(1)
-        Everything that was taken is written.
+        Everything that was taken is written. Not in the first ``fifo_depth`` cycles after a reset.
     issued : Out(1)
         A product is issued in this cycle.
     effectual : Out(1)

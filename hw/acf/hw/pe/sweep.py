@@ -151,9 +151,9 @@ class AccumulatorSweep(wiring.Component):
                     self.results.p.payload.eq(head),
                     self.results.p.head.eq(1),
                 ]
+                m.d.comb += self.look_up.eq(self.request.p.gate)
                 with m.If(self.results.ready):
                     read(0)
-                    m.d.comb += self.look_up.eq(self.request.p.gate)
                     m.next = "FIRST" if config.lanes == 1 else "PAIR"
             if config.lanes == 1:
                 lower = self._fetch_lower(m, read, clear_slot, slot, shown[0])
