@@ -38,6 +38,9 @@ class Settings:
         Passes over the training images, and images of a step; what is left of an epoch is left out.
     learning_rate, momentum : float
         The learning rate falls along a cosine to 0. Both are rounded to bfloat16 for the device.
+    bias : float
+        Where the biases of hidden layers start. Above 0, for neurons that see only a few inputs, none of them negative:
+        with a bias of 0, those whose few weights are all negative would never learn.
     seed : int
         Of first weights and masks, the order of the images, growth at random, and stochastic rounding.
     distribution : str
@@ -65,11 +68,12 @@ class Settings:
     hidden: tuple[int, ...] = (256, 128)
     epochs: int = 30
     batch: int = 64
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     momentum: float = 0.9
+    bias: float = 0.1
     seed: int = 1
     distribution: str = "erk"
-    period: int = 50
+    period: int = 25
     drop: float = 0.3
     last_change: float = 0.75
     rounding: str = "nearest"
@@ -101,6 +105,8 @@ class Settings:
             raise ValueError(f"learning rate must be positive, not {self.learning_rate!r}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be from 0 to below 1, not {self.momentum!r}")
+        if not math.isfinite(self.bias):
+            raise ValueError(f"biases must start at a number, not {self.bias!r}")
         if not 0 < self.drop <= 1:
             raise ValueError(f"the part that is dropped must be above 0 and at most 1, not {self.drop!r}")
         if not 0 < self.last_change <= 1:

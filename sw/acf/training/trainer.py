@@ -265,7 +265,8 @@ class Trainer:
             generator = np.random.default_rng([settings.seed, 1000 + number])
             deviations = np.sqrt(2 / np.maximum(fan_in, 1))
             master = generator.normal(size=structure.entries) * np.repeat(deviations, structure.fan_in)
-            master[structure.indices == layer.weights.inner - 1] = 0
+            hidden = layer is not self._plan.layers[-1]
+            master[structure.indices == layer.weights.inner - 1] = settings.bias if hidden else 0
             master = master.astype(np.float32)
             index_type = np.uint16 if layer.weights.index_size is IndexSize.UINT16 else np.int32
             for address, array in (

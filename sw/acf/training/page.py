@@ -1,0 +1,152 @@
+"""The page of a training: one HTML file that needs nothing else."""
+
+import html
+from typing import Any
+
+from acf.training import pictures
+from acf.training.experiment import Experiment
+
+__all__ = ["make_page"]
+
+_STYLE = """
+:root { color-scheme: light; }
+body { margin: 0; background: #eef2f5; color: #1f2933; }
+body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 32px 20px 48px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; }
+h2 { font-size: 18px; margin: 0 0 4px; }
+p { margin: 0 0 12px; color: #4a5864; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 16px; margin: 24px 0; }
+.fact, .card { background: white; border: 1px solid #dde3e8; border-radius: 10px; padding: 16px 20px; }
+.fact b { display: block; font-size: 30px; line-height: 1.2; }
+.fact span { color: #66737f; font-size: 14px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(500px, 100%), 1fr)); gap: 16px; }
+.wide { grid-column: 1 / -1; }
+.card svg { display: block; width: 100%; height: auto; max-height: 620px; }
+table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
+th { text-align: left; color: #66737f; font-weight: 600; font-size: 13px; }
+th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid #e8edf0; vertical-align: top; overflow-wrap: anywhere; }
+td:nth-child(2), th:nth-child(2) { text-align: right; font-variant-numeric: tabular-nums; }
+td:nth-child(3), th:nth-child(3) { color: #66737f; padding-left: 12px; }
+"""
+
+_METHODS = {
+    "dense": "with all its weights",
+    "static": "with a sparse structure that stays as it was drawn",
+    "set": "with a sparse structure: small weights are dropped, others grown at random (SET)",
+    "rigl": "with a sparse structure: small weights are dropped, others grown where the gradient is largest (RigL)",
+}
+
+
+def make_page(experiment: Experiment, report: dict[str, Any]) -> str:
+    """The page as text; ``report`` is that of the experiment, behind at least one epoch."""
+    config = experiment.config
+    timed = any(totals["cycles"] is not None for totals in report["phases"].values())
+    device = "the Verilated RTL" if report["device"] == "rtl" else f"the {report['device']} model"
+    phases = "Cycles, first fetch to END of each program." if timed else (
+        "Products of two operands that are not zero; this device has no time. The same run on the RTL gives cycles."
+    )  # fmt: skip
+    cards = [
+        _card("Loss", "Cross-entropy of the batches, as they are trained on.", pictures.draw_loss(experiment)),
+        _card("Accuracy", f"Held out: {report['holdout_images']} images that the network is not trained on.",
+              pictures.draw_accuracy(experiment)),
+        _card("Density", "Weights that exist / elements, biases not counted.", pictures.draw_densities(experiment)),
+        _card("Phases", phases, pictures.draw_phases(experiment)),
+        _card("How the mask evolves", "Below, the mask of the first layer: a row for each neuron, a column for each "
+              "input. Above, if inputs are an image, how many neurons look at each.",
+              pictures.draw_masks(experiment), wide=True),
+        f'<section class="card wide"><h2>All numbers</h2>{_table(report)}</section>',
+    ]  # fmt: skip
+    sizes = " - ".join(str(size) for size in experiment.blueprint.sizes)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>A sparse network trained on the fabric</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>A sparse network trained on the fabric</h1>
+<p>A perceptron ({html.escape(sizes)}) was trained on {html.escape(report["data"])}, {_METHODS[report["method"]]}, on
+{html.escape(device)} of {config.rows} x {config.cols} tiles of {config.lanes} lanes: products of all layers, optimizer
+and structure. The host computed softmax and loss.</p>
+<div class="facts">{_facts(report)}</div>
+<div class="grid">
+{"".join(cards)}
+</div>
+</main>
+</body>
+</html>
+"""
+
+
+def _facts(report: dict[str, Any]) -> str:
+    phases = report["phases"]
+    facts = [
+        (f"{100 * report['final_accuracy']:.1f} %", f"of {report['holdout_images']} {report['holdout']} images"),
+        (f"{100 * report['network_sparsity']:.1f} %", "of the weights do not exist"),
+    ]
+    training = [phases[name] for name in phases if name not in ("evaluation",)]
+    if any(totals["cycles"] is not None for totals in training):
+        cycles = sum(totals["cycles"] or 0 for totals in training)
+        facts.append((f"{cycles / report['steps']:,.0f}", "cycles a training step, changes of the structure included"))
+    macs = sum(phases[name]["effectual_macs"] for name in ("forward", "backward"))
+    dense = sum(phases[name]["dense_macs"] for name in ("forward", "backward"))
+    if macs:
+        facts.append((f"{dense / macs:.1f} x", "fewer MACs than a dense network without skipping"))
+    return "".join(
+        f'<div class="fact"><b>{html.escape(value)}</b><span>{html.escape(text)}</span></div>' for value, text in facts
+    )
+
+
+def _card(title: str, text: str, picture: str, *, wide: bool = False) -> str:
+    name = "card wide" if wide else "card"
+    return f'<section class="{name}"><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>{picture}</section>\n'
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = [
+        ("accuracy", _percent(report["final_accuracy"]), f"of {report['holdout_images']} {report['holdout']} images"),
+        ("loss", f"{report['final_loss']:.4f}", "mean of the last epoch"),
+        ("training images", f"{report['training_images']:,}", f"{report['steps']:,} steps of {report['batch']}"),
+        ("learning rate", f"{report['learning_rate']:g}", f"cosine to 0, momentum {report['momentum']:g}"),
+        ("seed", str(report["seed"]), "of first weights and masks, order of the images, growth at random"),
+    ]
+    for layer in report["layers"]:
+        rows, columns = layer["shape"]
+        lines.append(
+            (
+                f"sparsity of {layer['layer']}",
+                _percent(layer["sparsity"]),
+                f"{layer['entries']:,} of {rows} x {columns}",
+            )
+        )
+    for name, totals in report["phases"].items():
+        runs = f"in {totals['runs']:,} programs"
+        if totals["cycles"] is not None:
+            lines.append((f"{name}: cycles", f"{totals['cycles']:,}", runs))
+            lines.append((f"{name}: bytes read", f"{totals['bytes_read']:,}", "beats of the memory port"))
+            lines.append((f"{name}: bytes written", f"{totals['bytes_written']:,}", "strobes of the memory port"))
+        of = f"of {totals['dense_macs']:,} dense MACs" if "dense_macs" in totals else runs
+        lines.append((f"{name}: effectual MACs", f"{totals['effectual_macs']:,}", of))
+    weights = report["weights_region_bytes"]
+    for what in ("host_bytes_read", "host_bytes_written"):
+        count = report[what].get("training: weights", 0)
+        lines.append((f"host: {what.split('_')[-1]}", f"{count:,}", f"bytes of weights while training, of {weights:,}"))
+    lines += [
+        ("weights", report["weights_sha256"], "SHA-256 of weights, master values, momentum and structure"),
+        ("losses", report["losses_sha256"], "SHA-256 of the losses of all steps, as float64"),
+        ("configuration", f"{report['preset']} {report['config_digest']}", "digest of all parameters of the device"),
+    ]
+    body = "".join(
+        f"<tr><td>{html.escape(what)}</td><td>{html.escape(value)}</td><td>{html.escape(unit)}</td></tr>"
+        for what, value, unit in lines
+    )
+    head = "<tr><th>what</th><th>value</th><th>unit or denominator</th></tr>"
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2f} %"
