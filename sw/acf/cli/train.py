@@ -81,9 +81,9 @@ def digits(
 
     given: dict[str, Any] = {
         "method": method, "sparsity": sparsity, "hidden": _sizes(hidden), "epochs": epochs, "batch": batch,
-        "learning_rate": learning_rate, "momentum": momentum, "bias": bias, "distribution": distribution, "period": period,
-        "drop": drop, "last_change": last_change, "rounding": rounding, "overlap": overlap, "seed": seed,
-        "preset": preset, "data": None if data is None else str(data.resolve()), "holdout": holdout,
+        "learning_rate": learning_rate, "momentum": momentum, "bias": bias, "distribution": distribution,
+        "period": period, "drop": drop, "last_change": last_change, "rounding": rounding, "overlap": overlap,
+        "seed": seed, "preset": preset, "data": None if data is None else str(data.resolve()), "holdout": holdout,
     }  # fmt: skip
     if resume:
         if out is None:
