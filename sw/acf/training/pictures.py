@@ -84,7 +84,7 @@ def draw_phases(experiment: Experiment) -> str:
             axes.barh(place, value, color=_GREY if name == "evaluation" else _TEAL, height=0.6)
             axes.text(value, place, f"  {value:,} in {totals.runs:,} programs", va="center", color=_INK)
         axes.set_yticks(range(len(phases)), list(phases), color=_INK)
-        axes.set(xlim=(0, 1.5 * max([*values, 1])), xlabel="cycles" if timed else "effectual MACs")
+        axes.set(xlim=(0, 1.7 * max([*values, 1])), xlabel="cycles" if timed else "effectual MACs")
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.invert_yaxis()
