@@ -72,6 +72,8 @@ BENCHES = {
         leave_out=("idle_registers_hold", "testfloat"),
         env={"ACF_MAC_CASES": "4000"},
     ),
+    "float32_add": Bench(module="acf.tb.bench_float32", env={"ACF_FLOAT_CASES": "4000"}),
+    "fused_multiply_add": Bench(module="acf.tb.bench_float32", env={"ACF_FLOAT_CASES": "6000"}),
     "lane": Bench(module="acf.tb.bench_lane"),
     "tile": Bench(module="acf.tb.bench_tile"),
     "router": Bench(module="acf.tb.bench_router"),
@@ -79,6 +81,9 @@ BENCHES = {
     "noc": Bench(module="acf.tb.bench_mesh", order_is_free=True),
     "row_feeder": Bench(module="acf.tb.bench_row_feeder"),
     "column_feeder": Bench(module="acf.tb.bench_column_feeder"),
+    # Bursts of different arrays may come in another order.
+    "update_engine": Bench(module="acf.tb.bench_update_engine", order_is_free=True),
+    "rewire_engine": Bench(module="acf.tb.bench_rewire_engine", order_is_free=True),
     "command_processor": Bench(module="acf.tb.bench_command_processor"),
     "read_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "r"}),
     "write_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "w"}),

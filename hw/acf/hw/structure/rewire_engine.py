@@ -54,9 +54,9 @@ rewire_job_layout = data.StructLayout(
 class RewireEngine(wiring.Component):
     """Exchanges the smallest entries of each row for columns that it does not have, as ``acf.golden.structure`` says.
 
-    One job at a time. For each row it takes a cycle for each entry, one for each beat of gradients and for each
-    candidate in it that may be kept (or one for each column that draws a number), and about three for each entry to
-    exchange.
+    One job at a time. It begins with a cycle for each beat of gradients of one row. For each row it then takes a cycle
+    for each entry, one for each beat of gradients and for each candidate in it that may be kept (or one for each column
+    that draws a number), and about three for each entry to exchange.
 
     Parameters
     ----------
@@ -180,7 +180,10 @@ class RewireEngine(wiring.Component):
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.next = "CLEAR"
-                m.d.sync += group.eq(0)
+                m.d.sync += [
+                    group.eq(0),
+                    limit.eq(Mux(job.protected_from < job.inner_size, job.protected_from, job.inner_size)),
+                ]
                 with m.If((job.drop == 0) | (job.row_begin >= job.row_end)):
                     m.next = "DONE"
                 with m.If((job.drop > depth) | (job.inner_size > structure.columns)):
@@ -194,8 +197,7 @@ class RewireEngine(wiring.Component):
             with m.State("CLEAR"):
                 m.d.comb += [marks.look.eq(group), marks.erase.eq(1)]
                 m.d.sync += group.eq(group + 1)
-                m.d.sync += limit.eq(Mux(job.protected_from < job.inner_size, job.protected_from, job.inner_size))
-                with m.If(group == structure.columns // words - 1):
+                with m.If(((group + 1) << exact_log2(words)) >= limit):
                     m.next = "START"
             with m.State("START"):
                 m.d.comb += [start.eq(1), scan.seed_valid.eq(1)]
