@@ -236,28 +236,30 @@ class CommandInterpreter:
             counters[FeederCounter.ENTRIES][feeder] += stream.values.size
             counters[FeederCounter.ZEROS_DROPPED][feeder] += stream.zeros_dropped
             counters[FeederCounter.FILTERED][feeder] += stream.filtered
-            self._compute(feeder, values, stream)
+        if streams:
+            self._compute(feeders, values, streams)
         self._signal(values, len(feeders) * config.cols)
 
-    def _compute(self, feeder: int, values: dict[str, int], stream: Stream) -> None:
+    def _compute(self, feeders: list[int], values: dict[str, int], streams: list[Stream]) -> None:
         valid = np.arange(self._config.tile_columns) < self._checks.column_shares(values)[:, None]
         bank, first = values["bank"], values["accumulator_first"]
+        mesh_rows = np.repeat(feeders, [stream.rows.size for stream in streams])
+        rows, inner = (np.concatenate([getattr(stream, what) for stream in streams]) for what in ("rows", "inner"))
         if values["mode"] == Mode.SAMPLED:
             self._tiles.sample(
-                feeder,
+                mesh_rows,
                 row_bank=values["row_bank"],
                 bank=bank,
                 valid=valid,
-                numbers=first * self._config.lane.slots + stream.numbers,
-                row_sources=stream.rows,
-                sources=stream.inner,
+                numbers=first * self._config.lane.slots + np.concatenate([stream.numbers for stream in streams]),
+                row_sources=rows,
+                sources=inner,
             )
             return
-        targets, sources = stream.rows, stream.inner
-        if values["mode"] == Mode.SCATTER:
-            targets, sources = sources, targets
+        targets, sources = (inner, rows) if values["mode"] == Mode.SCATTER else (rows, inner)
+        weights = np.concatenate([stream.values for stream in streams])
         self._tiles.accumulate(
-            feeder, bank=bank, valid=valid, targets=first + targets, sources=sources, weights=stream.values
+            mesh_rows, bank=bank, valid=valid, targets=first + targets, sources=sources, weights=weights
         )
 
     def _drain(self, values: dict[str, int]) -> None:

@@ -50,40 +50,47 @@ class TileArray:
         self.overflow = np.zeros(lanes, dtype=np.bool_)
 
     def accumulate(
-        self, row: int, *, bank: int, valid: np.ndarray, targets: np.ndarray, sources: np.ndarray, weights: np.ndarray
+        self,
+        rows: np.ndarray,
+        *,
+        bank: int,
+        valid: np.ndarray,
+        targets: np.ndarray,
+        sources: np.ndarray,
+        weights: np.ndarray,
     ) -> None:
-        """Add ``weights[n] * banks[bank, sources[n]]`` to accumulator row ``targets[n]`` of a mesh row, in order of n.
+        """Add ``weights[n] * banks[bank, sources[n]]`` to accumulator row ``targets[n]`` of mesh row ``rows[n]``.
+
+        In order of n; mesh rows know nothing of one another.
 
         Parameters
         ----------
-        row : int
-            Mesh row.
+        rows : numpy.ndarray
         bank : int
         valid : numpy.ndarray of bool
             Columns that take part, ``[mesh column, tile column]``.
         targets, sources, weights : numpy.ndarray
         """
+        taken = ~self._arithmetic.is_zero(weights)
+        rows, targets, sources, weights = rows[taken], targets[taken], sources[taken], weights[taken]
         width = _width(valid)
-        valid = valid[:, :width]
-        accumulators, bank_rows = self.accumulators[row, :, :, :width], self.banks[bank, :, :, :width]
-        products = np.zeros(self.banks.shape[2:], dtype=np.int64)
+        operands = self.banks[bank, :, :, :width]
+        nonzero = ~self._arithmetic.is_zero(operands) & valid[:, :width]
+        self._count(rows, sources, nonzero)
+        accumulators = self.accumulators.reshape(-1, *self.accumulators.shape[2:])
+        targets = rows * self.accumulators.shape[1] + targets
         for places in steps_in_order(targets):
-            weight = weights[places, None, None]
-            operands = bank_rows[sources[places]]
-            counted = ~self._arithmetic.is_zero(weight) & ~self._arithmetic.is_zero(operands) & valid
-            rows = targets[places]
-            before = accumulators[rows]
-            sums, wrapped = self._arithmetic.accumulate(before, weight, operands)
-            accumulators[rows] = np.where(counted, sums, before)
-            products[:, :width] += np.count_nonzero(counted, axis=0)
+            chosen, target = sources[places], targets[places]
+            counted = nonzero[chosen]
+            before = accumulators[target, :, :width]
+            sums, wrapped = self._arithmetic.accumulate(before, weights[places, None, None], operands[chosen])
+            accumulators[target, :, :width] = np.where(counted, sums, before)
             if self._wraps:
-                self._note_overflow(row, counted & wrapped)
-        slots, lanes = self._config.lane.slots, self._config.lanes
-        self.effectual[row] += products.reshape(-1, slots, lanes).sum(axis=1)
+                self._note_overflow(rows[places], counted & wrapped)
 
     def sample(
         self,
-        row: int,
+        rows: np.ndarray,
         *,
         row_bank: int,
         bank: int,
@@ -92,26 +99,35 @@ class TileArray:
         row_sources: np.ndarray,
         sources: np.ndarray,
     ) -> None:
-        """Add ``banks[row_bank, row_sources[n]] * banks[bank, sources[n]]`` to accumulator ``numbers[n]`` of each lane.
+        """Add ``banks[row_bank, row_sources[n]] * banks[bank, sources[n]]`` to accumulator ``numbers[n]`` of each lane
+        of mesh row ``rows[n]``.
 
-        The slots of a lane are added in ascending order. No number occurs twice.
+        The slots of a lane are added in ascending order. No number occurs twice in a mesh row; rows ascend.
         """
         config = self._config
         by_slot = (-1, config.cols, config.lane.slots, config.lanes)
         valid = valid.reshape(by_slot)
-        row_operands = self.banks[row_bank, row_sources].reshape(by_slot)
-        operands = self.banks[bank, sources].reshape(by_slot)
-        sums = self._lane_sums(row)
+        # As [slot, operand row, mesh column, lane], whole slots side by side.
+        first, second = (
+            np.ascontiguousarray(self.banks[number].reshape(by_slot).transpose(2, 0, 1, 3))
+            for number in (row_bank, bank)
+        )
+        borders = np.searchsorted(rows, np.arange(config.rows + 1)).tolist()
+        parts = [(row, slice(*borders[row : row + 2])) for row in range(config.rows)]
+        sums = [self._lane_sums(row) for row in range(config.rows)]
+        before = np.concatenate([sums[row][numbers[part]] for row, part in parts])
         for slot in np.flatnonzero(valid.any(axis=(0, 1, 3))).tolist():
-            x, y = row_operands[:, :, slot], operands[:, :, slot]
+            x, y = first[slot, row_sources], second[slot, sources]
             counted = ~self._arithmetic.is_zero(x) & ~self._arithmetic.is_zero(y) & valid[:, :, slot]
-            before = sums[numbers]
             total, wrapped = self._arithmetic.accumulate(before, x, y)
-            sums[numbers] = np.where(counted, total, before)
-            self.effectual[row] += np.count_nonzero(counted, axis=0)
-            if self._wraps:
-                self.overflow[row] |= (counted & wrapped).any(axis=0)
-        self._keep_lane_sums(row, sums)
+            before = np.where(counted, total, before)
+            for row, part in parts:
+                self.effectual[row] += np.count_nonzero(counted[part], axis=0)
+                if self._wraps:
+                    self.overflow[row] |= (counted[part] & wrapped[part]).any(axis=0)
+        for row, part in parts:
+            sums[row][numbers[part]] = before[part]
+            self._keep_lane_sums(row, sums[row])
 
     def take_row(self, row: int, number: int) -> np.ndarray:
         """One accumulator row of a mesh row, ``[mesh column, tile column]``; it is +0 afterwards."""
@@ -135,11 +151,21 @@ class TileArray:
         self._keep_lane_sums(row, sums)
         return total
 
-    def _note_overflow(self, row: int, wrapped: np.ndarray) -> None:
+    def _count(self, rows: np.ndarray, sources: np.ndarray, nonzero: np.ndarray) -> None:
+        """Count the products of entries, each with one operand row, by mesh row and lane."""
+        config = self._config
+        operands = np.zeros((config.lane.operand_rows, config.cols, config.tile_columns), dtype=np.int64)
+        operands[:, :, : nonzero.shape[2]] = nonzero
+        by_lane = operands.reshape(-1, config.cols, config.lane.slots, config.lanes).sum(axis=2)
+        uses = np.bincount(rows * config.lane.operand_rows + sources, minlength=config.rows * config.lane.operand_rows)
+        self.effectual += np.tensordot(uses.reshape(config.rows, -1), by_lane, axes=1)
+
+    def _note_overflow(self, rows: np.ndarray, wrapped: np.ndarray) -> None:
         """Mark the lanes of ``[entry, mesh column, tile column]`` in which a sum wrapped."""
-        columns = np.zeros(self.banks.shape[2:], dtype=np.bool_)
-        columns[:, : wrapped.shape[2]] = wrapped.any(axis=0)
-        self.overflow[row] |= columns.reshape(-1, self._config.lane.slots, self._config.lanes).any(axis=1)
+        columns = np.zeros((*wrapped.shape[:2], self._config.tile_columns), dtype=np.bool_)
+        columns[:, :, : wrapped.shape[2]] = wrapped
+        by_lane = columns.reshape(*wrapped.shape[:2], self._config.lane.slots, self._config.lanes).any(axis=2)
+        np.logical_or.at(self.overflow, rows, by_lane)
 
     def _lane_sums(self, row: int) -> np.ndarray:
         """A copy of a mesh row's accumulators, ``[number, mesh column, lane]``."""
