@@ -339,7 +339,7 @@ def test_trainings_that_are_refused():
 
 def test_the_learning_rate_falls_to_zero():
     rates = [np.array(settings().rate_at(step, 10), np.uint16).view(BF16).item() for step in range(11)]
-    assert rates[0] == np.float32(BF16(0.2))
+    assert rates[0] == np.float32(BF16(0.3))
     assert sorted(rates, reverse=True) == rates
     assert rates[10] == 0
     assert bfloat16_bits(1.0) == 0x3F80

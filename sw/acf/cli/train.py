@@ -40,13 +40,13 @@ def digits(
     hidden: Annotated[str, typer.Option("--hidden", help="Neurons of the hidden layers.")] = "256,128",
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training images.")] = 30,
     batch: Annotated[int, typer.Option("--batch", help="Images of a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option("--lr", help="Falls along a cosine to 0.")] = 0.2,
+    learning_rate: Annotated[float, typer.Option("--lr", help="Falls along a cosine to 0.")] = 0.3,
     momentum: Annotated[float, typer.Option("--momentum", help="Of SGD.")] = 0.9,
     bias: Annotated[float, typer.Option("--bias", help="Where the biases of hidden layers start.")] = 0.1,
     distribution: Annotated[
         str, typer.Option("--distribution", help="How layers share the sparsity: erk or uniform.", metavar="NAME")
     ] = "erk",
-    period: Annotated[int, typer.Option("--period", help="Steps between changes of the structure.")] = 25,
+    period: Annotated[int, typer.Option("--period", help="Steps between changes of the structure.")] = 50,
     drop: Annotated[float, typer.Option("--drop", help="Part of the entries that the first change drops.")] = 0.3,
     last_change: Annotated[float, typer.Option("--last-change", help="Part of the steps with changes.")] = 0.75,
     rounding: Annotated[

@@ -68,12 +68,12 @@ class Settings:
     hidden: tuple[int, ...] = (256, 128)
     epochs: int = 30
     batch: int = 64
-    learning_rate: float = 0.2
+    learning_rate: float = 0.3
     momentum: float = 0.9
     bias: float = 0.1
     seed: int = 1
     distribution: str = "erk"
-    period: int = 25
+    period: int = 50
     drop: float = 0.3
     last_change: float = 0.75
     rounding: str = "nearest"
