@@ -1,4 +1,4 @@
-"""``acf bench gather`` on the golden device: its report, its table, and what it says to bad input."""
+"""``acf bench`` on the golden device: its report, its table, and what it says to bad input."""
 
 import json
 
@@ -76,6 +76,55 @@ def test_duplicates_in_a_file(capsys, tmp_path):
     report = report_of(capsys, "--matrix", str(path))
     assert report["weight_entries"] == 4
     assert report["bit_exact"] is True
+
+
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+@pytest.mark.parametrize("product", ["scatter", "sampled"])
+def test_backward_products(capsys, product, format):
+    arguments = ["bench", product, *SMALL[2:], "--seed", "7", "--format", format]
+    assert run([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) >= KEYS
+    assert (report["product"], report["bit_exact"]) == (product, True)
+    assert report["dense_macs"] == 9 * 20 * 11
+    assert report["operand_nonzeros"] == round(0.5 * 9 * 11) + (110 if product == "sampled" else 0)
+    weights = random_weights(rows=9, inner=20, density=0.2, seed=7, format=format).to_dense() != 0
+    if product == "scatter":
+        operand = random_operand(inner=9, columns=11, density=0.5, seed=7, format=format)
+        expected = (weights.T.astype(int) @ (operand != 0).astype(int)).sum()
+    else:
+        rows = random_operand(inner=9, columns=11, density=0.5, seed=8, format=format) != 0
+        columns = random_operand(inner=20, columns=11, density=0.5, seed=7, format=format) != 0
+        expected = (rows.astype(int) @ columns.T.astype(int))[weights].sum()
+    assert report["effectual_macs"] == expected
+    assert run(arguments) == 0
+    assert "bit exact" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("product", ["scatter", "sampled"])
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (2, 3, 5)])
+def test_backward_sizes(capsys, product, sizes):
+    rows, inner, columns = map(str, sizes)
+    arguments = ["--rows", rows, "--inner", inner, "--cols", columns, "--preset", "tiny", "--device", "golden"]
+    assert run(["bench", product, *arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bit_exact"] is True
+
+
+@pytest.mark.parametrize("entries", [0, 1, 50])
+@pytest.mark.parametrize("rounding", [[], ["--stochastic"]])
+def test_update(capsys, entries, rounding):
+    arguments = ["bench", "update", "--preset", "tiny", "--device", "golden", "--entries", str(entries), *rounding]
+    assert run([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["bit_exact"], report["entries"], report["cycles"]) == (True, entries, None)
+    assert run(arguments) == 0
+    assert "SGD with momentum" in capsys.readouterr().out
+
+
+def test_update_says_what_is_wrong(capsys):
+    for arguments, message in (["--entries", "-1"], "not -1"), (["--seed", "-2"], "not -2"):
+        assert run(["bench", "update", "--preset", "tiny", "--device", "golden", *arguments]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_table(capsys):

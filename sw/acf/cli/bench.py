@@ -6,56 +6,138 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acf.cli.bench_update import update
 from acf.cli.options import FormatOption, JsonOption, PresetOption, configuration
 from acf.config import FabricConfig
 
 if TYPE_CHECKING:
+    from acf.runtime.device import Device
+    from acf.runtime.matrices import CsrMatrix
+    from acf.runtime.measure import Measurement, Progress
     from acf.sim.memory_timing import MemoryTiming
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Measure products of sparse matrices.", no_args_is_help=True)
+app = typer.Typer(help="Measure the products of sparse layers, and the update of their weights.", no_args_is_help=True)
+app.command("update")(update)
 
-
-@app.callback()
-def _root() -> None:
-    """Keeps ``gather`` a command of its own while there is no other."""
+RowsOption = Annotated[int, typer.Option("--rows", help="Rows of the weights W.")]
+InnerOption = Annotated[int, typer.Option("--inner", help="Columns of W.")]
+ColumnsOption = Annotated[int, typer.Option("--cols", help="Columns of the operands.")]
+WeightDensityOption = Annotated[float, typer.Option("--weight-density", help="Part of W that is not zero.")]
+OperandDensityOption = Annotated[
+    float, typer.Option("--operand-density", help="Part of the operands that is not zero.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of all random numbers.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")]
+MatrixOption = Annotated[
+    Path | None,
+    typer.Option("--matrix", help="Read W from a .mtx, .smtx (also .gz) or .npz file.", show_default=False),
+]
+LatencyOption = Annotated[
+    int | None, typer.Option("--memory-latency", help="Cycles from a read's address to its data.")
+]
+BandwidthOption = Annotated[
+    float | None, typer.Option("--bytes-per-cycle", help="Bandwidth of the memory, both directions together.")
+]
 
 
 @app.command("gather")
 def gather(
-    rows: Annotated[int, typer.Option("--rows", help="Rows of the weights W.")] = 64,
-    inner: Annotated[int, typer.Option("--inner", help="Columns of W, rows of the operand A.")] = 256,
-    columns: Annotated[int, typer.Option("--cols", help="Columns of A.")] = 256,
-    weight_density: Annotated[float, typer.Option("--weight-density", help="Part of W that is not zero.")] = 0.2,
-    operand_density: Annotated[float, typer.Option("--operand-density", help="Part of A that is not zero.")] = 0.5,
-    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 1,
+    rows: RowsOption = 64,
+    inner: InnerOption = 256,
+    columns: ColumnsOption = 256,
+    weight_density: WeightDensityOption = 0.2,
+    operand_density: OperandDensityOption = 0.5,
+    seed: SeedOption = 1,
     preset: PresetOption = "base",
     format: FormatOption = None,
-    device: Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")] = "rtl",
-    matrix: Annotated[
-        Path | None,
-        typer.Option("--matrix", help="Read W from a .mtx, .smtx (also .gz) or .npz file.", show_default=False),
-    ] = None,
-    memory_latency: Annotated[
-        int | None, typer.Option("--memory-latency", help="Cycles from a read's address to its data.")
-    ] = None,
-    bytes_per_cycle: Annotated[
-        float | None, typer.Option("--bytes-per-cycle", help="Bandwidth of the memory, both directions together.")
-    ] = None,
+    device: DeviceOption = "rtl",
+    matrix: MatrixOption = None,
+    memory_latency: LatencyOption = None,
+    bytes_per_cycle: BandwidthOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Multiply sparse weights by a sparse operand: O = W A, with zero skipping, without it, and in the golden model.
+    """Multiply sparse weights by a sparse operand: O = W A, the forward product.
 
-    Exit status 1 if a result is not bit-identical to the golden product.
+    Run with zero skipping, without it, and in the golden model. Exit status 1 if a result is not bit-identical to the
+    golden product.
     """
+    _bench("gather", **locals())
+
+
+@app.command("scatter")
+def scatter(
+    rows: RowsOption = 64,
+    inner: InnerOption = 256,
+    columns: ColumnsOption = 256,
+    weight_density: WeightDensityOption = 0.2,
+    operand_density: OperandDensityOption = 0.5,
+    seed: SeedOption = 1,
+    preset: PresetOption = "base",
+    format: FormatOption = None,
+    device: DeviceOption = "rtl",
+    matrix: MatrixOption = None,
+    memory_latency: LatencyOption = None,
+    bytes_per_cycle: BandwidthOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Multiply the transpose of sparse weights: D = transpose(W) G, the input gradient.
+
+    Run with zero skipping, without it, and in the golden model. Exit status 1 if a result is not bit-identical to the
+    golden product.
+    """
+    _bench("scatter", **locals())
+
+
+@app.command("sampled")
+def sampled(
+    rows: RowsOption = 64,
+    inner: InnerOption = 256,
+    columns: ColumnsOption = 256,
+    weight_density: WeightDensityOption = 0.2,
+    operand_density: OperandDensityOption = 0.5,
+    seed: SeedOption = 1,
+    preset: PresetOption = "base",
+    format: FormatOption = None,
+    device: DeviceOption = "rtl",
+    matrix: MatrixOption = None,
+    memory_latency: LatencyOption = None,
+    bytes_per_cycle: BandwidthOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Multiply two operands where the weights have entries: S = G transpose(A), the weight gradient.
+
+    Run with zero skipping, without it, and in the golden model. Exit status 1 if a result is not bit-identical to the
+    golden product.
+    """
+    _bench("sampled", **locals())
+
+
+def _bench(
+    product: str,
+    *,
+    rows: int,
+    inner: int,
+    columns: int,
+    weight_density: float,
+    operand_density: float,
+    seed: int,
+    preset: str,
+    format: str | None,
+    device: str,
+    matrix: Path | None,
+    memory_latency: int | None,
+    bytes_per_cycle: float | None,
+    as_json: bool,
+) -> None:
     from rich.console import Console
 
     from acf.runtime.devices import open_device
     from acf.runtime.gather import gather_memory_bytes
-    from acf.runtime.matrices import random_operand, random_weights
+    from acf.runtime.matrices import random_weights
     from acf.runtime.matrix_files import read_matrix
-    from acf.runtime.measure import measure_gather
+    from acf.runtime.products import backward_memory_bytes
 
     config = configuration(preset, format)
     number_format = config.lane.format
@@ -67,18 +149,18 @@ def gather(
         rows, inner = weights.shape
     else:
         weights = random_weights(rows=rows, inner=inner, density=weight_density, seed=seed, format=number_format)
-    operand = random_operand(inner=inner, columns=columns, density=operand_density, seed=seed, format=number_format)
-    size = gather_memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
+    operands = _random_operands(product, weights, columns=columns, density=operand_density, seed=seed)
+    memory_bytes = gather_memory_bytes if product == "gather" else backward_memory_bytes
+    size = memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
 
     console = Console(stderr=True)
     with console.status(f"opening the {device} device") as status:
         options: dict[str, Any] = {} if timing is None else {"timing": timing}
         fabric = open_device(device, config, memory_bytes=size, **options)
-        measured = measure_gather(
-            fabric, weights, operand, progress=lambda text: status.update(f"{device}, {config.name}: {text}")
+        measured = _measure(
+            product, fabric, weights, operands, lambda text: status.update(f"{device}, {config.name}: {text}")
         )
     report = {
-        "product": "gather",
         "device": device,
         "matrix": None if matrix is None else str(matrix),
         "seed": seed,
@@ -92,6 +174,30 @@ def gather(
         _print_table(report, config)
     if not report["bit_exact"]:
         raise RuntimeError(f"the result of the {device} device differs from the golden product (seed {seed})")
+
+
+def _random_operands(product: str, weights: "CsrMatrix", *, columns: int, density: float, seed: int) -> list[Any]:
+    """The operands of a product: of the columns of ``W``, of its rows, or of its rows and its columns."""
+    from acf.runtime.matrices import random_operand
+
+    rows, inner = weights.shape
+    sizes = {"gather": [(inner, seed)], "scatter": [(rows, seed)], "sampled": [(rows, seed + 1), (inner, seed)]}
+    return [
+        random_operand(inner=size, columns=columns, density=density, seed=own_seed, format=weights.format)
+        for size, own_seed in sizes[product]
+    ]
+
+
+def _measure(
+    product: str, device: "Device", weights: "CsrMatrix", operands: list[Any], progress: "Progress"
+) -> "Measurement":
+    from acf.runtime.measure import measure_gather, measure_sampled, measure_scatter
+
+    if product == "sampled":
+        row_operand, operand = operands
+        return measure_sampled(device, weights, row_operand, operand, progress=progress)
+    measure = {"gather": measure_gather, "scatter": measure_scatter}[product]
+    return measure(device, weights, operands[0], progress=progress)
 
 
 def _memory_timing(device: str, latency: int | None, bandwidth: float | None) -> "MemoryTiming | None":
@@ -110,7 +216,11 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"O = W A on {report['device']}, {config.name} in {config.lane.format}", title_justify="left")
+    from acf.runtime.measure import PRODUCTS
+
+    product = report["product"]
+    title = f"{PRODUCTS[product]} on {report['device']}, {config.name} in {config.lane.format}"
+    table = Table(title=title, title_justify="left")
     table.add_column("what")
     table.add_column("value", justify="right")
     table.add_column("unit or denominator", style="dim")
@@ -121,10 +231,11 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
     rows, inner, columns = report["rows"], report["inner"], report["columns"]
     row("W", f"{rows} x {inner}", report["matrix"] or f"random, seed {report['seed']}")
     row("weight density", _percent(report["weight_density"]), f"{report['weight_nonzeros']:,} of {rows * inner:,}")
-    row("A", f"{inner} x {columns}", f"random, seed {report['seed']}")
-    row(
-        "operand density", _percent(report["operand_density"]), f"{report['operand_nonzeros']:,} of {inner * columns:,}"
-    )
+    shapes = {"G": rows, "A": inner} if product == "sampled" else {"G": rows} if product == "scatter" else {"A": inner}
+    for name, size in shapes.items():
+        row(name, f"{size} x {columns}", f"random, seed {report['seed']}")
+    size = columns * sum(shapes.values())
+    row("operand density", _percent(report["operand_density"]), f"{report['operand_nonzeros']:,} of {size:,}")
     table.add_section()
     row("bit exact", "yes" if report["bit_exact"] else "[bold red]NO[/]", "both runs beside the golden product")
     row("effectual MACs", f"{report['effectual_macs']:,}", f"of {report['dense_macs']:,} dense MACs")

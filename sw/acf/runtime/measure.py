@@ -2,18 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from acf.golden.formats import golden_format
-from acf.golden.products import gather
+from acf.golden.products import Product, gather, sampled, scatter
 from acf.isa import FeederCounter
-from acf.runtime.device import Device
-from acf.runtime.gather import GatherResult, run_gather
+from acf.runtime.backward import sampled_chains
+from acf.runtime.device import Device, RunResult
+from acf.runtime.gather import run_gather
 from acf.runtime.matrices import CsrMatrix
+from acf.runtime.products import run_sampled, run_scatter
 
-__all__ = ["UNITS", "GatherMeasurement", "measure_gather"]
+__all__ = ["PRODUCTS", "UNITS", "Measurement", "ProductRun", "measure_gather", "measure_sampled", "measure_scatter"]
+
+PRODUCTS = {
+    "gather": "O = W A",
+    "scatter": "D = transpose(W) G",
+    "sampled": "S = G transpose(A), where W has entries",
+}
+"""The products of a layer: forward, input gradient, weight gradient."""
 
 UNITS = {
     "cycles": "clock cycles, from the fetch of the first command to END",
@@ -29,53 +38,68 @@ UNITS = {
     "bytes_read": "bytes of the beats read through the memory port, program included",
     "bytes_written": "bytes written through the memory port",
     "weight_density": "non-zero weights / (rows x inner)",
-    "operand_density": "non-zero operands / (inner x columns)",
+    "operand_density": "non-zero operands / all, both operands of a sampled product together",
 }
 """What the numbers of a report count."""
 
 
+class ProductRun(Protocol):
+    """What every product returns when it has been run."""
+
+    @property
+    def accumulators(self) -> np.ndarray: ...
+    @property
+    def run(self) -> RunResult: ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class GatherMeasurement:
+class Measurement:
     """A product, run with and without skipping.
 
     Parameters
     ----------
+    product : str
+        A key of ``PRODUCTS``.
     weights : CsrMatrix
-    operand : numpy.ndarray
-    sparse, dense : GatherResult
+    operands : tuple of numpy.ndarray
+        One array, or those of the rows and of the columns of ``W`` of a sampled product.
+    sparse, dense : GatherResult or ProductResult
         With skipping; without it and with ``W`` stored dense.
     bit_exact : bool
-        Whether both results have the bits of ``acf.golden.products.gather``, and the effectual products were counted
-        right.
+        Whether both results have the bits of ``acf.golden.products``, and the effectual products were counted right.
     """
 
+    product: str
     weights: CsrMatrix
-    operand: np.ndarray
-    sparse: GatherResult
-    dense: GatherResult
+    operands: tuple[np.ndarray, ...]
+    sparse: ProductRun
+    dense: ProductRun
     bit_exact: bool
 
     @property
     def dense_macs(self) -> int:
         """Products of the dense matrices."""
-        return self.weights.shape[0] * self.weights.shape[1] * self.operand.shape[1]
+        return self.weights.shape[0] * self.weights.shape[1] * self.operands[0].shape[1]
 
     def report(self) -> dict[str, Any]:
         """Every number as plain data; what has no value, such as the time on a device without any, is None."""
         config = self.sparse.run.config
         run, dense_run = self.sparse.run, self.dense.run
-        operand_nonzeros = int(np.count_nonzero(~golden_format(config.lane.format).is_zero(self.operand)))
+        is_zero = golden_format(config.lane.format).is_zero
+        operand_nonzeros = sum(int(np.count_nonzero(~is_zero(operand))) for operand in self.operands)
+        operand_size = sum(operand.size for operand in self.operands)
         effectual = run.effectual_macs
         dense_lane_cycles = config.total_lanes * dense_run.cycles if dense_run.cycles else 0
         return {
+            "product": self.product,
             "rows": self.weights.shape[0],
             "inner": self.weights.shape[1],
-            "columns": self.operand.shape[1],
+            "columns": self.operands[0].shape[1],
             "weight_entries": self.weights.entries,
             "weight_nonzeros": self.weights.nonzeros,
             "weight_density": self.weights.density,
             "operand_nonzeros": operand_nonzeros,
-            "operand_density": operand_nonzeros / self.operand.size if self.operand.size else None,
+            "operand_density": operand_nonzeros / operand_size if operand_size else None,
             "bit_exact": self.bit_exact,
             "overflow": run.overflowed,
             "lanes": config.total_lanes,
@@ -103,9 +127,12 @@ class GatherMeasurement:
         }
 
 
+Progress = Callable[[str], None]
+
+
 def measure_gather(
-    device: Device, weights: CsrMatrix, operand: np.ndarray, *, progress: Callable[[str], None] = lambda text: None
-) -> GatherMeasurement:
+    device: Device, weights: CsrMatrix, operand: np.ndarray, *, progress: Progress = lambda text: None
+) -> Measurement:
     """Run ``W A`` with skipping and without, and compare both with the golden product.
 
     Without skipping ``W`` lies in memory with all its zeros and every lane spends a cycle on each product of its
@@ -126,19 +153,72 @@ def measure_gather(
     single = weights.canonical()
     dense = run_gather(device, single, operand, dense=True, skip=False)
     progress("golden product")
-    exact = _is_exact(sparse, weights, operand) and _is_exact(dense, single, operand)
-    return GatherMeasurement(weights=weights, operand=operand, sparse=sparse, dense=dense, bit_exact=exact)
 
+    def expected(matrix: CsrMatrix) -> Product:
+        csr = (matrix.pointers, matrix.indices, matrix.values)
+        return gather(*csr, operand, format=matrix.format, split=sparse.tiling.inner_tile)
 
-def _is_exact(result: GatherResult, weights: CsrMatrix, operand: np.ndarray) -> bool:
-    expected = gather(
-        weights.pointers,
-        weights.indices,
-        weights.values,
-        operand,
-        format=weights.format,
-        split=result.tiling.inner_tile,
+    exact = _is_exact(sparse, expected(weights)) and _is_exact(dense, expected(single))
+    return Measurement(
+        product="gather", weights=weights, operands=(operand,), sparse=sparse, dense=dense, bit_exact=exact
     )
+
+
+def measure_scatter(
+    device: Device, weights: CsrMatrix, operand: np.ndarray, *, progress: Progress = lambda text: None
+) -> Measurement:
+    """Run ``transpose(W) G`` with skipping and without, and compare both with the golden product.
+
+    Parameters and meaning as in ``measure_gather``.
+    """
+    progress("with skipping")
+    sparse = run_scatter(device, weights, operand)
+    progress("without skipping")
+    single = weights.canonical()
+    dense = run_scatter(device, single, operand, dense=True, skip=False)
+    progress("golden product")
+
+    def expected(matrix: CsrMatrix) -> Product:
+        csr = (matrix.pointers, matrix.indices, matrix.values)
+        return scatter(*csr, operand, inner=matrix.shape[1], format=matrix.format)
+
+    exact = _is_exact(sparse, expected(weights)) and _is_exact(dense, expected(single))
+    return Measurement(
+        product="scatter", weights=weights, operands=(operand,), sparse=sparse, dense=dense, bit_exact=exact
+    )
+
+
+def measure_sampled(
+    device: Device,
+    weights: CsrMatrix,
+    row_operand: np.ndarray,
+    operand: np.ndarray,
+    *,
+    progress: Progress = lambda text: None,
+) -> Measurement:
+    """Run ``G transpose(A)`` at the entries of ``W`` with skipping, everywhere without, and compare both.
+
+    Parameters and meaning as in ``measure_gather``.
+    """
+    progress("with skipping")
+    sparse = run_sampled(device, weights, row_operand, operand)
+    progress("without skipping")
+    dense = run_sampled(device, weights, row_operand, operand, dense=True, skip=False)
+    progress("golden product")
+    rows, inner = weights.shape
+    chains = sampled_chains(device.config, operand.shape[1])
+
+    def expected(pointers: np.ndarray, indices: np.ndarray) -> Product:
+        return sampled(pointers, indices, row_operand, operand, chains=chains, format=weights.format)
+
+    everywhere = np.arange(rows + 1) * inner, np.tile(np.arange(inner), rows)
+    exact = _is_exact(sparse, expected(weights.pointers, weights.indices)) and _is_exact(dense, expected(*everywhere))
+    return Measurement(
+        product="sampled", weights=weights, operands=(row_operand, operand), sparse=sparse, dense=dense, bit_exact=exact
+    )
+
+
+def _is_exact(result: ProductRun, expected: Product) -> bool:
     return (
         result.accumulators.dtype == expected.accumulators.dtype
         and result.accumulators.shape == expected.accumulators.shape

@@ -12,7 +12,7 @@ from acf.runtime.demo.network import Network, load_images, train_networks
 from acf.runtime.devices import open_device
 from acf.runtime.gather import gather_memory_bytes
 from acf.runtime.matrices import CsrMatrix
-from acf.runtime.measure import GatherMeasurement, measure_gather
+from acf.runtime.measure import Measurement, measure_gather
 
 __all__ = ["HIDDEN", "SPARSITY", "DemoResult", "run_demo"]
 
@@ -41,7 +41,7 @@ class DemoResult:
         On these images: before pruning, after it in float32, and with the layer on the device.
     predictions, golden_predictions : numpy.ndarray
         With the layer on the device, and with the golden product in its place.
-    measurement : GatherMeasurement
+    measurement : Measurement
     """
 
     config: FabricConfig
@@ -55,7 +55,7 @@ class DemoResult:
     fabric_accuracy: float
     predictions: np.ndarray
     golden_predictions: np.ndarray
-    measurement: GatherMeasurement
+    measurement: Measurement
 
     @property
     def succeeded(self) -> bool:
