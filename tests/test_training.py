@@ -35,7 +35,16 @@ def dataset(*, features=9, classes=4, images=80):
 
 def settings(**changes):
     defaults = Settings(
-        method="rigl", sparsity=0.5, hidden=(12, 10), epochs=3, batch=12, period=2, drop=0.5, last_change=0.9, seed=3
+        method="rigl",
+        sparsity=0.5,
+        hidden=(12, 10),
+        epochs=3,
+        batch=12,
+        learning_rate=0.1,
+        period=2,
+        drop=0.5,
+        last_change=0.9,
+        seed=3,
     )
     return dataclasses.replace(defaults, **changes)
 
@@ -339,7 +348,7 @@ def test_trainings_that_are_refused():
 
 def test_the_learning_rate_falls_to_zero():
     rates = [np.array(settings().rate_at(step, 10), np.uint16).view(BF16).item() for step in range(11)]
-    assert rates[0] == np.float32(BF16(0.3))
+    assert rates[0] == float(BF16(0.1))
     assert sorted(rates, reverse=True) == rates
     assert rates[10] == 0
     assert bfloat16_bits(1.0) == 0x3F80

@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 
-from acf.config import FabricConfig
+from acf.config import FabricConfig, StructureConfig
 from acf.golden.command_checks import CommandChecks
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
 from acf.golden.optimizer import sgd_step
@@ -29,6 +29,7 @@ class StructureCommands:
     def __init__(self, memory: GuardedMemory, *, config: FabricConfig, checks: CommandChecks):
         self._memory = memory
         self._config = config
+        self._structure = StructureConfig()
         self._checks = checks
 
     def update(self, values: dict[str, int]) -> None:
@@ -58,18 +59,26 @@ class StructureCommands:
         """``acf.golden.structure.rewire`` of rows ``row_begin`` to ``row_end``."""
         self._require_bf16("a rewiring")
         self._require_seed(values, "random")
-        self._require_beats(values, "pointers", "indices", "values", "master", "momentum")
-        if not values["random"]:
-            self._require_beats(values, "candidates", "candidate_stride")
+        arrays = ("momentum", "master", "values", "indices", "pointers")
+        candidates = () if values["random"] else ("candidate_stride", "candidates")
+        self._require_beats(values, *candidates, *arrays)
+        for what, size, most in (
+            ("drop", values["drop"], self._structure.exchanged),
+            ("inner_size", values["inner_size"], self._structure.columns),
+        ):
+            if size > most:
+                raise CommandFault(
+                    ErrorCode.COMMAND_RANGE, address=values["values"], source=_SOURCE, detail=f"{what} {size} of {most}"
+                )
         rows = max(0, values["row_end"] - values["row_begin"])
         if not rows or not values["drop"]:
             return
         pointers = self._pointers(values, rows)
         first, count = int(pointers[0]), int(pointers[-1] - pointers[0])
         index_type = np.dtype("<u2" if values["index_size"] == IndexSize.UINT16 else "<u4")
-        arrays = {"indices": index_type, "master": _FLOAT32, "momentum": _FLOAT32, "values": _BFLOAT16}
+        types = {"indices": index_type, "master": _FLOAT32, "momentum": _FLOAT32, "values": _BFLOAT16}
         entries = {
-            what: self._read(values[what] + first * dtype.itemsize, count, dtype) for what, dtype in arrays.items()
+            what: self._read(values[what] + first * dtype.itemsize, count, dtype) for what, dtype in types.items()
         }
         self._require_indices(values, pointers - first, entries["indices"])
         limit = min(values["inner_size"], values["protected_from"])
@@ -92,7 +101,7 @@ class StructureCommands:
             candidates=candidates,
             seed=values["seed"],
         )
-        for what, dtype in arrays.items():
+        for what, dtype in types.items():
             self._write(values[what] + first * dtype.itemsize, getattr(rewired, what))
 
     def _pointers(self, values: dict[str, int], rows: int) -> np.ndarray:

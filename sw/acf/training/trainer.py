@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from acf.config import FabricConfig
+from acf.config import FabricConfig, StructureConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.device import Device, Window
@@ -163,7 +163,10 @@ class Trainer:
                 if update.kind is UpdateKind.PRUNE:
                     raise NotImplementedError("no device can shorten rows yet")
                 name = f"structure {update.layer}"
-                fields = {"drop": update.drop, **({} if update.seed is None else {"seed": update.seed})}
+                # What the engine has room for; wide layers change by that much at a time.
+                fields = {"drop": min(update.drop, StructureConfig().exchanged)}
+                if update.seed is not None:
+                    fields["seed"] = update.seed
                 self._blueprint.programs[name].patch(self.host, Opcode.REWIRE, **fields)
                 self._run(name, phase="structure")
                 changed.append(update.layer)
