@@ -9,11 +9,15 @@ from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import gather, sampled, scatter
 from acf.isa import IndexSize, Opcode
-from acf.runtime.backward import sampled_chains, tile_sampled, tile_scatter
+from acf.runtime.backward import sampled_chains, scatter_steps, tile_sampled, tile_scatter
+from acf.runtime.compiler import add_clear
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
+from acf.runtime.program import Program
+from acf.runtime.schedule import add_steps
+from acf.runtime.session import Session
 
 FORMATS = ("bf16", "int8")
 SHAPES = [
@@ -181,3 +185,34 @@ def test_errors_name_the_value():
     single = device_for(tiny(operand_banks=1), weights, 8)
     with pytest.raises(ValueError, match="needs two operand banks, and there are 1"):
         run_sampled(single, weights, gradient, activation)
+
+
+@pytest.mark.parametrize("results", [1, 5, 32, 40, 41])
+def test_scatter_may_leave_out_the_last_rows(results):
+    """What is wanted is there, nothing is left in the accumulators, and whole blocks behind it are passed over."""
+    config, columns = tiny(), 8
+    weights, gradient, _ = operands((20, 41, columns))
+    device = device_for(config, weights, columns)
+    session = Session(device)
+    placed = session.place_weights(weights)
+    source = session.place_operand(gradient)
+    dtype = golden_format("bf16").accumulator_dtype
+    places = [session.reserve_rows(rows=41, columns=columns, dtype=dtype) for _ in range(2)]
+    program = Program()
+    add_clear(program, config, rows=config.lane.accumulator_rows)
+    add_steps(
+        program,
+        config,
+        scatter_steps(config, placed, columns=columns, operand=source, result=places[0], results=results),
+    )
+    add_steps(program, config, scatter_steps(config, placed, columns=columns, operand=source, result=places[1]))
+    program.add(Opcode.END)
+    session.run(program)
+    expected = scatter(
+        weights.pointers, weights.indices, weights.values, gradient, inner=41, format="bf16"
+    ).accumulators
+    found, whole = (session.read_rows(place, rows=41, columns=columns, dtype=dtype) for place in places)
+    assert found[:results].tobytes() == expected[:results].tobytes()
+    assert whole.tobytes() == expected.tobytes()
+    block = tile_scatter(config, rows=20, inner=results).block
+    assert (found[-(-results // (block * config.rows)) * block * config.rows :].view(np.uint32) == 0xFFFFFFFF).all()

@@ -143,6 +143,7 @@ def scatter_steps(
     columns: int,
     operand: Operand,
     result: Operand,
+    results: int | None = None,
     gate: Operand | None = None,
     narrow: bool = False,
     skip: bool = True,
@@ -159,6 +160,8 @@ def scatter_steps(
         ``G``, as many rows as ``W``.
     result : Operand
         ``D``, as many rows as ``W`` has columns.
+    results : int or None
+        Rows of ``D`` that are wanted, from the first one on; all of them by default. Others may be left out.
     gate : Operand or None
         Of the shape of ``D``, in the storage type of the operands: where it is zero, so is the result. The derivative
         of a ReLU, when it is its output.
@@ -167,12 +170,13 @@ def scatter_steps(
     skip : bool
         Whether lanes skip zeros.
     """
-    tiling = tile_scatter(config, rows=weights.rows, inner=weights.inner, gated=gate is not None)
+    wanted = weights.inner if results is None else results
+    tiling = tile_scatter(config, rows=weights.rows, inner=wanted, gated=gate is not None)
     number_format = config.lane.number_format
     result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
     steps = []
     for column_pass in _column_passes(config, columns):
-        for first in range(0, weights.inner, tiling.block * config.rows):
+        for first in range(0, wanted, tiling.block * config.rows):
             gates = {}
             if gate is not None:
                 count = min(tiling.block * config.rows, weights.inner - first)

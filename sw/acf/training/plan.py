@@ -165,7 +165,7 @@ def plan_network(config: FabricConfig, sizes: Sequence[int], entries: Sequence[i
                 inputs=activations[number],
                 input_rows=input_rows[number],
                 outputs=activations[number + 1],
-                # One row more, for what a scatter leaves where the bias of the next layer stands.
+                # One row more, for what a scatter may leave where the bias of the next layer stands.
                 sum_gradients=take_rows(rows + 1, number_format.operand_bytes),
             )
         )

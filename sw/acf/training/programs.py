@@ -96,6 +96,7 @@ def backward_program(plan: NetworkPlan, *, update: dict[str, int] | None = None)
                 columns=plan.batch,
                 operand=layer.sum_gradients,
                 result=plan.layers[number - 1].sum_gradients,
+                results=layer.weights.inner - 1,
                 gate=layer.inputs,
                 narrow=True,
             )
