@@ -24,7 +24,7 @@ HEADS = {
     "CLEAR (ENTRIES 3)": flit.clear_head,
     "SIGNAL (ENTRIES 4)": flit.signal_head,
     "ROWS (OPERANDS 0)": flit.operand_head,
-    "ROW (RESULTS 0)": flit.result_head,
+    "ROW (RESULTS 0), SUMS (RESULTS 1)": flit.result_head,
 }
 
 
@@ -90,6 +90,7 @@ SECTIONS = {
     ("counters.md", "tile"): lambda: enumeration_table(isa.TileCounter, value="index"),
     ("counters.md", "feeder"): lambda: enumeration_table(isa.FeederCounter, value="index"),
     ("counters.md", "port"): lambda: enumeration_table(isa.CommandProcessorCounter, value="index"),
+    ("counters.md", "structure"): lambda: enumeration_table(isa.StructureCounter, value="index"),
 }
 
 

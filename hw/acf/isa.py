@@ -33,6 +33,7 @@ __all__ = [
     "OperandKind",
     "Register",
     "ResultKind",
+    "StructureCounter",
     "TileCounter",
     "TrafficClass",
     "decode_command",
@@ -494,3 +495,16 @@ class CommandProcessorCounter(enum.IntEnum):
     """Commands begun."""
     READ_BURSTS = 3
     WRITE_BURSTS = 4
+
+
+class StructureCounter(enum.IntEnum):
+    """Counters of the structure engine, at node (0, 0) too."""
+
+    UPDATED = 16
+    """Entries that have taken a step of the optimizer."""
+    UPDATE_CYCLES = 17
+    """Cycles spent on that."""
+    REWIRED = 18
+    """Entries that were dropped and grown elsewhere."""
+    REWIRE_CYCLES = 19
+    """Cycles spent on that."""

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import ErrorCode, FeederCounter, LaneCause
+from acf.isa import ErrorCode, FeederCounter, LaneCause, StructureCounter
 
 __all__ = ["Device", "FabricError", "RunResult", "Window", "whole_memory"]
 
@@ -93,6 +93,8 @@ class RunResult:
         Cycles by ``[row, column, lane, LaneCause]``.
     bytes_read, bytes_written : int or None
         Traffic of the memory port.
+    structure : dict or None
+        Counters of the structure engine.
     """
 
     config: FabricConfig
@@ -105,6 +107,7 @@ class RunResult:
     causes: np.ndarray | None = None
     bytes_read: int | None = None
     bytes_written: int | None = None
+    structure: dict[StructureCounter, int] | None = None
 
     @property
     def effectual_macs(self) -> int:

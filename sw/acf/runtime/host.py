@@ -16,6 +16,7 @@ from acf.isa import (
     LaneCause,
     LaneCounter,
     Register,
+    StructureCounter,
 )
 from acf.runtime.device import FabricError, RunResult, Window
 
@@ -176,4 +177,5 @@ class RegisterHost(ABC):
             causes=causes,
             bytes_read=self.read_counter(0, 0, CommandProcessorCounter.BYTES_READ),
             bytes_written=self.read_counter(0, 0, CommandProcessorCounter.BYTES_WRITTEN),
+            structure={counter: self.read_counter(0, 0, counter) for counter in StructureCounter},
         )

@@ -93,7 +93,7 @@ class Fabric(wiring.Component):
         self._connect_host(m, cp)
         self._connect_network(m, mesh, nodes)
         self._connect_memory(m, cp, [cp, *column_feeders, *row_feeders, structure], [*row_feeders, structure], add)
-        self._connect_counters(m, cp, nodes)
+        self._connect_counters(m, cp, [*nodes.values(), structure])
         return m
 
     def _connect_host(self, m, cp):
@@ -178,7 +178,7 @@ class Fabric(wiring.Component):
         # One register stage each way: every node sees the same window, one cycle late.
         bus = Signal.like(Cat(cp.counters.enable, cp.counters.clear, cp.counters.select))
         m.d.sync += bus.eq(Cat(cp.counters.enable, cp.counters.clear, cp.counters.select))
-        others = [node for node in nodes.values() if not isinstance(node, CommandProcessor)]
+        others = [node for node in nodes if not isinstance(node, CommandProcessor)]
         joined = Signal(32)
         total = 0
         for node in others:

@@ -1,16 +1,18 @@
 """The structure engine: carries out UPDATE and REWIRE at the memory port."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from acf.config import FabricConfig
+from acf.hw.counters import counter_bus
 from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.command_receiver import CommandReceiver, command_field
 from acf.hw.mem.fault_report import ReportSender, fault_signature, raise_fault
 from acf.hw.noc.flit import flit_stream
+from acf.hw.structure.rewire_engine import RewireEngine, rewire_job_layout
 from acf.hw.structure.update_engine import UpdateEngine
-from acf.isa import ErrorCode, Opcode
+from acf.isa import ErrorCode, Opcode, StructureCounter
 
 __all__ = ["StructureEngine"]
 
@@ -19,8 +21,7 @@ class StructureEngine(wiring.Component):
     """Takes COMMAND packets, hands each to the engine that carries it out, and reports.
 
     Commands are carried out one after the other; two wait. After the first fault an ERROR packet is sent and nothing
-    more is begun until reset. COMMAND_RANGE tells no address: the structure engine speaks with the command processor
-    alone, and does not know where a command came from.
+    more is begun until reset. COMMAND_RANGE for a seed of 0 or a format other than bf16 tells no address.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ class StructureEngine(wiring.Component):
         DONE and ERROR packets.
     read : Out(axi_read)
     write : Out(axi_write)
+    counters : In(counter_bus)
+        ``acf.isa.StructureCounter`` at node (0, 0).
     """
 
     control_i: stream.Interface
@@ -48,6 +51,7 @@ class StructureEngine(wiring.Component):
                 "control_o": Out(flits),
                 "read": Out(axi_read_signature(memory=config.memory)),
                 "write": Out(axi_write_signature(memory=config.memory)),
+                "counters": In(counter_bus),
             }
         )
 
@@ -57,48 +61,104 @@ class StructureEngine(wiring.Component):
         config = self._config
         m.submodules.receiver = receiver = CommandReceiver(noc=config.noc)
         m.submodules.update = update = UpdateEngine(config=config)
-        m.submodules.report = report = ReportSender(noc=config.noc, sources=1 + len(update.faults))
+        m.submodules.rewire = rewire = RewireEngine(config=config)
+        engines = {Opcode.UPDATE: update, Opcode.REWIRE: rewire}
+        faults = [fault for engine in engines.values() for fault in engine.faults]
+        m.submodules.report = report = ReportSender(noc=config.noc, sources=1 + len(faults))
 
         wiring.connect(m, wiring.flipped(self.control_i), receiver.i)
         wiring.connect(m, report.o, wiring.flipped(self.control_o))
-        wiring.connect(m, update.read, wiring.flipped(self.read))
-        wiring.connect(m, update.write, wiring.flipped(self.write))
-        wiring.connect(m, update.done, report.done)
         command_fault = fault_signature.create()
-        for number, fault in enumerate([command_fault, *update.faults]):
+        for number, fault in enumerate([command_fault, *faults]):
             m.d.comb += [report.faults[number].valid.eq(fault.valid), report.faults[number].p.eq(fault.p)]
+        m.d.comb += [engine.halt.eq(report.stopped) for engine in engines.values()]
 
         command = receiver.o.p
+        self._set_parameters(m, command, update, rewire)
+        opcode = command[0][:8]
+        rewiring = Signal()  # who has the memory port; only one engine works at a time
+        self._share_port(m, rewiring, update, rewire)
 
-        def of(name):
-            return command_field(command, Opcode.UPDATE, name)
-
-        m.d.comb += [
-            update.halt.eq(report.stopped),
-            *(update.i.p[name].eq(of(name)) for name in ("gradient", "master", "momentum")),
-            *(update.i.p[name].eq(of(name)) for name in ("learning_rate", "momentum_factor", "stochastic", "seed")),
-            update.i.p.weights.eq(of("values")),
-            update.i.p.count.eq(of("entries")),
-            update.i.p.semaphore.eq(of("semaphore")),
-        ]
-        no_seed = of("stochastic") & (of("seed") == 0)
-        refused = Signal()
-        m.d.comb += refused.eq(Mux(config.lane.format == "bf16", no_seed, 1))
+        flag = {Opcode.UPDATE: "stochastic", Opcode.REWIRE: "random"}
+        busy = {each: Signal(name=f"{each.name.lower()}_busy") for each in engines}
         with m.FSM():
             with m.State("IDLE"), m.If(receiver.o.valid & ~report.stopped):
                 m.next = "STOPPED"
-                with m.If(command[0][:8] != Opcode.UPDATE):
-                    m.d.comb += raise_fault(command_fault, ErrorCode.ILLEGAL_COMMAND)
-                with m.Elif(refused):
-                    m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE)
-                with m.Else():
-                    m.next = "UPDATE"
-            with m.State("UPDATE"):
-                m.d.comb += update.i.valid.eq(1)
-                with m.If(update.i.ready):
-                    m.d.comb += receiver.o.ready.eq(1)
-                    m.next = "IDLE"
+                m.d.sync += rewiring.eq(opcode == Opcode.REWIRE)
+                with m.Switch(opcode):
+                    for each in engines:
+                        with m.Case(each):
+                            seed, used = command_field(command, each, "seed"), command_field(command, each, flag[each])
+                            with m.If((used & (seed == 0)) | Const(config.lane.format != "bf16", 1)):
+                                m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE)
+                            with m.Else():
+                                m.next = each.name
+                    with m.Default():
+                        m.d.comb += raise_fault(command_fault, ErrorCode.ILLEGAL_COMMAND)
+            for each, engine in engines.items():
+                with m.State(each.name):
+                    m.d.comb += [engine.i.valid.eq(1), busy[each].eq(1)]
+                    with m.If(engine.i.ready):
+                        m.d.comb += receiver.o.ready.eq(1)
+                        m.next = f"{each.name}_RUN"
+                with m.State(f"{each.name}_RUN"):
+                    m.d.comb += [
+                        busy[each].eq(1),
+                        report.done.valid.eq(engine.done.valid),
+                        report.done.payload.eq(engine.done.payload),
+                        engine.done.ready.eq(report.done.ready),
+                    ]
+                    with m.If(engine.done.valid & engine.done.ready):
+                        m.next = "IDLE"
             with m.State("STOPPED"):
                 pass
 
+        updated = Signal(32)
+        with m.If(update.i.valid & update.i.ready):
+            m.d.sync += updated.eq(update.i.p.count)
+        self._count(
+            m,
+            {
+                StructureCounter.UPDATED: Mux(update.done.valid & update.done.ready, updated, 0),
+                StructureCounter.UPDATE_CYCLES: busy[Opcode.UPDATE],
+                StructureCounter.REWIRED: Mux(rewire.done.valid & rewire.done.ready, rewire.changed, 0),
+                StructureCounter.REWIRE_CYCLES: busy[Opcode.REWIRE],
+            },
+        )
         return m
+
+    def _set_parameters(self, m, command, update, rewire):
+        def of(opcode, name):
+            return command_field(command, opcode, name)
+
+        same = ("gradient", "master", "momentum", "learning_rate", "momentum_factor", "stochastic", "seed", "semaphore")
+        m.d.comb += [
+            *(update.i.p[name].eq(of(Opcode.UPDATE, name)) for name in same),
+            update.i.p.weights.eq(of(Opcode.UPDATE, "values")),
+            update.i.p.count.eq(of(Opcode.UPDATE, "entries")),
+            *(rewire.i.p[name].eq(of(Opcode.REWIRE, name)) for name, _ in rewire_job_layout),
+        ]
+
+    def _share_port(self, m, rewiring, update, rewire):
+        for own, name in ((self.read, "read"), (self.write, "write")):
+            for member, flow in own.signature.members.items():
+                outer = getattr(own, member)
+                inner = [getattr(getattr(engine, name), member) for engine in (update, rewire)]
+                if flow.flow == Out:
+                    m.d.comb += outer.eq(Mux(rewiring, inner[1], inner[0]))
+                elif member in ("arready", "rvalid", "awready", "wready", "bvalid"):
+                    m.d.comb += [inner[0].eq(outer & ~rewiring), inner[1].eq(outer & rewiring)]
+                else:
+                    m.d.comb += [each.eq(outer) for each in inner]
+
+    def _count(self, m, amounts):
+        select = self.counters.select
+        m.d.sync += self.counters.value.eq(0)
+        for counter, amount in amounts.items():
+            value = Signal(32, name=f"{counter.name.lower()}_counter")
+            with m.If(self.counters.clear):
+                m.d.sync += value.eq(0)
+            with m.Elif(self.counters.enable):
+                m.d.sync += value.eq(value + amount)
+            with m.If((select.y == 0) & (select.x == 0) & (select.index == counter)):
+                m.d.sync += self.counters.value.eq(value)
