@@ -8,7 +8,7 @@ next row goes by, and read ahead of it: a row is changed nowhere but in its own 
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -16,39 +16,17 @@ from amaranth.utils import exact_log2
 from acf.config import FabricConfig, StructureConfig
 from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.fault_report import fault_signature, raise_fault
-from acf.hw.structure.array_reader import ArrayReader
 from acf.hw.structure.candidate_scan import CandidateScan
 from acf.hw.structure.column_marks import ColumnMarks
-from acf.hw.structure.element_reader import ElementReader
 from acf.hw.structure.exchange_writer import WRITTEN_ARRAYS, ExchangeWriter
-from acf.hw.structure.ports import ReadPort, WritePort
-from acf.hw.structure.row_requests import RowRequests, row_layout
+from acf.hw.structure.ports import WritePort
+from acf.hw.structure.row_fetch import ADDRESSES, RowFetch, rewire_job_layout
 from acf.hw.structure.selector import Selector
 from acf.isa import ErrorCode
 
 __all__ = ["RewireEngine", "rewire_job_layout"]
 
-_ADDRESSES = ("pointers", "indices", "values", "master", "momentum")
-_ROWS = 2
 _POSITION = 16
-
-rewire_job_layout = data.StructLayout(
-    {
-        **dict.fromkeys(_ADDRESSES, 32),
-        "candidates": 32,
-        "candidate_stride": 32,
-        "row_begin": 32,
-        "row_end": 32,
-        "drop": 16,
-        "random": 1,
-        "index_size": 1,
-        "inner_size": 32,
-        "protected_from": 32,
-        "seed": 32,
-        "semaphore": 4,
-    }
-)
-"""Rows to rewire; the fields are those of the command REWIRE."""
 
 
 class RewireEngine(wiring.Component):
@@ -109,14 +87,8 @@ class RewireEngine(wiring.Component):
         depth = structure.exchanged
         words = self._memory.beat_bytes // 4
 
-        m.submodules.read_port = ReadPort(arrays=4, **parts)
+        m.submodules.fetch = fetch = RowFetch(**parts)
         m.submodules.write_port = write_port = WritePort(arrays=len(WRITTEN_ARRAYS), **parts)
-        m.submodules.pointers = ElementReader(**parts)
-        m.submodules.indices = indices = ElementReader(**parts)
-        m.submodules.master = master = ElementReader(**parts)
-        m.submodules.gradients = ArrayReader(**parts)
-        m.submodules.requests = requests = RowRequests()
-        m.submodules.rows = rows = fifo.SyncFIFO(width=row_layout.size, depth=_ROWS)
         m.submodules.marks = marks = ColumnMarks(columns=structure.columns, group=words)
         m.submodules.scan = scan = CandidateScan(**parts)
         m.submodules.best = best = Selector(depth=depth, key_width=32, tag_width=_POSITION)
@@ -134,19 +106,35 @@ class RewireEngine(wiring.Component):
 
         job = Signal(rewire_job_layout)
         limit = Signal(range(structure.columns + 1))
-        start = Signal()
-        self._connect(m, job, limit, start, stop)
 
-        row = data.View(row_layout, rows.r_data)
+        wiring.connect(m, fetch.read, wiring.flipped(self.read))
+        wiring.connect(m, fetch.gradients, scan.beats)
+        wiring.connect(m, write_port.write, wiring.flipped(self.write))
+        for number in range(len(WRITTEN_ARRAYS)):
+            wiring.connect(m, writer.requests[number], write_port.requests[number])
+            wiring.connect(m, writer.beats[number], write_port.beats[number])
+        m.d.comb += [getattr(writer, array).eq(job[array]) for array in WRITTEN_ARRAYS]
+        for number, fault in ((1, fetch.faults[0]), (3, fetch.faults[1]), (4, write_port.fault)):
+            m.d.comb += [self.faults[number].valid.eq(fault.valid), self.faults[number].p.eq(fault.p)]
+
+        row = fetch.rows.p
         position = Signal(_POSITION)
         left = Signal(range(depth + 1))
         droppable = Signal(range(depth + 1))
         exchanged = Signal(range(depth + 1))
         group = Signal(len(marks.look))
-        index = indices.o.payload
+        index = fetch.indices.payload
         too_large = index >= job.inner_size
         unprotected = ~too_large & (index < limit)
         m.d.comb += [
+            fetch.job.eq(job),
+            fetch.limit.eq(limit),
+            fetch.halt.eq(stop),
+            writer.halt.eq(stop),
+            writer.half.eq(job.index_size),
+            scan.limit.eq(limit),
+            scan.random.eq(job.random),
+            scan.seed.eq(job.seed),
             best.limit.eq(job.drop),
             dropped.limit.eq(exchanged),
             grown.limit.eq(exchanged),
@@ -167,15 +155,15 @@ class RewireEngine(wiring.Component):
         ]
         columns_offered = Signal()  # the selector listens to the scan, not to the entries
         m.d.comb += [
-            best.key.eq(Mux(columns_offered, scan.key, Cat(~master.o.payload[:31], 0))),
+            best.key.eq(Mux(columns_offered, scan.key, Cat(~fetch.master.payload[:31], 0))),
             best.tag.eq(Mux(columns_offered, scan.column, position)),
         ]
 
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(~stop)
-                m.d.sync += job.eq(self.i.payload)
                 with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += job.eq(self.i.payload)
                     m.d.sync += [self.cycles.eq(0), self.changed.eq(0)]
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -189,7 +177,7 @@ class RewireEngine(wiring.Component):
                 with m.If((job.drop > depth) | (job.inner_size > structure.columns)):
                     m.d.comb += raise_fault(self.faults[0], ErrorCode.COMMAND_RANGE, address=job.values)
                     m.next = "STOPPED"
-                for name in (*_ADDRESSES, "candidates", "candidate_stride"):
+                for name in (*ADDRESSES, "candidates", "candidate_stride"):
                     needed = ~job.random if name.startswith("candidate") else 1
                     with m.If(needed & ((job[name] & Const(self._memory.beat_bytes - 1, 32)) != 0)):
                         m.d.comb += raise_fault(self.faults[0], ErrorCode.MISALIGNED, address=job[name])
@@ -200,23 +188,23 @@ class RewireEngine(wiring.Component):
                 with m.If(((group + 1) << exact_log2(words)) >= limit):
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += [start.eq(1), scan.seed_valid.eq(1)]
+                m.d.comb += [fetch.start.eq(1), scan.seed_valid.eq(1)]
                 m.next = "ROW"
             with m.State("ROW"):
                 m.d.sync += position.eq(0)
                 m.d.comb += [best.clear.eq(1), dropped.clear.eq(1), grown.clear.eq(1)]
-                with m.If(rows.r_rdy):
+                with m.If(fetch.rows.valid):
                     m.next = "SCAN"
-                with m.Elif(~requests.busy & writer.idle & write_port.idle & ~stop):
+                with m.Elif(~fetch.busy & writer.idle & write_port.idle & ~stop):
                     m.next = "DONE"
             with m.State("SCAN"):
                 with m.If(position == row.count):
                     m.d.sync += left.eq(job.drop)
                     m.next = "SAVE"
-                with m.Elif(indices.o.valid & master.o.valid):
+                with m.Elif(fetch.indices.valid & fetch.master.valid):
                     m.d.comb += [
-                        indices.o.ready.eq(1),
-                        master.o.ready.eq(1),
+                        fetch.indices.ready.eq(1),
+                        fetch.master.ready.eq(1),
                         marks.mark.eq(unprotected),
                         best.valid.eq(unprotected),
                     ]
@@ -250,7 +238,7 @@ class RewireEngine(wiring.Component):
                     m.d.sync += left.eq(left - 1)
             with m.State("EXCHANGE"), m.If(dropped.settled & grown.settled):
                 with m.If(left == 0):
-                    m.d.comb += rows.r_en.eq(1)
+                    m.d.comb += fetch.rows.ready.eq(1)
                     m.next = "ROW"
                 with m.Elif(writer.i.ready):
                     m.d.comb += [writer.i.valid.eq(1), dropped.pop.eq(1), grown.pop.eq(1)]
@@ -266,60 +254,3 @@ class RewireEngine(wiring.Component):
             m.d.sync += self.cycles.eq(self.cycles + 1)
 
         return m
-
-    def _connect(self, m: Module, job: data.View, limit: Signal, start: Signal, stop: Signal) -> None:
-        """Everything between the parts that no phase decides."""
-        memory = self._memory
-        beat_bits = exact_log2(memory.beat_bytes)
-        parts = m.submodules
-        requests, rows, writer = parts.requests, parts.rows, parts.writer
-
-        wiring.connect(m, parts.read_port.read, wiring.flipped(self.read))
-        wiring.connect(m, parts.write_port.write, wiring.flipped(self.write))
-        for number, reader in enumerate((parts.pointers, parts.indices, parts.master, parts.gradients)):
-            wiring.connect(m, reader.request, parts.read_port.requests[number])
-            m.d.comb += [
-                reader.beat.eq(parts.read_port.beat),
-                reader.beat_valid.eq(parts.read_port.beat_valid[number]),
-                reader.halt.eq(stop),
-            ]
-        for number in range(len(WRITTEN_ARRAYS)):
-            wiring.connect(m, writer.requests[number], parts.write_port.requests[number])
-            wiring.connect(m, writer.beats[number], parts.write_port.beats[number])
-        for number, part in ((1, requests), (3, parts.read_port), (4, parts.write_port)):
-            m.d.comb += [self.faults[number].valid.eq(part.fault.valid), self.faults[number].p.eq(part.fault.p)]
-
-        wiring.connect(m, parts.pointers.o, requests.pointers)
-        wiring.connect(m, parts.gradients.o, parts.scan.beats)
-        half = job.index_size
-        taken = requests.valid & requests.ready
-        m.d.comb += [
-            parts.pointers.i.valid.eq(start),
-            parts.pointers.i.p.address.eq(job.pointers + (job.row_begin << 2)),
-            parts.pointers.i.p.count.eq(job.row_end - job.row_begin + 1),
-            requests.start.eq(start),
-            requests.row_begin.eq(job.row_begin),
-            requests.row_end.eq(job.row_end),
-            requests.candidate_stride.eq(job.candidate_stride),
-            requests.ready.eq(
-                parts.indices.i.ready & parts.master.i.ready & (job.random | parts.gradients.i.ready) & rows.w_rdy
-            ),
-            rows.w_data.eq(requests.o),
-            rows.w_en.eq(taken),
-            parts.indices.i.valid.eq(taken),
-            parts.indices.i.p.address.eq(job.indices + (requests.o.place << Mux(half, 1, 2))),
-            parts.indices.i.p.count.eq(requests.o.count),
-            parts.indices.i.p.half.eq(half),
-            parts.master.i.valid.eq(taken),
-            parts.master.i.p.address.eq(job.master + (requests.o.place << 2)),
-            parts.master.i.p.count.eq(requests.o.count),
-            parts.gradients.i.valid.eq(taken & ~job.random),
-            parts.gradients.i.p.beat.eq((job.candidates + requests.candidates) >> beat_bits),
-            parts.gradients.i.p.count.eq((limit + (memory.beat_bytes // 4 - 1)) >> (beat_bits - 2)),
-            parts.scan.limit.eq(limit),
-            parts.scan.random.eq(job.random),
-            parts.scan.seed.eq(job.seed),
-            writer.half.eq(half),
-            writer.halt.eq(stop),
-        ]
-        m.d.comb += [getattr(writer, array).eq(job[array]) for array in WRITTEN_ARRAYS]

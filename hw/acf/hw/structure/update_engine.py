@@ -146,8 +146,8 @@ class UpdateEngine(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(~stop)
-                m.d.sync += job.eq(self.i.payload)
                 with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += job.eq(self.i.payload)
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.next = "START"
