@@ -13,6 +13,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.command_checks import CommandChecks
+from acf.golden.drains import Drains
 from acf.golden.entries import EntryReader, Stream
 from acf.golden.formats import golden_format
 from acf.golden.guarded_memory import CommandFault, GuardedMemory, WindowRights
@@ -20,7 +21,6 @@ from acf.golden.structure_commands import StructureCommands
 from acf.golden.tiles import TileArray
 from acf.isa import (
     COMMAND_BYTES,
-    GATE_STEPS,
     NO_SEMAPHORE,
     SEMAPHORES,
     ErrorCode,
@@ -182,15 +182,21 @@ class CommandInterpreter:
                     what, value, config.memory.beat_bytes, address=values["address"], source=source
                 )
             loaded = np.zeros((values["rows"], config.tile_columns), dtype=self._arithmetic.dtype)
-            share = shares[feeder]
-            for row in range(values["rows"] if share else 0):
-                address = values["address"] + row * values["row_stride"] + feeder * values["tile_columns"] * size
-                data = self._memory.read(address, int(share) * size, source=source)
-                loaded[row, :share] = data.view(self._arithmetic.dtype)
+            share = int(shares[feeder])
+            if share and values["rows"]:
+                address = values["address"] + feeder * values["tile_columns"] * size
+                data = self._read_rows(address, values["row_stride"], values["rows"], share * size, source=source)
+                loaded[:, :share] = data.view(self._arithmetic.dtype)
             rows = slice(values["operand_first"], values["operand_first"] + values["rows"])
             self._tiles.banks[values["bank"], rows, feeder] = loaded
             self._outcome.column_feeders[FeederCounter.OPERAND_ROWS][feeder] += values["rows"]
         self._signal(values, len(feeders) * config.rows)
+
+    def _read_rows(self, address: int, stride: int, rows: int, size: int, *, source: tuple[int, int]) -> np.ndarray:
+        found = self._memory.rows(address, stride, rows=rows, size=size, write=False)
+        if found is not None:
+            return found.copy()
+        return np.stack([self._memory.read(address + row * stride, size, source=source) for row in range(rows)])
 
     def _clear(self, values: dict[str, int]) -> None:
         feeders = self._checks.targets(values, self._config.rows)
@@ -264,74 +270,14 @@ class CommandInterpreter:
 
     def _drain(self, values: dict[str, int]) -> None:
         feeders = self._checks.targets(values, self._config.rows)
-        if values["reduce"]:
-            self._checks.require(
-                not values["gate"] and not values["relu"] and not values["narrow"],
-                "sums are drained without gate, relu and narrow",
-            )
-            self._checks.require_sums(values)
-            for feeder in feeders:
-                self._drain_sums(feeder, values)
-        else:
-            self._checks.require_tile_columns(values)
-            self._checks.require(
-                not values["narrow"] or self._config.lane.number_format.narrows,
-                f"results of format {self._config.lane.format} cannot be rounded to operands",
-            )
-            for feeder in feeders:
-                self._drain_rows(feeder, values)
+        drains = Drains(
+            self._memory, self._tiles, config=self._config, checks=self._checks, arithmetic=self._arithmetic
+        )
+        drains.check(values)
+        for feeder in feeders:
+            drained = drains.sums(feeder, values) if values["reduce"] else drains.rows(feeder, values)
+            self._outcome.row_feeders[FeederCounter.RESULT_ROWS][feeder] += drained
         self._signal(values, len(feeders))
-
-    def _drain_rows(self, feeder: int, values: dict[str, int]) -> None:
-        config = self._config
-        dtype = self._arithmetic.dtype if values["narrow"] else self._arithmetic.accumulator_dtype
-        shares = self._checks.column_shares(values)
-        source = (feeder + 1, 0)
-        rows = self._checks.feeder_rows(feeder, values)
-        self._checks.require_accumulator_rows(values["accumulator_first"], rows.size)
-        gate_rows = (values["gate_first"] + rows - values["row_begin"]) % config.lane.operand_rows
-        if values["gate"]:
-            self._checks.require_bank(values)
-            self._checks.require(values["row_step"] < GATE_STEPS, f"row_step {values['row_step']} of a gated DRAIN")
-        for what, value in (
-            ("address", values["address"]),
-            ("row_stride", values["row_stride"]),
-            ("tile_columns in bytes", values["tile_columns"] * dtype.itemsize),
-        ):
-            self._checks.require_aligned(
-                what, value, config.memory.beat_bytes, address=values["address"], source=source
-            )
-        for n, row in enumerate(rows.tolist()):
-            results = self._tiles.take_row(feeder, values["accumulator_first"] + n)
-            if values["gate"]:
-                results[self._arithmetic.is_zero(self._tiles.banks[values["bank"], gate_rows[n]])] = 0
-            if values["relu"]:
-                results[results.view(np.int32) < 0] = 0
-            if values["narrow"]:
-                results = self._arithmetic.narrow(results)
-            for column in np.flatnonzero(shares).tolist():
-                address = values["address"] + row * values["row_stride"]
-                address += column * values["tile_columns"] * dtype.itemsize
-                self._memory.write(address, results[column, : shares[column]].copy().view(np.uint8), source=source)
-            self._outcome.row_feeders[FeederCounter.RESULT_ROWS][feeder] += config.cols
-
-    def _drain_sums(self, feeder: int, values: dict[str, int]) -> None:
-        config = self._config
-        source = (feeder + 1, 0)
-        dtype = self._arithmetic.accumulator_dtype
-        for what in ("address", "entry_begin", "entry_count"):
-            size = values[what] * (1 if what == "address" else dtype.itemsize)
-            self._checks.require_aligned(what, size, config.memory.beat_bytes, address=values["address"], source=source)
-        begin = values["entry_begin"] + feeder * values["entry_count"]
-        count = min(values["entry_count"], max(0, values["entries"] - begin))
-        packets = -(-count // config.tile_columns)
-        first = values["accumulator_first"] * config.lane.slots
-        total = self._tiles.take_sums(feeder, first=first, count=packets * config.tile_columns)
-        for packet in range(packets):
-            part = slice(packet * config.tile_columns, min(count, (packet + 1) * config.tile_columns))
-            address = values["address"] + (begin + part.start) * dtype.itemsize
-            self._memory.write(address, total[part].copy().view(np.uint8), source=source)
-        self._outcome.row_feeders[FeederCounter.RESULT_ROWS][feeder] += packets
 
     def _update(self, values: dict[str, int]) -> None:
         StructureCommands(self._memory, config=self._config, checks=self._checks).update(values)

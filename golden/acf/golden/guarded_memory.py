@@ -89,13 +89,31 @@ class GuardedMemory:
         first = self._checked_address(address, data.size, write=True, source=source)
         self._memory[first : first + data.size] = data
 
-    def _checked_address(self, address: int, size: int, *, write: bool, source: tuple[int, int]) -> int:
-        first = address & self._address_mask
-        begin, end = first - first % self._beat, -(-(first + size) // self._beat) * self._beat
+    def rows(self, address: int, stride: int, *, rows: int, size: int, write: bool) -> np.ndarray | None:
+        """A view of ``rows`` pieces of ``size`` bytes, ``stride`` bytes from one to the next.
+
+        None where not all of it is open and present, or where pieces overlap: then only ``read`` and ``write``, piece
+        by piece, say what happens.
+        """
+        last = address + (rows - 1) * stride + size
+        begin, end = address - address % self._beat, -(-last // self._beat) * self._beat
+        if rows < 1 or stride < size or not self._is_open(begin, end, write=write):
+            return None
+        return np.lib.stride_tricks.as_strided(self._memory[address:], (rows, size), (stride, 1))
+
+    def _is_open(self, begin: int, end: int, *, write: bool) -> bool:
+        """Whether one window opens all these beats, and memory has them."""
         for window in self._windows:
             allowed = window.writable if write else window.readable
             if allowed and window.base <= begin and end - 1 <= window.limit and end <= self._memory.size:
-                return first
+                return True
+        return False
+
+    def _checked_address(self, address: int, size: int, *, write: bool, source: tuple[int, int]) -> int:
+        first = address & self._address_mask
+        begin, end = first - first % self._beat, -(-(first + size) // self._beat) * self._beat
+        if self._is_open(begin, end, write=write):
+            return first
         return int(self._checked(np.array([address]), size, write=write, source=source)[0])
 
     def _checked(self, addresses: np.ndarray, size: int, *, write: bool, source: tuple[int, int]) -> np.ndarray:

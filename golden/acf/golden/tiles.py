@@ -129,10 +129,10 @@ class TileArray:
             sums[row][numbers[part]] = before[part]
             self._keep_lane_sums(row, sums[row])
 
-    def take_row(self, row: int, number: int) -> np.ndarray:
-        """One accumulator row of a mesh row, ``[mesh column, tile column]``; it is +0 afterwards."""
-        taken = self.accumulators[row, number].copy()
-        self.accumulators[row, number] = 0
+    def take_rows(self, row: int, first: int, count: int) -> np.ndarray:
+        """Accumulator rows of a mesh row, ``[accumulator row, mesh column, tile column]``; they are +0 afterwards."""
+        taken = self.accumulators[row, first : first + count].copy()
+        self.accumulators[row, first : first + count] = 0
         return taken
 
     def take_sums(self, row: int, *, first: int, count: int) -> np.ndarray:
