@@ -20,6 +20,9 @@ class PhaseTotals:
         Products with two non-zero operands.
     cycles, bytes_read, bytes_written : int or None
         None from a device without time.
+    engine : dict or None
+        Counters of the structure engine by name: entries updated and rewired, and the cycles spent on each. None from
+        a device without time.
     """
 
     runs: int = 0
@@ -27,6 +30,7 @@ class PhaseTotals:
     cycles: int | None = None
     bytes_read: int | None = None
     bytes_written: int | None = None
+    engine: dict[str, int] | None = None
 
     def add(self, run: RunResult) -> None:
         """Count one run."""
@@ -36,6 +40,10 @@ class PhaseTotals:
             value = getattr(run, what)
             if value is not None:
                 setattr(self, what, (getattr(self, what) or 0) + int(value))
+        if run.structure is not None:
+            before = self.engine or {}
+            counts = {counter.name.lower(): int(value) for counter, value in run.structure.items()}
+            self.engine = {name: before.get(name, 0) + value for name, value in counts.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -129,6 +129,11 @@ def _table(report: dict[str, Any]) -> str:
             lines.append((f"{name}: cycles", f"{totals['cycles']:,}", runs))
             lines.append((f"{name}: bytes read", f"{totals['bytes_read']:,}", "beats of the memory port"))
             lines.append((f"{name}: bytes written", f"{totals['bytes_written']:,}", "strobes of the memory port"))
+        for what in ("update", "rewire"):
+            entries = (totals["engine"] or {}).get(f"{what}d", 0)
+            if entries:
+                cycles = totals["engine"][f"{what}_cycles"]
+                lines.append((f"{name}: cycles per entry", f"{cycles / entries:.2f}", f"{entries:,} entries {what}d"))
         of = f"of {totals['dense_macs']:,} dense MACs" if "dense_macs" in totals else runs
         lines.append((f"{name}: effectual MACs", f"{totals['effectual_macs']:,}", of))
     weights = report["weights_region_bytes"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from acf.config import FabricConfig, StructureConfig
+from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.device import Device, Window
@@ -164,7 +164,7 @@ class Trainer:
                     raise NotImplementedError("no device can shorten rows yet")
                 name = f"structure {update.layer}"
                 # What the engine has room for; wide layers change by that much at a time.
-                fields = {"drop": min(update.drop, StructureConfig().exchanged)}
+                fields = {"drop": min(update.drop, self._device.config.structure.exchanged)}
                 if update.seed is not None:
                     fields["seed"] = update.seed
                 self._blueprint.programs[name].patch(self.host, Opcode.REWIRE, **fields)

@@ -1,0 +1,80 @@
+"""Trainings on the Verilated fabric come to the bits of the golden device."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from acf.config import preset
+from acf.runtime.devices import open_device
+from acf.runtime.golden_device import GoldenDevice
+from acf.sim.memory_timing import MemoryTiming
+from acf.training.data import Dataset, Part
+from acf.training.experiment import Experiment, digest_of_weights
+from acf.training.settings import Settings
+
+TINY = preset("tiny")
+MEMORY_BYTES = 1 << 20
+SETTINGS = Settings(
+    sparsity=0.5, hidden=(12, 10), epochs=1, batch=12, learning_rate=0.1, period=2, drop=0.5, last_change=0.9, seed=3
+)
+TIMINGS = {
+    "plain": MemoryTiming(),
+    "rough": MemoryTiming(latency=60, jitter=30, stall=0.3, bandwidth=4.0, reorder=True, interleave=True),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    rng = np.random.default_rng(11)
+    labels = rng.integers(0, 4, 80)
+    images = np.clip(rng.integers(0, 2, (4, 9))[labels] + 0.2 * rng.normal(size=(80, 9)), 0, 1).astype(np.float32)
+    return Dataset("patterns", Part(images[:60], labels[:60]), Part(images[60:], labels[60:]), 4)
+
+
+@pytest.fixture(scope="module", params=TIMINGS)
+def rtl(request):
+    return open_device("rtl", TINY, memory_bytes=MEMORY_BYTES, timing=TIMINGS[request.param], quiet=True)
+
+
+def trained(device, dataset, **changes):
+    experiment = Experiment(TINY, dataclasses.replace(SETTINGS, **changes), dataset)
+    assert experiment.memory_bytes <= device.memory.size
+    experiment.open(device)
+    experiment.run()
+    return experiment
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "dense"},
+        {"method": "static", "rounding": "stochastic"},
+        {"method": "set"},
+        {"method": "rigl"},
+        {"method": "rigl", "rounding": "stochastic", "overlap": True},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values()),
+)
+def test_trainings_come_to_the_same_bits(rtl, dataset, changes):
+    found = trained(rtl, dataset, **changes)
+    expected = trained(GoldenDevice(TINY, memory_bytes=MEMORY_BYTES), dataset, **changes)
+    assert found.losses == expected.losses
+    assert found.epochs == expected.epochs
+    assert digest_of_weights(found.weights()) == digest_of_weights(expected.weights())
+    for name, totals in found.trainer.phases.items():
+        assert totals.effectual_macs == expected.trainer.phases[name].effectual_macs
+        assert (totals.cycles is not None) == (totals.runs > 0)
+    steps = found.trainer.step_number
+    entries = sum(layer.weights.entries for layer in found.blueprint.plan.layers)
+    updating = found.trainer.phases["backward" if "overlap" in changes else "update"].engine
+    assert updating is not None
+    assert updating["updated"] == steps * entries
+
+
+def test_updates_beside_products_save_time(rtl, dataset):
+    def cycles(overlap):
+        phases = trained(rtl, dataset, method="static", overlap=overlap).trainer.phases
+        return sum(phases[name].cycles or 0 for name in phases if name in ("backward", "update"))
+
+    assert cycles(overlap=True) < cycles(overlap=False)
