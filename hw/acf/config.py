@@ -265,7 +265,7 @@ class FabricConfig:
         Compute tiles of the mesh.
     lanes : int
         Lanes in one tile; a power of two.
-    lane, noc, feeder, memory
+    lane, noc, feeder, memory, structure
         Parameters of the blocks.
     """
 
@@ -277,6 +277,7 @@ class FabricConfig:
     noc: NocConfig = field(default_factory=NocConfig)
     feeder: FeederConfig = field(default_factory=FeederConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
 
     def __post_init__(self) -> None:
         _require_range("mesh rows", self.rows, 1, 15)
@@ -338,7 +339,13 @@ PRESETS = {
             feeder=FeederConfig(cursors=2, line_buffers=2, outstanding=4, packet_rows=2),
             memory=MemoryConfig(data_width=64),
         ),
-        FabricConfig(name="base", rows=4, cols=4, lanes=4, lane=LaneConfig(fifo_depth=8)),
+        FabricConfig(
+            name="base",
+            rows=4,
+            cols=4,
+            lanes=4,
+            lane=LaneConfig(fifo_depth=8, operand_banks=4, accumulator_rows=256),
+        ),
     )
 }
 

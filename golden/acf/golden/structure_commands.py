@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 
-from acf.config import FabricConfig, StructureConfig
+from acf.config import FabricConfig
 from acf.golden.command_checks import CommandChecks
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
 from acf.golden.optimizer import sgd_step
@@ -29,7 +29,7 @@ class StructureCommands:
     def __init__(self, memory: GuardedMemory, *, config: FabricConfig, checks: CommandChecks):
         self._memory = memory
         self._config = config
-        self._structure = StructureConfig()
+        self._structure = config.structure
         self._checks = checks
 
     def update(self, values: dict[str, int]) -> None:

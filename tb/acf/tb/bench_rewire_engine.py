@@ -7,7 +7,6 @@ import ml_dtypes
 import numpy as np
 from cocotb.triggers import ClockCycles
 
-from acf.config import StructureConfig
 from acf.golden.structure import rewire
 from acf.hw.structure.rewire_engine import rewire_job_layout
 from acf.isa import ErrorCode, IndexSize
@@ -18,7 +17,7 @@ from acf.tb.structure_bench import EngineBench
 
 CONFIG = bench_config()
 BEAT = CONFIG.memory.beat_bytes
-STRUCTURE = StructureConfig()
+STRUCTURE = bench_config().structure
 CHANGED = ("indices", "master", "momentum", "values")
 
 

@@ -7,7 +7,6 @@ import ml_dtypes
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from acf.config import StructureConfig
 from acf.golden.optimizer import sgd_step
 from acf.hw.structure.update_engine import update_job_layout
 from acf.isa import ErrorCode
@@ -139,7 +138,7 @@ async def throughput(dut):
     bench.check(job, expected, around)
     dut._log.info(f"{count} entries in {cycles} cycles, {count / cycles:.3f} a cycle, {BEAT} bytes a cycle each way")
     # Twelve bytes of an entry are read, and buffers hold what comes while their answers are on the way.
-    buffered = StructureConfig().buffer_beats * BEAT // 4
+    buffered = bench_config().structure.buffer_beats * BEAT // 4
     assert count / cycles >= 0.9 * min(1.0, BEAT / 12, buffered / 56)
 
 

@@ -44,7 +44,7 @@ class UpdateEngine(wiring.Component):
     ----------
     config : FabricConfig
     structure : StructureConfig or None
-        The default one when None.
+        Those of ``config`` when None.
 
     Members
     -------
@@ -65,7 +65,7 @@ class UpdateEngine(wiring.Component):
 
     def __init__(self, *, config: FabricConfig, structure: StructureConfig | None = None):
         self._memory = config.memory
-        self._structure = structure or StructureConfig()
+        self._structure = structure or config.structure
         super().__init__(
             {
                 "i": In(stream.Signature(update_job_layout)),
