@@ -161,7 +161,7 @@ def test_relu(format):
 def test_operands_of_a_pass_are_loaded_once():
     config = preset("base")
     tiling = tile_sampled(config, rows=256, inner=256, entries=6554)
-    assert (tiling.groups, tiling.row_tile, tiling.inner_tile) == (2, 256, 256)
+    assert (tiling.groups, tiling.row_tile, tiling.inner_tile) == (1, 256, 256)
     assert tiling.groups * tiling.entry_count * config.rows >= 6554
     assert tile_scatter(config, rows=256, inner=256).block == 64
     weights, gradient, activation = operands((32, 30, 40))
