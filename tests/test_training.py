@@ -344,6 +344,13 @@ def test_trainings_that_are_refused():
         Experiment(TINY, settings(batch=100), dataset())
     with pytest.raises(ValueError, match="int8"):
         Experiment(TINY.with_format("int8"), settings(), dataset())
+    with pytest.raises(ValueError, match=f"{TINY.structure.columns} columns, the bias included, not 5001"):
+        Experiment(TINY, settings(hidden=(5000,)), dataset())
+    experiment = Experiment(TINY, settings(), dataset())
+    with pytest.raises(ValueError, match="has 4096"):
+        experiment.open(GoldenDevice(TINY, memory_bytes=4096))
+    with pytest.raises(ValueError, match=TINY.digest):
+        experiment.open(GoldenDevice(preset("base")))
 
 
 def test_the_learning_rate_falls_to_zero():

@@ -64,6 +64,11 @@ class Blueprint:
             raise ValueError(f"networks are trained in bf16, not in {config.lane.format}")
         if steps < 1:
             raise ValueError(f"training must have at least one step of a whole batch of {settings.batch} images, not 0")
+        widest, most = max(features, *settings.hidden) + 1, config.structure.columns
+        if settings.method in ("set", "rigl") and widest > most:
+            raise ValueError(
+                f"a layer whose structure changes has at most {most} columns, the bias included, not {widest}"
+            )
         self.settings = settings
         self.steps = steps
         self.sizes = (features, *settings.hidden, classes)
@@ -134,6 +139,14 @@ class Trainer:
     """
 
     def __init__(self, device: Device, blueprint: Blueprint):
+        if device.config != blueprint.plan.config:
+            raise ValueError(
+                f"the training is laid out for configuration {blueprint.plan.config.digest}, not {device.config.digest}"
+            )
+        if device.memory.size < blueprint.memory_bytes:
+            raise ValueError(
+                f"the training needs {blueprint.memory_bytes} bytes of memory, but the device has {device.memory.size}"
+            )
         self._device = device
         self._blueprint = blueprint
         self._plan = blueprint.plan
