@@ -174,18 +174,22 @@ class FeederConfig:
         Read bursts that one engine may have in flight; a power of two.
     packet_rows : int
         Operand rows in one operand packet.
+    group : int
+        Entries of a row that are looked at in one cycle where most of them are passed over; a power of two.
     """
 
     cursors: int = 4
     line_buffers: int = 4
     outstanding: int = 8
     packet_rows: int = 4
+    group: int = 4
 
     def __post_init__(self) -> None:
         _require_power_of_two("row cursors", self.cursors, 1, 16)
         _require_power_of_two("line buffers", self.line_buffers, 2, 16)
         _require_power_of_two("outstanding bursts", self.outstanding, 1, 64)
         _require_range("rows of an operand packet", self.packet_rows, 1, 64)
+        _require_power_of_two("entries of a group", self.group, 1, 8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -392,6 +392,38 @@ async def throughput(dut):
 
 
 @cocotb.test()
+async def passing_over(dut):
+    """A SCATTER passes over entries of other feeders as fast as memory brings them; long rows are fetched ahead."""
+    bench = Bench(dut)
+    bench.memory.read.latency = latency = 4
+    await start_clock(dut)
+    rows = 12
+    for wide in (True, False):
+        matrix = random_matrix(lengths=[96] * rows, inner_size=4 * ACCUMULATORS, wide=wide, dense=False, zeros=0)
+        command = random_stream(
+            matrix,
+            mode=Mode.SCATTER,
+            row_begin=0,
+            row_end=rows,
+            row_offset=0,
+            row_step=1,
+            row_limit=rows,
+            accumulator_first=0,
+            inner_begin=0,
+            inner_count=ACCUMULATORS,
+        )
+        entries, cycles = await one_stream(bench, matrix, command)
+        looked_at = matrix.pointers[-1]
+        # Index and value beats share the port. A cursor fetches its next piece while the others give theirs: a piece of
+        # few entries takes as long as that.
+        piece = CONFIG.feeder.line_buffers * BEAT // 4
+        memory = looked_at * ((4 if wide else 2) + SIZE) / BEAT
+        fetching = looked_at / piece * (latency + 9) / CONFIG.feeder.cursors
+        dut._log.info(f"wide {wide}: {looked_at} entries in {cycles} cycles, {entries} of them passed on")
+        assert cycles <= max(memory, fetching, looked_at / 2 + entries / 2) + 20 * latency
+
+
+@cocotb.test()
 async def empty_rows(dut):
     """Empty rows cost a cycle each where rows follow each other, two elsewhere, as far as memory keeps up."""
     bench = Bench(dut)

@@ -10,13 +10,13 @@ from acf.config import FabricConfig
 from acf.hw.mem.arbiter import RoundRobinArbiter
 from acf.hw.mem.line_fetch import encode
 
-__all__ = ["CsrCursors", "cursor_job_layout", "raw_entry_layout"]
+__all__ = ["CsrCursors", "cursor_job_layout", "raw_group_layout"]
 
 
 def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
     """A row for a cursor: number of entries, byte offsets of the first index and value in their beats, which row.
 
-    ``local`` is what the tiles know the row by; ``position`` and ``number`` count entries, see ``raw_entry_layout``.
+    ``local`` is what the tiles know the row by; ``position`` and ``number`` count entries, see ``raw_group_layout``.
     """
     beat_bits = exact_log2(config.memory.beat_bytes)
     return data.StructLayout(
@@ -33,15 +33,18 @@ def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
     )
 
 
-def raw_entry_layout(*, config: FabricConfig) -> data.StructLayout:
-    """An entry as it stands in memory: index (in dense rows the position in the inner range) and value.
+def raw_group_layout(*, config: FabricConfig) -> data.StructLayout:
+    """``count`` entries of a row as they stand in memory: indices (in dense rows positions) and values.
 
-    ``number`` is that of the row's job plus the position.
+    Positions are those in the inner range. ``number`` is that of the first entry: the number of the row's job plus the
+    position.
     """
+    group = config.feeder.group
     return data.StructLayout(
         {
-            "index": 32,
-            "value": config.lane.number_format.operand_width,
+            "count": range(group + 1),
+            "indices": data.ArrayLayout(32, group),
+            "values": data.ArrayLayout(config.lane.number_format.operand_width, group),
             "row": 32,
             "local": 16,
             "number": 16,
@@ -53,8 +56,9 @@ class CsrCursors(wiring.Component):
     """Takes entries out of the beats of the index and value arrays, one a cycle, from each cursor in turn.
 
     Every cursor works through the rows given to it, one after another; the cursor that comes next among those that have
-    an entry gives it. With ``ordered`` the cursors give whole rows instead, each in its turn. Between two rows a cursor
-    misses one turn. The entry is at ``o`` one cycle after its beats are available.
+    an entry gives it. With ``ordered`` the cursors give whole rows instead, each in its turn, and up to
+    ``feeder.group`` entries a cycle, as far as they stand in the same beats. Between two rows a cursor misses one turn.
+    Entries are at ``o`` one cycle after their beats are available.
 
     Parameters
     ----------
@@ -76,7 +80,7 @@ class CsrCursors(wiring.Component):
     valueless : In(1)
         There are no values.
     ordered : In(1)
-        Row n must be given to cursor n modulo ``cursors``; entries come row after row.
+        Row n must be given to cursor n modulo ``cursors``; entries come row after row, in groups.
     start : In(1)
         Begins with cursor 0.
     index_available, value_available : In(cursors)
@@ -85,7 +89,7 @@ class CsrCursors(wiring.Component):
     select : Out
     index_pop, value_pop : Out(1)
         The entry taken was the last one in its beat.
-    o : Out(stream), ``raw_entry_layout``
+    o : Out(stream), ``raw_group_layout``
     """
 
     def __init__(self, *, config: FabricConfig):
@@ -110,7 +114,7 @@ class CsrCursors(wiring.Component):
                 "select": Out(cursor_bits),
                 "index_pop": Out(1),
                 "value_pop": Out(1),
-                "o": Out(stream.Signature(raw_entry_layout(config=config))),
+                "o": Out(stream.Signature(raw_group_layout(config=config))),
             }
         )
 
@@ -184,31 +188,43 @@ class CsrCursors(wiring.Component):
             self.select.eq(encode(grant, cursors)),
         ]
         index_at, value_at, remaining = of(index_offset, grant), of(value_offset, grant), of(left, grant)
+        group = config.feeder.group
         is_last = Signal()
-        index_step = Mux(self.wide, 2, 1)
+        count = Signal(range(group + 1))  # entries of the group
         next_index, next_value = Signal(beat_bits), Signal(beat_bits - operand_bits + 1)
-        narrow = Signal(16)
-        full = Signal(32)
-        value = Signal(operand.operand_width)
         m.d.comb += [
-            is_last.eq(remaining == 0),
-            next_index.eq(index_at + index_step),
-            next_value.eq(value_at + 1),
+            count.eq(1),
+            is_last.eq(remaining == count - 1),
+            next_index.eq(index_at + Mux(self.wide, count << 1, count)),
+            next_value.eq(value_at + count),
             self.index_pop.eq(take & ~self.dense & (next_index[-1] | is_last)),
             self.value_pop.eq(take & ~self.valueless & (next_value[-1] | is_last)),
-            narrow.eq(self.index_line.word_select(index_at, 16)),
-            full.eq(self.index_line.word_select(index_at[1:], 32)),
-            value.eq(self.value_line.word_select(value_at, operand.operand_width)),
         ]
+        # The longest group whose end is in the row and in both beats.
+        for more in range(1, group):
+            in_index_beat = (index_at + Mux(self.wide, 2 * more, more)) < 1 << (beat_bits - 1)
+            in_value_beat = (value_at + more) < 1 << (beat_bits - operand_bits)
+            with m.If(self.ordered & (remaining >= more) & (self.dense | in_index_beat) & in_value_beat):
+                m.d.comb += count.eq(more + 1)
         with m.If(can_load):
             m.d.sync += [
                 self.o.valid.eq(take),
-                self.o.p.index.eq(Mux(self.dense, of(position, grant), Mux(self.wide, full, narrow))),
-                self.o.p.value.eq(value),
+                self.o.p.count.eq(count),
                 self.o.p.row.eq(of(row, grant)),
                 self.o.p.local.eq(of(local, grant)),
                 self.o.p.number.eq(of(number, grant) + of(position, grant)),
             ]
+        first_position = of(position, grant)
+        for n in range(group):
+            index_place = (index_at + Mux(self.wide, 2 * n, n))[: beat_bits - 1]
+            value_place = (value_at + n)[: beat_bits - operand_bits]
+            narrow = self.index_line.word_select(index_place, 16)
+            full = self.index_line.word_select(index_place[1:], 32)
+            with m.If(can_load):
+                m.d.sync += [
+                    self.o.p.indices[n].eq(Mux(self.dense, (first_position + n)[:16], Mux(self.wide, full, narrow))),
+                    self.o.p.values[n].eq(self.value_line.word_select(value_place, operand.operand_width)),
+                ]
         with m.If(take & is_last):
             m.d.sync += in_turn.eq(in_turn.rotate_left(1))
         with m.If(self.start):
@@ -225,8 +241,8 @@ class CsrCursors(wiring.Component):
             with m.If(take & grant[c]):
                 m.d.sync += [
                     active[c].eq(~is_last),
-                    left[c].eq(left[c] - 1),
-                    position[c].eq(position[c] + 1),
+                    left[c].eq(left[c] - count),
+                    position[c].eq(position[c] + count),
                     index_offset[c].eq(next_index),
                     value_offset[c].eq(next_value),
                 ]

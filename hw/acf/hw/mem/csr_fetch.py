@@ -85,7 +85,7 @@ class CsrFetch(wiring.Component):
         High from the cycle after ``start`` until the last entry has been taken from ``o``.
     o : Out(stream), ``entry_layout``
     read : Out(axi_read)
-    filtered, zero_dropped : Out(1)
+    filtered, zero_dropped : Out
         See ``EntryFilter``.
     faults : Out(fault_signature).array(4)
         Of pointers, indices, values and entries. After the first one ``halt`` is expected.
@@ -108,8 +108,8 @@ class CsrFetch(wiring.Component):
                 "busy": Out(1),
                 "o": Out(stream.Signature(entry_layout)),
                 "read": Out(axi_read_signature(memory=config.memory)),
-                "filtered": Out(1),
-                "zero_dropped": Out(1),
+                "filtered": Out(range(config.feeder.group + 1)),
+                "zero_dropped": Out(range(config.feeder.group + 1)),
                 "faults": Out(fault_signature).array(4),
                 "halt": In(1),
             }
@@ -121,7 +121,8 @@ class CsrFetch(wiring.Component):
         config, job = self._config, self.job
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
-        m.submodules.window = window = EntryWindow()
+        line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
+        m.submodules.window = window = EntryWindow(piece=line_entries)
         m.submodules.indices = indices = LineFetch(config=config)
         m.submodules.values = values = LineFetch(config=config)
         m.submodules.cursors = cursors = CsrCursors(config=config)
@@ -142,6 +143,8 @@ class CsrFetch(wiring.Component):
             dense_rows.o.ready.eq(window.i.ready),
             pointers.o.ready.eq(window.i.ready),
             window.enable.eq(job.sampled),
+            window.split.eq(job.scatter),
+            window.start.eq(self.start),
             window.begin.eq(job.entry_begin),
             window.end.eq(job.entry_end),
             window.first.eq(job.entry_number),
@@ -180,7 +183,7 @@ class CsrFetch(wiring.Component):
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
         m.d.comb += self.busy.eq(
-            pointers.busy | dense_rows.busy | window.o.valid | dealing | ~cursors.idle | self.o.valid
+            pointers.busy | dense_rows.busy | window.o.valid | dealing | ~cursors.idle | entry_filter.busy
         )
 
         return m

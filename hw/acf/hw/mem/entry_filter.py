@@ -1,11 +1,11 @@
 """Checks entries and passes on those that belong to the stream."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from acf.config import FabricConfig
-from acf.hw.mem.csr_cursors import raw_entry_layout
+from acf.hw.mem.csr_cursors import raw_group_layout
 from acf.hw.mem.fault_report import fault_signature, raise_fault
 from acf.isa import ErrorCode
 
@@ -19,8 +19,8 @@ class EntryFilter(wiring.Component):
     """Drops entries outside the inner range and, if told so, zero values; stops at an index out of range.
 
     What an index and a row mean to the tiles is decided here: in GATHER the index is the operand row, in SCATTER the
-    accumulator row, and in SAMPLED the row takes the place of the value. Latency one cycle; one entry a cycle, dropped
-    ones included.
+    accumulator row, and in SAMPLED the row takes the place of the value. Latency two cycles; one group a cycle, or one
+    entry that is passed on.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class EntryFilter(wiring.Component):
 
     Members
     -------
-    i : In(stream), ``raw_entry_layout``
+    i : In(stream), ``raw_group_layout``
     o : Out(stream), ``entry_layout``
     dense : In(1)
         The index is the operand row; nothing is out of range.
@@ -40,17 +40,21 @@ class EntryFilter(wiring.Component):
         Accumulator row of the begin of the inner range (SCATTER).
     inner_begin, inner_size : In(32)
     inner_count : In(16)
-    filtered, zero_dropped : Out(1)
-        An entry is dropped in this cycle, because of its index or its value.
+    filtered, zero_dropped : Out
+        Entries that are dropped in this cycle, because of their index and their value.
+    busy : Out(1)
+        There are entries inside.
     fault : Out(fault_signature)
-        INDEX_RANGE; the entry stays at ``i``.
+        INDEX_RANGE; no entry behind it is passed on.
     """
 
     def __init__(self, *, config: FabricConfig):
         self._format = config.lane.format
+        self._group = config.feeder.group
+        self._value_width = config.lane.number_format.operand_width
         super().__init__(
             {
-                "i": In(stream.Signature(raw_entry_layout(config=config))),
+                "i": In(stream.Signature(raw_group_layout(config=config))),
                 "o": Out(stream.Signature(entry_layout)),
                 "dense": In(1),
                 "skip": In(1),
@@ -60,8 +64,9 @@ class EntryFilter(wiring.Component):
                 "inner_begin": In(32),
                 "inner_size": In(32),
                 "inner_count": In(16),
-                "filtered": Out(1),
-                "zero_dropped": Out(1),
+                "filtered": Out(range(config.feeder.group + 1)),
+                "zero_dropped": Out(range(config.feeder.group + 1)),
+                "busy": Out(1),
                 "fault": Out(fault_signature),
             }
         )
@@ -69,37 +74,74 @@ class EntryFilter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        entry = self.i.p
-        magnitude = entry.value[:-1] if self._format == "bf16" else entry.value  # bf16 has a zero of each sign
-        is_zero = magnitude == 0
-        relative = Signal(33)
-        inside = Signal()
-        m.d.comb += [
-            relative.eq(Mux(self.dense, entry.index, entry.index - self.inner_begin)),  # negative: above any count
-            inside.eq(self.dense | (relative < self.inner_count)),
-        ]
+        group, offered = self._group, self.i.p
 
+        # What becomes of each entry of a group.
+        relative = [Signal(17, name=f"relative_{n}", reset_less=True) for n in range(group)]
+        values = [Signal(self._value_width, name=f"value_{n}", reset_less=True) for n in range(group)]
+        indices = [Signal(32, name=f"index_{n}", reset_less=True) for n in range(group)]
+        pending = Signal(group)  # to be passed on, or out of range
+        bad = Signal(group)
+        row = Signal(32, reset_less=True)
+        local, number = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        pass_on, too_large, filtered, zeros = (Signal(group) for _ in range(4))
+        for n in range(group):
+            index, value = offered.indices[n], offered.values[n]
+            magnitude = value[:-1] if self._format == "bf16" else value  # bf16 has a zero of each sign
+            difference = Signal(33, name=f"difference_{n}")
+            exists, inside, dropped = (Signal(name=f"{what}_{n}") for what in ("exists", "inside", "dropped"))
+            m.d.comb += [
+                difference.eq(Mux(self.dense, index, index - self.inner_begin)),  # negative: above any count
+                exists.eq(offered.count > n),
+                inside.eq(self.dense | (difference < self.inner_count)),
+                dropped.eq(self.skip & (magnitude == 0) & ~self.sampled),
+                too_large[n].eq(exists & ~self.dense & (index >= self.inner_size)),
+                filtered[n].eq(exists & ~inside & ~too_large[n]),
+                zeros[n].eq(exists & inside & dropped & ~too_large[n]),
+                pass_on[n].eq(exists & (too_large[n] | (inside & ~dropped))),
+            ]
+            with m.If(self.i.ready):
+                m.d.sync += [relative[n].eq(difference), values[n].eq(value), indices[n].eq(index)]
+
+        # One of them a cycle, in order.
+        lowest = Signal(group)
         can_load = ~self.o.valid | self.o.ready
+        m.d.comb += [
+            lowest.eq(pending & -pending),
+            self.i.ready.eq((pending == 0) | (((pending & ~lowest) == 0) & can_load & ~(bad & lowest).any())),
+            self.busy.eq(pending.any() | self.o.valid),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [
+                pending.eq(Mux(self.i.valid, pass_on, 0)),
+                bad.eq(too_large),
+                row.eq(offered.row),
+                local.eq(offered.local),
+                number.eq(offered.number),
+            ]
+            with m.If(self.i.valid):
+                m.d.comb += [self.filtered.eq(sum(filtered)), self.zero_dropped.eq(sum(zeros))]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(self.i.valid):
-            with m.If(~self.dense & (entry.index >= self.inner_size)):
-                m.d.comb += raise_fault(self.fault, ErrorCode.INDEX_RANGE, row=entry.row, index=entry.index)
-            with m.Elif(~inside):
-                m.d.comb += [self.i.ready.eq(1), self.filtered.eq(1)]
-            with m.Elif(self.skip & is_zero & ~self.sampled):
-                m.d.comb += [self.i.ready.eq(1), self.zero_dropped.eq(1)]
-            with m.Elif(can_load):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [
-                    self.o.valid.eq(1),
-                    self.o.p.value.eq(Mux(self.sampled, entry.local, entry.value)),
-                    self.o.p.row.eq(Mux(self.scatter, entry.local, relative)),
-                    self.o.p.accumulator.eq(entry.local),
-                ]
-                with m.If(self.scatter):
-                    m.d.sync += self.o.p.accumulator.eq(self.accumulator_first + relative)
-                with m.If(self.sampled):
-                    m.d.sync += self.o.p.accumulator.eq(entry.number)
+        place = Signal(range(max(2, group)))
+        for n in reversed(range(group)):
+            with m.If(pending[n]):
+                m.d.comb += place.eq(n)
+        with m.If((bad & lowest).any()):
+            m.d.comb += raise_fault(self.fault, ErrorCode.INDEX_RANGE, row=row, index=Array(indices)[place])
+        with m.Elif(pending.any() & can_load):
+            difference, value = Array(relative)[place], Array(values)[place]
+            with m.If(~self.i.ready):
+                m.d.sync += pending.eq(pending & ~lowest)
+            m.d.sync += [
+                self.o.valid.eq(1),
+                self.o.p.value.eq(Mux(self.sampled, local, value)),
+                self.o.p.row.eq(Mux(self.scatter, local, difference)),
+                self.o.p.accumulator.eq(local),
+            ]
+            with m.If(self.scatter):
+                m.d.sync += self.o.p.accumulator.eq(self.accumulator_first + difference)
+            with m.If(self.sampled):
+                m.d.sync += self.o.p.accumulator.eq(number + place)
 
         return m

@@ -1,6 +1,6 @@
-"""Cuts rows of entries to a range of places."""
+"""Cuts rows of entries to a range of places, and into pieces."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,14 +16,24 @@ of the row's first entry in the window, modulo 2^16."""
 class EntryWindow(wiring.Component):
     """Passes of each row those entries whose place is in a window; rows without any are dropped.
 
-    Latency one cycle; one row a cycle.
+    Long rows may be passed in pieces, so that cursors which take whole pieces in turn can fetch ahead within a row.
+    Latency one cycle; one row or piece a cycle.
+
+    Parameters
+    ----------
+    piece : int
+        Entries of a piece, a power of two.
 
     Members
     -------
     i : In(stream), ``row_span_layout``
     o : Out(stream), ``cut_span_layout``
     enable : In(1)
-        Cut; else rows pass as they are.
+        Cut to the window; else rows pass as they are.
+    split : In(1)
+        Cut into pieces.
+    start : In(1)
+        Nothing has been passed yet.
     begin, end : In(32)
         The window, ``end`` outside.
     first : In(16)
@@ -33,12 +43,15 @@ class EntryWindow(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self):
+    def __init__(self, *, piece: int):
+        self._piece = piece
         super().__init__(
             {
                 "i": In(stream.Signature(row_span_layout)),
                 "o": Out(stream.Signature(cut_span_layout)),
                 "enable": In(1),
+                "split": In(1),
+                "start": In(1),
                 "begin": In(32),
                 "end": In(32),
                 "first": In(16),
@@ -51,17 +64,28 @@ class EntryWindow(wiring.Component):
         row, cut = self.i.p, self.o.p
         row_end = Signal(33)
         begin, end = Signal(33), Signal(33)
+        passed = Signal(32)  # entries of the row in earlier pieces
+        left = Signal(signed(34))
+        goes_on = Signal()
+        can_load = Signal()
         m.d.comb += [
             row_end.eq(row.begin + row.count),
-            begin.eq(Mux(self.enable & (row.begin < self.begin), self.begin, row.begin)),
+            begin.eq(Mux(self.enable & (row.begin < self.begin), self.begin, row.begin + passed)),
             end.eq(Mux(self.enable & (row_end > self.end), self.end, row_end)),
-            self.i.ready.eq(~self.o.valid | self.o.ready),
+            left.eq(end - begin),
+            goes_on.eq(self.split & (left > self._piece)),
+            can_load.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(can_load & ~goes_on),
         ]
-        with m.If(self.i.ready):
+        with m.If(self.start | (self.i.valid & self.i.ready)):
+            m.d.sync += passed.eq(0)
+        with m.Elif(self.i.valid & can_load):
+            m.d.sync += passed.eq(passed + self._piece)
+        with m.If(can_load):
             m.d.sync += [
-                self.o.valid.eq(self.i.valid & (begin < end)),
+                self.o.valid.eq(self.i.valid & (left > 0)),
                 cut.begin.eq(begin),
-                cut.count.eq(end - begin),
+                cut.count.eq(Mux(goes_on, self._piece, left)),
                 cut.row.eq(row.row),
                 cut.local.eq(row.local),
                 cut.position.eq(begin - row.begin),

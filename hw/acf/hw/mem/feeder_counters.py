@@ -13,7 +13,7 @@ __all__ = ["FeederCounters"]
 class FeederCounters(wiring.Component):
     """One 32-bit counter for each of ``kinds``.
 
-    An event counts in the cycle in which it is high and ``counters.enable`` is. ``counters.value`` follows
+    Events count in the cycle in which they happen, while ``counters.enable`` is high. ``counters.value`` follows
     ``counters.select`` by one cycle and is 0 for other nodes and other counters.
 
     Parameters
@@ -23,8 +23,8 @@ class FeederCounters(wiring.Component):
 
     Members
     -------
-    events : In(1).array(len(kinds))
-        In the order of ``kinds``.
+    events : In(4).array(len(kinds))
+        How many happen, in the order of ``kinds``.
     y, x : In(4)
         The node of the counters.
     counters : In(counter_bus)
@@ -44,7 +44,7 @@ class FeederCounters(wiring.Component):
         self._kinds = kinds
         super().__init__(
             {
-                "events": In(1).array(len(kinds)),
+                "events": In(4).array(len(kinds)),
                 "y": In(4),
                 "x": In(4),
                 "counters": In(counter_bus),
@@ -58,8 +58,8 @@ class FeederCounters(wiring.Component):
         for counter, event in zip(counters, self.events, strict=True):
             with m.If(self.counters.clear):
                 m.d.sync += counter.eq(0)
-            with m.Elif(self.counters.enable & event):
-                m.d.sync += counter.eq(counter + 1)
+            with m.Elif(self.counters.enable):
+                m.d.sync += counter.eq(counter + event)
 
         select = self.counters.select
         m.d.sync += self.counters.value.eq(0)
