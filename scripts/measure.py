@@ -98,9 +98,9 @@ def area_table() -> list[str]:
     return lines
 
 
-def filled(text: str, section: str, lines: list[str]) -> str:
+def filled(text: str, section: str, lines: list[str], *, script: str = "measure.py") -> str:
     """``text`` with the lines between the markers of ``section`` replaced."""
-    begin, end = f"<!-- {section}: written by scripts/measure.py -->", f"<!-- end of {section} -->"
+    begin, end = f"<!-- {section}: written by scripts/{script} -->", f"<!-- end of {section} -->"
     head, found_begin, rest = text.partition(begin)
     _, found_end, tail = rest.partition(end)
     if not found_begin or not found_end:

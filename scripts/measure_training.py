@@ -1,0 +1,75 @@
+"""Trains what docs/training.md states, keeps the reports under docs/results/, and writes its table from there.
+
+python scripts/measure_training.py            trains everything again, on the golden device (about half an hour)
+python scripts/measure_training.py --tables   only writes the table anew from docs/results/
+python scripts/measure_training.py --check    exits with 1 where the table is not that of docs/results/
+"""
+
+import sys
+
+from measure import ROOT, filled, measure, result
+from rich.progress import Progress
+
+PAGE = ROOT / "docs" / "training.md"
+SEEDS = (1, 2, 3)
+
+TRAININGS = {
+    "dense": "--method dense",
+    "static-0.9": "--method static --sparsity 0.9",
+    "set-0.9": "--method set --sparsity 0.9",
+    "rigl-0.9": "--method rigl --sparsity 0.9",
+    "rigl-0.98": "--method rigl --sparsity 0.98",
+    "rigl-0.98-512": "--method rigl --sparsity 0.98 --hidden 512,256",
+}
+
+
+def commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    return {
+        f"train-digits-{name}-seed{seed}": (
+            f"acf train digits {options} --device golden --seed {seed} --json --out build/train/{name}-{seed}"
+        )
+        for name, options in TRAININGS.items()
+        for seed in SEEDS
+    }
+
+
+def table() -> list[str]:
+    """Rows of the table of accuracies."""
+    lines = [
+        "| method | hidden | sparsity | test accuracy, seeds 1, 2, 3 | mean | dense MACs / effectual MACs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in TRAININGS:
+        reports = [result(f"train-digits-{name}-seed{seed}") for seed in SEEDS]
+        first = reports[0]
+        accuracies = [100 * report["final_accuracy"] for report in reports]
+        shown = ", ".join(f"{accuracy:.2f} %" for accuracy in accuracies)
+        phases = [report["phases"][phase] for report in reports for phase in ("forward", "backward")]
+        ratio = sum(phase["dense_macs"] for phase in phases) / sum(phase["effectual_macs"] for phase in phases)
+        lines.append(
+            f"| {first['method']} | {', '.join(map(str, first['hidden']))} | {100 * first['network_sparsity']:.2f} % "
+            f"| {shown} | {sum(accuracies) / len(accuracies):.2f} % | {ratio:.1f} |"
+        )
+    return lines
+
+
+def main() -> int:
+    """Train, write or check."""
+    if "--tables" not in sys.argv and "--check" not in sys.argv:
+        with Progress() as progress:
+            task = progress.add_task("training", total=len(commands()))
+            for name, command in commands().items():
+                progress.update(task, description=name)
+                measure(name, command)
+                progress.advance(task)
+    before = PAGE.read_text()
+    after = filled(before, "accuracies", table(), script="measure_training.py")
+    if "--check" in sys.argv:
+        return int(after != before)
+    PAGE.write_text(after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
