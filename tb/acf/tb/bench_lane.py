@@ -288,6 +288,23 @@ async def interleaved_rows_keep_the_operator_busy(dut):
     await bench.check()
 
 
+@cocotb.test()
+async def banks_keep_their_own_operands(dut):
+    """What is written to a bank is not written to the same row of another."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    banks, rows = list(range(lane.operand_banks)), range(8)
+    for turn in range(2 * len(banks)):
+        first = banks[turn % len(banks)]
+        later = [bank for bank in banks if bank != first]
+        await load_density(bench, rng, [first, *rng.sample(later, len(later))], rows, 0.8)
+        entries = random_entries(rng, 40, lane=lane, rows=rows, accumulators=range(4))
+        bench.send(entries, bank=first)
+        await bench.finish()
+    await bench.check()
+
+
 async def load_density(bench, rng, banks, rows, density, *, corners=0.2):
     """Load rows of several banks, each operand not zero with the given probability (one of several when None)."""
     for bank in banks:
