@@ -38,6 +38,7 @@ BUSY, DONE, ERROR = 1, 2, 4
 START, ABORT = 1, 2
 PROGRAM = 0x4_0000
 COMMANDS_TO_ROWS = (Opcode.CLEAR, Opcode.STREAM, Opcode.DRAIN)
+COMMANDS_TO_STRUCTURE = (Opcode.UPDATE, Opcode.REWIRE)
 
 
 def counter_of(select):
@@ -66,7 +67,12 @@ def random_program(rng, config, *, length):
             signals[semaphore] -= count
             program.append(encode_command(Opcode.WAIT, semaphore=semaphore, count=count))
         else:
-            opcode = rng.choice([Opcode.LOAD, *COMMANDS_TO_ROWS])
+            opcode = rng.choice([Opcode.LOAD, *COMMANDS_TO_ROWS, *COMMANDS_TO_STRUCTURE])
+            if opcode in COMMANDS_TO_STRUCTURE:
+                semaphore = rng.choice([*range(SEMAPHORES), NO_SEMAPHORE])
+                signals[semaphore] += semaphore != NO_SEMAPHORE
+                program.append(random_command(rng, opcode, semaphore=semaphore))
+                continue
             feeders = config.cols if opcode == Opcode.LOAD else config.rows
             targets = rng.getrandbits(feeders)
             semaphore = rng.choice([*range(SEMAPHORES), NO_SEMAPHORE])
@@ -82,6 +88,8 @@ def golden_packets(program):
         opcode, semaphore, targets = words[0] & 0xFF, words[0] >> 8 & 0xF, words[1] & 0xFFFF
         if opcode == Opcode.WAIT:
             waited[semaphore] += words[2] & 0xFFFF
+        elif opcode in COMMANDS_TO_STRUCTURE:
+            packets.append((0, 0, words, +waited))
         elif opcode != Opcode.END:
             for n in range(16):
                 if targets >> n & 1:
@@ -109,7 +117,7 @@ class Bench:
         self.windows = []  # lengths of the windows in which counters counted
         self.clears = 0
         self.resets = 0
-        self._flits = []
+        self._flits = {"network": [], "structure": []}
         self._pending = deque()
         dut.violation.value = 0
         dut.traffic.value = 0
@@ -117,8 +125,12 @@ class Bench:
         dut.idle.value = 1
         dut.counters_value.value = 0
         dut.rst.value = 1
-        self.sink = StreamSink(dut, "control_o", use=self._use("network"), on_payload=self._on_flit)
+        self.sink = StreamSink(dut, "control_o", use=self._use("network"), on_payload=self._on_flit("network"))
         self.source = StreamSource(dut, "control_i", use=self._use("network"))
+        self.structure_sink = StreamSink(
+            dut, "structure_o", use=self._use("network"), on_payload=self._on_flit("structure")
+        )
+        self.structure_source = StreamSource(dut, "structure_i", use=self._use("network"))
         self.memory = AxiMemory(
             dut,
             "read",
@@ -238,44 +250,50 @@ class Bench:
 
     # The nodes.
 
-    def _on_flit(self, payload):
-        if int(self.dut.rst.value):
-            return
-        flit = unpack(self.flit, payload)
-        assert flit["head"] == (not self._flits), "head in the middle of a packet, or none at its beginning"
-        self._flits.append(flit["payload"])
+    def _on_flit(self, port):
+        return lambda payload: None if int(self.dut.rst.value) else self._take_flit(port, unpack(self.flit, payload))
+
+    def _take_flit(self, port, flit):
+        flits = self._flits[port]
+        assert flit["head"] == (not flits), "head in the middle of a packet, or none at its beginning"
+        flits.append(flit["payload"])
         if not flit["tail"]:
             return
-        head, *body = self._flits
-        self._flits = []
+        head, *body = flits
+        flits.clear()
         header = unpack(command_head, head)
         assert header["traffic_class"] == TrafficClass.CONTROL
         assert header["kind"] == ControlKind.COMMAND
         assert header["cast"] == 0
+        assert (port == "structure") == (header["x"] == header["y"] == 0)
         words = [half & 0xFFFF_FFFF for part in body for half in (part, part >> 32)]
         self.packets.append((header["y"], header["x"], words))
         semaphore = words[0] >> 8 & 0xF
         if semaphore != NO_SEMAPHORE and self.automatic:
-            self._pending.append(semaphore)
+            self._pending.append((semaphore, port))
 
     async def _nodes(self):
         while True:
             await RisingEdge(self.dut.clk)
             if self._pending and self.rng.random() < 1 / (1 + self.node_delay):
-                self.send_done(self._pending.popleft())
+                semaphore, port = self._pending.popleft()
+                self.send_done(semaphore, port=port)
 
-    def send_done(self, semaphore):
+    def _source(self, port):
+        return self.structure_source if port == "structure" else self.source
+
+    def send_done(self, semaphore, *, port="network"):
         """A node signals."""
         head = pack(done_head, traffic_class=TrafficClass.CONTROL, kind=ControlKind.DONE, semaphore=semaphore)
-        self.source.send([pack(self.flit, payload=head, head=1, tail=1)])
+        self._source(port).send([pack(self.flit, payload=head, head=1, tail=1)])
         self.signals[semaphore] += 1
 
-    def send_error(self, *, code, x, y, address, row, index):
+    def send_error(self, *, code, x, y, address, row, index, port="network"):
         """A node reports an error."""
         head = pack(
             error_head, traffic_class=TrafficClass.CONTROL, kind=ControlKind.ERROR, code=code, source_x=x, source_y=y
         )
-        self.source.send(
+        self._source(port).send(
             [
                 pack(self.flit, payload=head, head=1, tail=0),
                 pack(self.flit, payload=address | row << 32, head=0, tail=0),
@@ -309,11 +327,15 @@ class Bench:
                 assert not busy, "reset while bursts are outstanding"
                 assert rest > self.quiet_delay
                 self._pending.clear()
-                self._flits.clear()
-                while len(self.source.queue) > 1:  # the first may be on the wires already
-                    self.source.queue.pop()
+                for flits in self._flits.values():
+                    flits.clear()
+                for source in (self.source, self.structure_source):
+                    while len(source.queue) > 1:  # the first may be on the wires already
+                        source.queue.pop()
             # A network under reset takes and sends what it likes.
-            self.source.use = self.sink.use = always if quiesce else self._use("network")
+            use = always if quiesce else self._use("network")
+            for port in (self.source, self.sink, self.structure_source, self.structure_sink):
+                port.use = use
             if resetting and not reset:
                 assert resetting >= 4
                 self.resets += 1
@@ -605,6 +627,32 @@ async def errors_of_nodes(dut):
             index=first["index"],
             source=first["x"] | first["y"] << 4,
         )
+        await bench.check_program(random_program(rng, bench.config, length=6))
+
+
+@cocotb.test()
+async def packets_from_both_sides_stay_whole(dut):
+    """An error of the structure engine among the signals of the nodes, and the other way round."""
+    bench = await make(dut)
+    rng = bench.rng
+    for n in range(8):
+        bench.pick_speeds()
+        bench.automatic = False
+        await bench.begin([encode_command(Opcode.WAIT, semaphore=0, count=1000), end()])
+        await bench.running()
+        port, other = ("structure", "network") if n % 2 else ("network", "structure")
+        for _ in range(rng.randrange(5)):
+            bench.send_done(1, port=other)
+        error = {
+            "address": rng.getrandbits(32),
+            "row": rng.getrandbits(32),
+            "index": rng.getrandbits(32),
+        }
+        x, y = (0, 0) if port == "structure" else (2, 1)
+        bench.send_error(code=ErrorCode.MISALIGNED, x=x, y=y, port=port, **error)
+        for _ in range(9):
+            bench.send_done(1, port=other)
+        await bench.check_error(ErrorCode.MISALIGNED, source=x | y << 4, **error)
         await bench.check_program(random_program(rng, bench.config, length=6))
 
 
