@@ -38,7 +38,7 @@ def arrow(x1: float, y1: float, x2: float, y2: float, flow: str) -> str:
 
 def draw(config: FabricConfig) -> str:
     """The picture as SVG text."""
-    boxes = [node(0, 0, "CP", "CP", "registers")]
+    boxes = [node(0, 0, "CP", "CP", "+ structure")]
     arrows = []
     for c in range(config.cols):
         boxes.append(node(c + 1, 0, "F", f"feeder {c}", "columns"))
