@@ -202,11 +202,10 @@ def test_the_whole_gradient(devices):
 
 def test_gate_relu_and_narrow(devices):
     weights, gradient, activation = backward_operands(devices, (50, 45, 21))
-    narrow = golden_format(weights.format).number_format.narrows
-    for options in ({}, {"narrow": True})[: 1 + narrow]:
-        gated = [run_scatter(device, weights, gradient, gate=activation, **options) for device in devices.values()]
+    for narrow in [False, True][: 1 + golden_format(weights.format).number_format.narrows]:
+        gated = [run_scatter(device, weights, gradient, gate=activation, narrow=narrow) for device in devices.values()]
         assert len({result.accumulators.tobytes() for result in gated}) == 1
-        relu = [run_gather(device, weights, activation, relu=True, **options) for device in devices.values()]
+        relu = [run_gather(device, weights, activation, relu=True, narrow=narrow) for device in devices.values()]
         assert len({result.accumulators.tobytes() for result in relu}) == 1
         for result in (*gated, *relu):
             assert result.run.bytes_written in (None, result.accumulators.nbytes)
