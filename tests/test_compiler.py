@@ -9,9 +9,10 @@ from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import gather
 from acf.isa import NO_SEMAPHORE, Decoder, IndexSize, Opcode
-from acf.runtime.compiler import GatherLayout, compile_gather, tile_gather
+from acf.runtime.compiler import compile_gather, tile_gather
 from acf.runtime.gather import gather_memory_bytes, run_gather
 from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.layout import Operand, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 
 FORMATS = ("bf16", "int8")
@@ -28,18 +29,11 @@ def golden_device(config, weights, operand):
     return GoldenDevice(config, memory_bytes=size)
 
 
-def layout(rows, inner, columns, **changes):
-    sizes = {"rows": rows, "inner": inner, "columns": columns, "entries": 0}
-    places = {
-        "pointers": 0,
-        "indices": 0,
-        "values": 0,
-        "operand": 0,
-        "operand_stride": 64,
-        "result": 0,
-        "result_stride": 64,
-    }
-    return GatherLayout(**{**sizes, **places, **changes})
+def compiled(config, shape, *, operand_stride=64, skip=True, **changes):
+    rows, inner, columns = shape
+    weights = Weights(rows=rows, inner=inner, entries=0, pointers=0, indices=0, **changes)
+    operand, result = Operand(address=0, stride=operand_stride), Operand(address=0, stride=64)
+    return compile_gather(config, weights, columns=columns, operand=operand, result=result, skip=skip)
 
 
 def check(config, weights, operand, **options):
@@ -153,7 +147,7 @@ def test_semaphores_join_what_must_be_joined(banks, shape):
     config = tiny(operand_banks=banks)
     tiles = config.rows * config.cols
     rows, inner, columns = shape
-    program = compile_gather(config, layout(*shape))
+    program = compiled(config, shape)
     pending = [0] * 8
     under_way: dict[int, str] = {}  # semaphore -> what will signal it
     bank_state = ["empty"] * banks
@@ -189,7 +183,7 @@ def test_semaphores_join_what_must_be_joined(banks, shape):
 
 def test_operands_that_fit_are_loaded_once_a_pass():
     config = tiny()
-    program = compile_gather(config, layout(500, 2 * config.lane.operand_rows, 3 * config.columns))
+    program = compiled(config, (500, 2 * config.lane.operand_rows, 3 * config.columns))
     loads = sum(opcode is Opcode.LOAD for opcode, _ in program.commands)
     assert loads == 2 * 3
     assert sum(opcode is Opcode.STREAM for opcode, _ in program.commands) > loads
@@ -198,13 +192,13 @@ def test_operands_that_fit_are_loaded_once_a_pass():
 @pytest.mark.parametrize(("banks", "inner_tiles"), [(2, 2), (4, 3), (4, 4)])
 def test_banks_keep_what_is_wanted_again(banks, inner_tiles):
     config = tiny(operand_banks=banks)
-    program = compile_gather(config, layout(500, inner_tiles * config.lane.operand_rows, 1))
+    program = compiled(config, (500, inner_tiles * config.lane.operand_rows, 1))
     assert sum(opcode is Opcode.LOAD for opcode, _ in program.commands) == inner_tiles
 
 
 def test_next_operands_load_while_streaming():
     config = tiny()
-    program = compile_gather(config, layout(10, 6 * config.lane.operand_rows, 1))
+    program = compiled(config, (10, 6 * config.lane.operand_rows, 1))
     order = [(opcode, fields["bank"]) for opcode, fields in program.commands if opcode in (Opcode.LOAD, Opcode.STREAM)]
     for number, (opcode, bank) in enumerate(order):
         if opcode is Opcode.STREAM and number + 1 < len(order):
@@ -215,24 +209,24 @@ def test_next_operands_load_while_streaming():
 
 @pytest.mark.parametrize("shape", [(0, 3, 3), (3, 3, 0), (0, 0, 0)])
 def test_an_empty_result_needs_no_command(shape):
-    program = compile_gather(tiny(), layout(*shape))
+    program = compiled(tiny(), shape)
     assert [opcode for opcode, _ in program.commands] == [Opcode.END]
 
 
 def test_an_empty_sum_writes_zeros():
-    program = compile_gather(tiny(), layout(3, 0, 3))
+    program = compiled(tiny(), (3, 0, 3))
     assert [opcode for opcode, _ in program.commands] == [Opcode.CLEAR, Opcode.DRAIN, Opcode.WAIT, Opcode.END]
 
 
 def test_fields_are_checked():
     with pytest.raises(ValueError, match="row_stride of command LOAD must fit 32 bits, not 4294967296"):
-        compile_gather(tiny(), layout(1, 1, 1, operand_stride=1 << 32))
+        compiled(tiny(), (1, 1, 1), operand_stride=1 << 32)
     with pytest.raises(ValueError, match="rows of a product must be from 0 to 2\\^31 - 1, not -1"):
-        compile_gather(tiny(), layout(-1, 1, 1))
+        compiled(tiny(), (-1, 1, 1))
 
 
 def test_dense_programs_say_so():
-    program = compile_gather(tiny(), layout(2, 2, 2, decoder=Decoder.DENSE), skip=False)
+    program = compiled(tiny(), (2, 2, 2), decoder=Decoder.DENSE, skip=False)
     (fields,) = [fields for opcode, fields in program.commands if opcode is Opcode.STREAM]
     assert fields["decoder"] == Decoder.DENSE
     assert fields["skip"] == 0

@@ -8,104 +8,26 @@ partial sums are added.
 as many to each, whatever their rows; they stay in the accumulators while all columns pass by, and are drained once.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize, Mode
-from acf.runtime.compiler import column_tiling
+from acf.isa import Mode
+from acf.runtime.layout import Operand, Weights, column_passes, cut
 from acf.runtime.memory import round_up
-from acf.runtime.schedule import OperandTile, Step
+from acf.runtime.schedule import Step
 
 __all__ = [
-    "Operand",
     "SampledTiling",
     "ScatterTiling",
-    "Weights",
     "sampled_chains",
     "sampled_steps",
     "scatter_steps",
     "tile_sampled",
     "tile_scatter",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Where ``W`` lies in memory.
-
-    Parameters
-    ----------
-    rows, inner, entries : int
-        ``W`` has ``rows x inner`` elements, of which ``entries`` are stored.
-    pointers, indices, values : int
-        Addresses of the CSR arrays; a sampled product does not read the values.
-    decoder : Decoder
-    index_size : IndexSize
-    """
-
-    rows: int
-    inner: int
-    entries: int
-    pointers: int
-    indices: int
-    values: int = 0
-    decoder: Decoder = Decoder.CSR
-    index_size: IndexSize = IndexSize.INT32
-
-    def fields(self) -> dict[str, int]:
-        """The fields of a STREAM."""
-        return {
-            "pointers": self.pointers,
-            "indices": self.indices,
-            "values": self.values,
-            "inner_size": self.inner,
-            "entries": self.entries,
-            "decoder": self.decoder,
-            "index_size": self.index_size,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operand:
-    """Where a dense array of rows lies in memory: address of its first element, bytes from row to row."""
-
-    address: int
-    stride: int
-
-    def tile(self, config: FabricConfig, *, first: int, rows: int, columns: "_ColumnPass") -> OperandTile:
-        """Rows ``first`` to ``first + rows - 1`` of the columns of a pass."""
-        return OperandTile(
-            address=self.address + first * self.stride + columns.first * config.lane.number_format.operand_bytes,
-            stride=self.stride,
-            rows=rows,
-            **columns.fields,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ColumnPass:
-    first: int
-    fields: dict[str, int]
-
-
-def _column_passes(config: FabricConfig, columns: int) -> Iterator[_ColumnPass]:
-    passes, tile_columns = column_tiling(config, columns)
-    for number in range(passes):
-        first = number * tile_columns * config.cols
-        width = min(columns - first, tile_columns * config.cols)
-        yield _ColumnPass(first=first, fields={"columns": width, "tile_columns": tile_columns})
-
-
-def _tiles(size: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut ``size`` into as few pieces of at most ``most`` as there must be, as equal as possible: (first, count)."""
-    pieces = ceil(size / most)
-    length = ceil(size / max(1, pieces))
-    for first in range(0, size, max(1, length)):
-        yield first, min(length, size - first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +97,13 @@ def scatter_steps(
     number_format = config.lane.number_format
     result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
     steps = []
-    for column_pass in _column_passes(config, columns):
+    for column_pass in column_passes(config, columns):
         for first in range(0, wanted, tiling.block * config.rows):
             gates = {}
             if gate is not None:
                 count = min(tiling.block * config.rows, weights.inner - first)
                 gates = {"gate": gate.tile(config, first=first, rows=count, columns=column_pass)}
-            row_tiles = list(_tiles(weights.rows, tiling.row_tile))
+            row_tiles = list(cut(weights.rows, tiling.row_tile))
             for row, count in row_tiles:
                 tile = operand.tile(config, first=row, rows=count, columns=column_pass)
                 stream = {
@@ -297,9 +219,9 @@ def sampled_steps(
             "entry_count": tiling.entry_count,
             "accumulator_first": accumulator_first,
         }
-        for column_pass in _column_passes(config, columns):
-            for row, row_count in _tiles(weights.rows, tiling.row_tile):
-                for inner, inner_count in _tiles(weights.inner, tiling.inner_tile):
+        for column_pass in column_passes(config, columns):
+            for row, row_count in cut(weights.rows, tiling.row_tile):
+                for inner, inner_count in cut(weights.inner, tiling.inner_tile):
                     stream = {
                         **weights.fields(),
                         **entries,
@@ -337,7 +259,7 @@ def sampled_chains(config: FabricConfig, columns: int) -> list[np.ndarray]:
     The ``chains`` of ``acf.golden.products.sampled``.
     """
     chains = [[] for _ in range(config.cols * config.lanes)]
-    for column_pass in _column_passes(config, columns):
+    for column_pass in column_passes(config, columns):
         width, tile_columns = column_pass.fields["columns"], column_pass.fields["tile_columns"]
         for tile in reversed(range(config.cols)):
             for column in range(tile * tile_columns, min((tile + 1) * tile_columns, width)):

@@ -10,59 +10,13 @@ from dataclasses import dataclass
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize, Mode, Opcode
+from acf.isa import Mode, Opcode
+from acf.runtime.layout import Operand, Weights, column_passes, column_tiling, cut
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
-from acf.runtime.schedule import OperandTile, Step, add_steps
+from acf.runtime.schedule import Step, add_steps
 
-__all__ = [
-    "GatherLayout",
-    "GatherTiling",
-    "add_clear",
-    "column_tiling",
-    "compile_gather",
-    "gather_steps",
-    "tile_gather",
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GatherLayout:
-    """Where the operands of a gather lie in memory.
-
-    Parameters
-    ----------
-    rows, inner, columns : int
-        ``W`` has ``rows x inner`` elements, the result ``rows x columns``.
-    entries : int
-        Entries of ``W``.
-    pointers, indices, values : int
-        Addresses of the CSR arrays of ``W``; with the DENSE decoder only ``values`` is used.
-    operand, operand_stride : int
-        Address of ``A`` and bytes from row to row.
-    result, result_stride : int
-        Address of ``O`` and bytes from row to row.
-    decoder : Decoder
-    index_size : IndexSize
-    relu, narrow : bool
-        Whether negative results become +0, and results are rounded to operands.
-    """
-
-    rows: int
-    inner: int
-    columns: int
-    entries: int
-    pointers: int
-    indices: int
-    values: int
-    operand: int
-    operand_stride: int
-    result: int
-    result_stride: int
-    decoder: Decoder = Decoder.CSR
-    index_size: IndexSize = IndexSize.INT32
-    relu: bool = False
-    narrow: bool = False
+__all__ = ["GatherTiling", "add_clear", "compile_gather", "gather_steps", "tile_gather"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +46,6 @@ class GatherTiling:
     inner_tiles: int
 
 
-def column_tiling(config: FabricConfig, columns: int) -> tuple[int, int]:
-    """Number of column passes, and columns of one tile in one pass.
-
-    Few columns are spread over the mesh columns, as far as whole memory beats allow.
-    """
-    number_format = config.lane.number_format
-    smaller = min(number_format.operand_bytes, number_format.accumulator_bytes)
-    granule = max(1, config.memory.beat_bytes // smaller)
-    passes = ceil(columns / config.columns)
-    return passes, round_up(ceil(columns / max(1, passes) / config.cols), granule) or granule
-
-
 def tile_gather(config: FabricConfig, *, rows: int, inner: int, columns: int) -> GatherTiling:
     """The tiling for a product of these sizes: as few tiles as fit, of sizes as equal as possible.
 
@@ -131,15 +73,23 @@ def tile_gather(config: FabricConfig, *, rows: int, inner: int, columns: int) ->
     )
 
 
-def compile_gather(config: FabricConfig, layout: GatherLayout, *, skip: bool = True) -> Program:
+def compile_gather(
+    config: FabricConfig,
+    weights: Weights,
+    *,
+    columns: int,
+    operand: Operand,
+    result: Operand,
+    relu: bool = False,
+    narrow: bool = False,
+    skip: bool = True,
+) -> Program:
     """The program that computes ``O = W A``.
 
     Parameters
     ----------
-    config : FabricConfig
-    layout : GatherLayout
-    skip : bool
-        Whether lanes skip zeros. Without, they spend a cycle on each; the result has the same bits.
+    config, weights, columns, operand, result, relu, narrow, skip
+        As in ``gather_steps``.
 
     Raises
     ------
@@ -147,14 +97,12 @@ def compile_gather(config: FabricConfig, layout: GatherLayout, *, skip: bool = T
         If a size does not fit the fields of a command.
     """
     program = Program()
-    steps = gather_steps(config, layout, skip=skip)
+    steps = gather_steps(
+        config, weights, columns=columns, operand=operand, result=result, relu=relu, narrow=narrow, skip=skip
+    )
     if steps:
-        add_clear(
-            program,
-            config,
-            rows=tile_gather(config, rows=layout.rows, inner=layout.inner, columns=layout.columns).row_tile
-            // config.rows,
-        )
+        tiling = tile_gather(config, rows=weights.rows, inner=weights.inner, columns=columns)
+        add_clear(program, config, rows=tiling.row_tile // config.rows)
         add_steps(program, config, steps)
     program.add(Opcode.END)
     return program
@@ -165,23 +113,49 @@ def add_clear(program: Program, config: FabricConfig, *, rows: int, first: int =
     program.add(Opcode.CLEAR, targets=(1 << config.rows) - 1, row_limit=rows, accumulator_first=first)
 
 
-def gather_steps(config: FabricConfig, layout: GatherLayout, *, skip: bool = True) -> list[Step]:
-    """The steps of ``O = W A``, for ``add_steps``; none if the result has no elements."""
-    tiling = tile_gather(config, rows=layout.rows, inner=layout.inner, columns=layout.columns)
+def gather_steps(
+    config: FabricConfig,
+    weights: Weights,
+    *,
+    columns: int,
+    operand: Operand,
+    result: Operand,
+    relu: bool = False,
+    narrow: bool = False,
+    skip: bool = True,
+) -> list[Step]:
+    """The steps of ``O = W A``, for ``acf.runtime.schedule.add_steps``; none if the result has no elements.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    weights : Weights
+    columns : int
+        Columns of ``A`` and ``O``.
+    operand : Operand
+        ``A``, as many rows as ``W`` has columns.
+    result : Operand
+        ``O``, as many rows as ``W``.
+    relu, narrow : bool
+        Whether negative results become +0, and results are rounded to operands.
+    skip : bool
+        Whether lanes skip zeros. Without, they spend a cycle on each; the result has the same bits.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of range.
+    """
+    tiling = tile_gather(config, rows=weights.rows, inner=weights.inner, columns=columns)
     number_format = config.lane.number_format
-    result_bytes = number_format.operand_bytes if layout.narrow else number_format.accumulator_bytes
+    result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
     steps = []
-    for column_pass in range(tiling.passes):
-        first_column = column_pass * tiling.pass_columns
-        columns = {
-            "columns": min(layout.columns - first_column, tiling.pass_columns),
-            "tile_columns": tiling.tile_columns,
-        }
+    for column_pass in column_passes(config, columns):
         for row_tile in range(tiling.row_tiles):
             begin = row_tile * tiling.row_tile
             rows = {
                 "row_begin": begin,
-                "row_end": min(begin + tiling.row_tile, layout.rows),
+                "row_end": min(begin + tiling.row_tile, weights.rows),
                 "row_offset": 1,
                 "row_step": config.rows,
                 "row_limit": config.lane.accumulator_rows,
@@ -189,37 +163,24 @@ def gather_steps(config: FabricConfig, layout: GatherLayout, *, skip: bool = Tru
             }
             if not tiling.inner_tiles:
                 steps.append(Step(operands={}, stream=None))  # the sums are empty: nothing but a drain
-            for inner_tile in range(tiling.inner_tiles):
-                first = inner_tile * tiling.inner_tile
-                count = min(tiling.inner_tile, layout.inner - first)
-                tile = OperandTile(
-                    address=layout.operand + first * layout.operand_stride + first_column * number_format.operand_bytes,
-                    stride=layout.operand_stride,
-                    rows=count,
-                    **columns,
-                )
+            for first, count in cut(weights.inner, config.lane.operand_rows):
                 stream = {
-                    "pointers": layout.pointers,
-                    "indices": layout.indices,
-                    "values": layout.values,
+                    **weights.fields(),
                     "inner_begin": first,
                     "inner_count": count,
                     "mode": Mode.GATHER,
                     "skip": int(skip),
-                    "index_size": layout.index_size,
-                    "decoder": layout.decoder,
-                    "inner_size": layout.inner,
-                    "entries": layout.entries,
                     **rows,
-                    **columns,
+                    **column_pass.fields,
                 }
+                tile = operand.tile(config, first=first, rows=count, columns=column_pass)
                 steps.append(Step(operands={"bank": tile}, stream=stream))
             steps[-1].drain = {
-                "address": layout.result + first_column * result_bytes,
-                "row_stride": layout.result_stride,
-                "relu": int(layout.relu),
-                "narrow": int(layout.narrow),
+                "address": result.address + column_pass.first * result_bytes,
+                "row_stride": result.stride,
+                "relu": int(relu),
+                "narrow": int(narrow),
                 **rows,
-                **columns,
+                **column_pass.fields,
             }
     return steps

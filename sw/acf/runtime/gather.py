@@ -7,7 +7,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize
-from acf.runtime.compiler import GatherLayout, GatherTiling, compile_gather, tile_gather
+from acf.runtime.compiler import GatherTiling, compile_gather, tile_gather
 from acf.runtime.device import Device, RunResult
 from acf.runtime.matrices import CsrMatrix, check_operand
 from acf.runtime.memory import round_up
@@ -95,24 +95,9 @@ def run_gather(
     arithmetic = golden_format(config.lane.format)
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
     result = session.reserve_rows(rows=rows, columns=columns, dtype=dtype)
-    layout = GatherLayout(
-        rows=rows,
-        inner=inner,
-        columns=columns,
-        entries=placed.entries,
-        pointers=placed.pointers,
-        indices=placed.indices,
-        values=placed.values,
-        operand=source.address,
-        operand_stride=source.stride,
-        result=result.address,
-        result_stride=result.stride,
-        decoder=placed.decoder,
-        index_size=index_size,
-        relu=relu,
-        narrow=narrow,
+    program = compile_gather(
+        config, placed, columns=columns, operand=source, result=result, relu=relu, narrow=narrow, skip=skip
     )
-    program = compile_gather(config, layout, skip=skip)
     run = session.run(program)
     return GatherResult(
         accumulators=session.read_rows(result, rows=rows, columns=columns, dtype=dtype),

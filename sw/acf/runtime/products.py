@@ -7,9 +7,10 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
-from acf.runtime.backward import Operand, sampled_steps, scatter_steps, tile_sampled
-from acf.runtime.compiler import add_clear, column_tiling
+from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
+from acf.runtime.compiler import add_clear
 from acf.runtime.device import Device, RunResult
+from acf.runtime.layout import Operand, column_tiling
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program

@@ -4,8 +4,8 @@ import numpy as np
 
 from acf.golden.formats import golden_format
 from acf.isa import Decoder, IndexSize
-from acf.runtime.backward import Operand, Weights
 from acf.runtime.device import Device, RunResult, Window
+from acf.runtime.layout import Operand, Weights
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import Allocator, round_up
 from acf.runtime.program import Program

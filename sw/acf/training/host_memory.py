@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from acf.runtime.backward import Operand
+from acf.runtime.layout import Operand
 
 __all__ = ["HostMemory"]
 

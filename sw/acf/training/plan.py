@@ -11,7 +11,8 @@ from itertools import pairwise
 
 from acf.config import FabricConfig
 from acf.isa import IndexSize
-from acf.runtime.backward import Operand, Weights, tile_sampled
+from acf.runtime.backward import tile_sampled
+from acf.runtime.layout import Operand, Weights
 from acf.runtime.memory import round_up
 
 __all__ = ["LayerPlan", "NetworkPlan", "plan_network"]

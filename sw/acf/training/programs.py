@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from acf.isa import COMMAND_BYTES, Decoder, Opcode, encode_command
-from acf.runtime.backward import Operand, Weights, sampled_steps, scatter_steps
-from acf.runtime.compiler import GatherLayout, add_clear, gather_steps
+from acf.runtime.backward import sampled_steps, scatter_steps
+from acf.runtime.compiler import add_clear, gather_steps
+from acf.runtime.layout import Operand, Weights
 from acf.runtime.program import Command, Program
 from acf.runtime.schedule import add_steps
 from acf.training.host_memory import HostMemory
@@ -49,25 +50,17 @@ def forward_program(plan: NetworkPlan) -> Program:
     """All layers: ReLU and rounding in the drain, the logits in float32."""
     program = _cleared(plan)
     for layer in plan.layers:
-        weights = layer.weights
         hidden = layer is not plan.layers[-1]
-        layout = GatherLayout(
-            rows=weights.rows,
-            inner=weights.inner,
+        steps = gather_steps(
+            plan.config,
+            layer.weights,
             columns=plan.batch,
-            entries=weights.entries,
-            pointers=weights.pointers,
-            indices=weights.indices,
-            values=weights.values,
-            operand=layer.inputs.address,
-            operand_stride=layer.inputs.stride,
-            result=layer.outputs.address,
-            result_stride=layer.outputs.stride,
-            index_size=weights.index_size,
+            operand=layer.inputs,
+            result=layer.outputs,
             relu=hidden,
             narrow=hidden,
         )
-        add_steps(program, plan.config, gather_steps(plan.config, layout))
+        add_steps(program, plan.config, steps)
     program.add(Opcode.END)
     return program
 
