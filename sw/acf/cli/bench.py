@@ -1,6 +1,7 @@
 """``acf bench``: measure a product on a device."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,76 +43,58 @@ BandwidthOption = Annotated[
 ]
 
 
-@app.command("gather")
-def gather(
-    rows: RowsOption = 64,
-    inner: InnerOption = 256,
-    columns: ColumnsOption = 256,
-    weight_density: WeightDensityOption = 0.2,
-    operand_density: OperandDensityOption = 0.5,
-    seed: SeedOption = 1,
-    preset: PresetOption = "base",
-    format: FormatOption = None,
-    device: DeviceOption = "rtl",
-    matrix: MatrixOption = None,
-    memory_latency: LatencyOption = None,
-    bytes_per_cycle: BandwidthOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Multiply sparse weights by a sparse operand: O = W A, the forward product.
+_HELP = {
+    "gather": "Multiply sparse weights by a sparse operand: O = W A, the forward product.",
+    "scatter": "Multiply the transpose of sparse weights: D = transpose(W) G, the input gradient.",
+    "sampled": "Multiply two operands where the weights have entries: S = G transpose(A), the weight gradient.",
+}
+_MORE_HELP = """
 
-    Run with zero skipping, without it, and in the golden model. Exit status 1 if a result is not bit-identical to the
-    golden product.
-    """
-    _bench("gather", **locals())
+Run with zero skipping, without it, and in the golden model. Exit status 1 if a result is not bit-identical to the
+golden product.
+"""
 
 
-@app.command("scatter")
-def scatter(
-    rows: RowsOption = 64,
-    inner: InnerOption = 256,
-    columns: ColumnsOption = 256,
-    weight_density: WeightDensityOption = 0.2,
-    operand_density: OperandDensityOption = 0.5,
-    seed: SeedOption = 1,
-    preset: PresetOption = "base",
-    format: FormatOption = None,
-    device: DeviceOption = "rtl",
-    matrix: MatrixOption = None,
-    memory_latency: LatencyOption = None,
-    bytes_per_cycle: BandwidthOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Multiply the transpose of sparse weights: D = transpose(W) G, the input gradient.
+def _command(product: str) -> Callable[..., None]:
+    """The command that measures a product."""
 
-    Run with zero skipping, without it, and in the golden model. Exit status 1 if a result is not bit-identical to the
-    golden product.
-    """
-    _bench("scatter", **locals())
+    def command(
+        rows: RowsOption = 64,
+        inner: InnerOption = 256,
+        columns: ColumnsOption = 256,
+        weight_density: WeightDensityOption = 0.2,
+        operand_density: OperandDensityOption = 0.5,
+        seed: SeedOption = 1,
+        preset: PresetOption = "base",
+        format: FormatOption = None,
+        device: DeviceOption = "rtl",
+        matrix: MatrixOption = None,
+        memory_latency: LatencyOption = None,
+        bytes_per_cycle: BandwidthOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        _bench(
+            product,
+            rows=rows,
+            inner=inner,
+            columns=columns,
+            weight_density=weight_density,
+            operand_density=operand_density,
+            seed=seed,
+            preset=preset,
+            format=format,
+            device=device,
+            matrix=matrix,
+            memory_latency=memory_latency,
+            bytes_per_cycle=bytes_per_cycle,
+            as_json=as_json,
+        )
+
+    return command
 
 
-@app.command("sampled")
-def sampled(
-    rows: RowsOption = 64,
-    inner: InnerOption = 256,
-    columns: ColumnsOption = 256,
-    weight_density: WeightDensityOption = 0.2,
-    operand_density: OperandDensityOption = 0.5,
-    seed: SeedOption = 1,
-    preset: PresetOption = "base",
-    format: FormatOption = None,
-    device: DeviceOption = "rtl",
-    matrix: MatrixOption = None,
-    memory_latency: LatencyOption = None,
-    bytes_per_cycle: BandwidthOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Multiply two operands where the weights have entries: S = G transpose(A), the weight gradient.
-
-    Run with zero skipping, without it, and in the golden model. Exit status 1 if a result is not bit-identical to the
-    golden product.
-    """
-    _bench("sampled", **locals())
+for _product, _help in _HELP.items():
+    app.command(_product, help=_help + _MORE_HELP)(_command(_product))
 
 
 def _bench(
