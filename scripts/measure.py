@@ -1,6 +1,6 @@
 """Measures what README.md states, keeps it under docs/results/, and writes the tables of README.md from there.
 
-    python scripts/measure.py            measures everything again (about a quarter of an hour on 2 cores)
+    python scripts/measure.py            measures everything again (about half an hour on 2 cores)
     python scripts/measure.py --tables   only writes the tables anew from docs/results/
     python scripts/measure.py --check    exits with 1 where the tables are not those of docs/results/
 
@@ -20,21 +20,38 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 README = ROOT / "README.md"
 
-LAYERS = [(64, 256, 256)]
-DENSITIES = [(0.5, 1.0), (0.2, 1.0), (0.2, 0.5), (0.1, 0.5)]
-BLOCKS = ["mac", "lane", "tile", "router", "node", "row_feeder", "column_feeder", "command_processor"]
+GATHERS = [(64, 256, 256, 0.5, 1.0), (64, 256, 256, 0.2, 1.0), (64, 256, 256, 0.2, 0.5), (64, 256, 256, 0.1, 0.5)]
+LAYERS = [(256, 256, 128, 0.1, 1.0), (256, 256, 128, 0.1, 0.5), (256, 256, 512, 0.1, 0.5)]
+PRODUCTS = ("gather", "scatter", "sampled")
+BLOCKS = [
+    "mac",
+    "lane",
+    "tile",
+    "router",
+    "node",
+    "row_feeder",
+    "column_feeder",
+    "command_processor",
+    "update_engine",
+    "rewire_engine",
+]
 
 
-def gather_commands() -> dict[str, str]:
+def product_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
+    runs = [("gather", *run) for run in GATHERS] + [(product, *layer) for layer in LAYERS for product in PRODUCTS]
     return {
-        f"gather-base-{rows}x{inner}x{columns}-w{weight:g}-a{operand:g}": (
-            f"acf bench gather --preset base --rows {rows} --inner {inner} --cols {columns} "
+        f"{product}-base-{rows}x{inner}x{columns}-w{weight:g}-a{operand:g}": (
+            f"acf bench {product} --preset base --rows {rows} --inner {inner} --cols {columns} "
             f"--weight-density {weight:g} --operand-density {operand:g} --seed 1 --device rtl --json"
         )
-        for rows, inner, columns in LAYERS
-        for weight, operand in DENSITIES
+        for product, rows, inner, columns, weight, operand in runs
     }
+
+
+def update_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    return {"update-base-10000": "acf bench update --preset base --entries 10000 --seed 1 --device rtl --json"}
 
 
 def area_commands() -> dict[str, str]:
@@ -60,13 +77,13 @@ def result(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())["result"]
 
 
-def gather_table() -> list[str]:
+def product_table() -> list[str]:
     """Rows of the throughput table."""
     lines = [
-        "| layer (rows x inner x columns) | weights | operands | cycles | utilization | speed-up | ideal | waiting (operands, entries, hazards, drain, idle) |",  # noqa: E501
-        "|---|---|---|---|---|---|---|---|",
+        "| product | layer (rows x inner x columns) | weights | operands | cycles | utilization | speed-up | ideal | waiting (operands, entries, hazards, drain, idle) |",  # noqa: E501
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in gather_commands():
+    for name in product_commands():
         r = result(name)
         total = r["lanes"] * r["cycles"]
         causes = r["lane_cycles"]
@@ -75,9 +92,21 @@ def gather_table() -> list[str]:
             for cause in ("operand_wait", "entry_wait", "hazard", "drain", "idle")
         )
         lines.append(
-            f"| {r['rows']} x {r['inner']} x {r['columns']} | {100 * r['weight_density']:.0f} % "
+            f"| {r['product']} | {r['rows']} x {r['inner']} x {r['columns']} | {100 * r['weight_density']:.0f} % "
             f"| {100 * r['operand_density']:.0f} % | {r['cycles']:,} | {100 * r['utilization']:.1f} % "
             f"| {r['speedup']:.2f} x | {r['ideal_speedup']:.2f} x | {waits} |"
+        )
+    return lines
+
+
+def update_table() -> list[str]:
+    """Rows of the table of the optimizer."""
+    lines = ["| weights | cycles | cycles per weight | bytes read | bytes written |", "|---|---|---|---|---|"]
+    for name in update_commands():
+        r = result(name)
+        lines.append(
+            f"| {r['entries']:,} | {r['cycles']:,} | {r['cycles_per_entry']:.3f} | {r['bytes_read']:,} "
+            f"| {r['bytes_written']:,} |"
         )
     return lines
 
@@ -111,7 +140,7 @@ def filled(text: str, section: str, lines: list[str], *, script: str = "measure.
 def main() -> int:
     """Measure, write or check."""
     if "--tables" not in sys.argv and "--check" not in sys.argv:
-        commands = {**gather_commands(), **area_commands()}
+        commands = {**product_commands(), **update_commands(), **area_commands()}
         with Progress() as progress:
             task = progress.add_task("measuring", total=len(commands))
             for name, command in commands.items():
@@ -119,7 +148,9 @@ def main() -> int:
                 measure(name, command)
                 progress.advance(task)
     before = README.read_text()
-    after = filled(filled(before, "throughput", gather_table()), "area", area_table())
+    after = before
+    for section, table in {"throughput": product_table, "optimizer": update_table, "area": area_table}.items():
+        after = filled(after, section, table())
     if "--check" in sys.argv:
         return int(after != before)
     README.write_text(after)
