@@ -217,9 +217,13 @@ class Bench:
         """Run a legal program to its end and compare everything it did."""
         self.bad_addresses.clear()
         self.automatic = True
-        windows, clears, resets = len(self.windows), self.clears, self.resets
+        windows, clears, resets, reads = len(self.windows), self.clears, self.resets, len(self.memory.reads)
         await self.begin(program)
         assert await self.finish() == DONE
+        places = {burst["addr"] - PROGRAM for burst in self.memory.reads[reads:]}
+        assert places <= set(range(0, COMMAND_BYTES * len(program), COMMAND_BYTES)), (
+            "a command behind PROGRAM_LENGTH is read"
+        )
         assert self.packets == [(y, x, words) for y, x, words, _ in golden_packets(program)]
         cycles = await self.read(Register.CYCLES_LOW) | await self.read(Register.CYCLES_HIGH) << 32
         assert self.windows[windows:] == [cycles]
