@@ -69,6 +69,20 @@ def test_channels_that_tell_the_time_do_not_count():
         assert judge(seen, lambda test: fault_free) == "missed"
 
 
+def test_outputs_that_tell_the_time_do_not_count():
+    fault_free = Observed(transfers={"o": ["1"]})
+    for differences, verdict in [
+        ([(7, "P", "busy")], "timing"),
+        ([(7, "P", "busy"), (8, "P", "o_payload")], "timing"),
+        ([(7, "P", "o_payload"), (8, "P", "busy")], "missed"),
+    ]:
+        seen = {"test": Observed(differences=differences, transfers={"o": ["1"]})}
+        assert judge(seen, lambda test: fault_free, timed=("busy",)) == verdict
+        assert judge(seen, lambda test: fault_free) == "missed"
+    other = {"test": Observed(differences=[(7, "P", "busy")], transfers={"o": ["2"]})}
+    assert judge(other, lambda test: fault_free, timed=("busy",)) == "missed"
+
+
 @pytest.mark.parametrize(
     ("transfers", "verdict"),
     [

@@ -55,8 +55,9 @@ class Bench:
     order_is_free : bool
         The block may let independent packets overtake each other.
     timed : tuple of str
-        Prefixes of channels whose payloads tell the time: counters of cycles, and how often a host asks. A fault that
-        is seen only there changed nothing but the time, and the tests check what the counters promise.
+        Prefixes of channels whose payloads tell the time: counters of cycles, and how often a host asks; and of outputs
+        without a handshake that are high from one event to another. A fault that is seen only there changed nothing
+        but the time, and the tests check what the counters and these outputs promise.
     """
 
     module: str
@@ -84,7 +85,7 @@ BENCHES = {
     # Bursts of different arrays may come in another order.
     "update_engine": Bench(module="acf.tb.bench_update_engine", order_is_free=True),
     "rewire_engine": Bench(module="acf.tb.bench_rewire_engine", order_is_free=True),
-    "command_processor": Bench(module="acf.tb.bench_command_processor"),
+    "command_processor": Bench(module="acf.tb.bench_command_processor", timed=("counters_enable", "quiesce")),
     "read_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "r"}),
     "write_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "w"}),
     "guard": Bench(module="acf.tb.bench_guard"),
@@ -210,8 +211,9 @@ def judge(
         if not seen.differences:
             continue
         verdict = "timing" if verdict == "silent" else verdict
-        handshake = min((cycle for cycle, kind, _ in seen.differences if kind == "H"), default=None)
-        other = min((cycle for cycle, kind, _ in seen.differences if kind == "P"), default=None)
+        times = [cycle for cycle, kind, name in seen.differences if kind == "H" or name.startswith(timed)]
+        others = [cycle for cycle, kind, name in seen.differences if kind == "P" and not name.startswith(timed)]
+        handshake, other = min(times, default=None), min(others, default=None)
         # Once the handshakes have parted, the two netlists no longer get the same inputs: only the first
         # difference and the transfers can be trusted.
         if not order_is_free and (handshake is None or (other is not None and other <= handshake)):
