@@ -220,11 +220,10 @@ def update_program(address: dict[str, int], *, entries: int, **options: int) -> 
     return program
 
 
+@pytest.mark.parametrize("devices", ["bf16"], indirect=True, scope="module")
 @pytest.mark.parametrize("entries", [0, 1, 7, 500])
 @pytest.mark.parametrize("options", [{}, {"stochastic": 1, "seed": 12345}])
 def test_update(devices, entries, options):
-    if devices["golden"].config.lane.format != "bf16":
-        pytest.skip("weights are updated in bf16 only")
     program = update_program(
         {"gradient": 0x1000, "master": 0x2000, "momentum": 0x3000, "values": 0x4000}, entries=entries, **options
     )

@@ -4,6 +4,7 @@ A pattern turns a density into a mask that it allows. ``Unstructured`` and ``Blo
 rows of ``ConstantFanIn`` and ``NOfM`` masks are rewired one by one, which is what the structure engine does in place.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ __all__ = ["Blocks", "ConstantFanIn", "NOfM", "Pattern", "Unstructured"]
 
 
 @dataclass(frozen=True)
-class Pattern:
+class Pattern(ABC):
     """What patterns have in common.
 
     A dense layer, one of density 1, is dense in every pattern.
@@ -32,18 +33,19 @@ class Pattern:
         """Successive columns within which an entry may move; None where it may move within its whole row."""
         return None
 
+    @abstractmethod
     def entries(self, shape: tuple[int, int], density: float) -> int:
         """Entries of a mask of ``shape`` that comes nearest to ``density``; a row or a matrix keeps at least one."""
-        raise NotImplementedError
 
     def movable(self, shape: tuple[int, int], entries: int) -> int:
         """How many entries of each row one update can move at most: no more than can be grown in their stead."""
         return 0
 
+    @abstractmethod
     def make(self, shape: tuple[int, int], density: float, generator: np.random.Generator) -> Structure:
         """A mask drawn by ``generator``, with ``entries(shape, density)`` entries."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, structure: Structure) -> None:
         """Raise ``ValueError`` if ``structure`` does not keep to the pattern."""
 
@@ -60,6 +62,9 @@ class Unstructured(Pattern):
 
     def __str__(self) -> str:
         return "unstructured"
+
+    def check(self, structure: Structure) -> None:
+        """Every structure keeps to it."""
 
 
 @dataclass(frozen=True)

@@ -3,31 +3,15 @@
 import html
 from typing import Any
 
+from acf.runtime.html_page import STYLE, card
 from acf.training import pictures
 from acf.training.experiment import Experiment
 
 __all__ = ["make_page"]
 
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0; background: #eef2f5; color: #1f2933; }
-body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 32px 20px 48px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; }
-h2 { font-size: 18px; margin: 0 0 4px; }
-p { margin: 0 0 12px; color: #4a5864; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 16px; margin: 24px 0; }
-.fact, .card { background: white; border: 1px solid #dde3e8; border-radius: 10px; padding: 16px 20px; }
-.fact b { display: block; font-size: 30px; line-height: 1.2; }
-.fact span { color: #66737f; font-size: 14px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(500px, 100%), 1fr)); gap: 16px; }
-.wide { grid-column: 1 / -1; }
-.card svg { display: block; width: 100%; height: auto; max-height: 620px; }
-table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
-th { text-align: left; color: #66737f; font-weight: 600; font-size: 13px; }
-th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid #e8edf0; vertical-align: top; overflow-wrap: anywhere; }
-td:nth-child(2), th:nth-child(2) { text-align: right; font-variant-numeric: tabular-nums; }
-td:nth-child(3), th:nth-child(3) { color: #66737f; padding-left: 12px; }
+_STYLE = f"""{STYLE}
+.card svg {{ display: block; width: 100%; height: auto; max-height: 620px; }}
+th, td {{ overflow-wrap: anywhere; }}
 """
 
 _METHODS = {
@@ -47,12 +31,12 @@ def make_page(experiment: Experiment, report: dict[str, Any]) -> str:
         "Products of two operands that are not zero; this device has no time. The same run on the RTL gives cycles."
     )  # fmt: skip
     cards = [
-        _card("Loss", "Cross-entropy of the batches, as they are trained on.", pictures.draw_loss(experiment)),
-        _card("Accuracy", f"Held out: {report['holdout_images']} images that the network is not trained on.",
+        card("Loss", "Cross-entropy of the batches, as they are trained on.", pictures.draw_loss(experiment)),
+        card("Accuracy", f"Held out: {report['holdout_images']} images that the network is not trained on.",
               pictures.draw_accuracy(experiment)),
-        _card("Density", "Weights that exist / elements, biases not counted.", pictures.draw_densities(experiment)),
-        _card("Phases", phases, pictures.draw_phases(experiment)),
-        _card("How the mask evolves", "Below, the mask of the first layer: a row for each neuron, a column for each "
+        card("Density", "Weights that exist / elements, biases not counted.", pictures.draw_densities(experiment)),
+        card("Phases", phases, pictures.draw_phases(experiment)),
+        card("How the mask evolves", "Below, the mask of the first layer: a row for each neuron, a column for each "
               "input. Above, if inputs are an image, how many neurons look at each.",
               pictures.draw_masks(experiment), wide=True),
         f'<section class="card wide"><h2>All numbers</h2>{_table(report)}</section>',
@@ -99,11 +83,6 @@ def _facts(report: dict[str, Any]) -> str:
     return "".join(
         f'<div class="fact"><b>{html.escape(value)}</b><span>{html.escape(text)}</span></div>' for value, text in facts
     )
-
-
-def _card(title: str, text: str, picture: str, *, wide: bool = False) -> str:
-    name = "card wide" if wide else "card"
-    return f'<section class="{name}"><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>{picture}</section>\n'
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -5,31 +5,15 @@ import html
 from acf.isa import LaneCause
 from acf.runtime.demo import pictures
 from acf.runtime.demo.experiment import HIDDEN, SPARSITY, DemoResult
+from acf.runtime.html_page import STYLE, card
 
 __all__ = ["make_page"]
 
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0; background: #eef2f5; color: #1f2933; }
-body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 32px 20px 48px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; }
-h2 { font-size: 18px; margin: 0 0 4px; }
-p { margin: 0 0 12px; color: #4a5864; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 16px; margin: 24px 0; }
-.fact, .card { background: white; border: 1px solid #dde3e8; border-radius: 10px; padding: 16px 20px; }
-.fact b { display: block; font-size: 30px; line-height: 1.2; }
-.fact span { color: #66737f; font-size: 14px; }
-.good b { color: #157a5c; } .bad b { color: #b3402a; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(500px, 100%), 1fr)); gap: 16px; }
-.wide { grid-column: 1 / -1; }
-.card svg { display: block; width: 100%; height: auto; max-height: 430px; }
-table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
-th { text-align: left; color: #66737f; font-weight: 600; font-size: 13px; }
-th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid #e8edf0; vertical-align: top; }
-td:nth-child(2), th:nth-child(2) { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td:nth-child(3), th:nth-child(3) { color: #66737f; padding-left: 12px; }
-code { font: 13.5px ui-monospace, "DejaVu Sans Mono", monospace; }
+_STYLE = f"""{STYLE}
+.good b {{ color: #157a5c; }} .bad b {{ color: #b3402a; }}
+.card svg {{ display: block; width: 100%; height: auto; max-height: 430px; }}
+td:nth-child(2), th:nth-child(2) {{ white-space: nowrap; }}
+code {{ font: 13.5px ui-monospace, "DejaVu Sans Mono", monospace; }}
 """
 
 
@@ -38,7 +22,7 @@ def make_page(result: DemoResult) -> str:
     timed = result.measurement.sparse.run.cycles is not None
     rows, inner = result.measurement.weights.shape
     cards = [
-        _card(
+        card(
             "Accuracy",
             f"Of {len(result.labels)} test images that the network has not seen in training.",
             pictures.draw_accuracy(result),
@@ -46,17 +30,17 @@ def make_page(result: DemoResult) -> str:
     ]
     if timed:
         cards += [
-            _card(
+            card(
                 "Speed-up beside the ideal",
                 "Cycles of the same array with skipping off / cycles; the ideal is dense MACs / effectual MACs.",
                 pictures.draw_speedup(result),
             ),
-            _card(
+            card(
                 "Where the cycles went",
                 "Every cycle of every lane has exactly one cause. Above in cycles, below as parts of each run.",
                 pictures.draw_cycles(result),
             ),
-            _card(
+            card(
                 "Utilization of each tile",
                 "Effectual MACs / (lanes x cycles), on the mesh. First fetch to last write, so fill and drain count.",
                 pictures.draw_mesh(result),
@@ -65,7 +49,7 @@ def make_page(result: DemoResult) -> str:
     else:
         text = f"The {result.device} device computes the same bits but has no time; run the demo with --device rtl."
         cards.append(f'<section class="card"><h2>No cycles</h2><p>{html.escape(text)}</p></section>')
-    cards.append(_card("What it said", "Red: what the network takes for another digit.", pictures.draw_digits(result),
+    cards.append(card("What it said", "Red: what the network takes for another digit.", pictures.draw_digits(result),
                        wide=True))  # fmt: skip
     cards.append(f'<section class="card wide"><h2>All numbers</h2>{_table(result)}</section>')
     return f"""<!doctype html>
@@ -120,11 +104,6 @@ def _facts(result: DemoResult) -> str:
         f'<div class="fact {kind}"><b>{html.escape(value)}</b><span>{html.escape(text)}</span></div>'
         for kind, value, text in facts
     )
-
-
-def _card(title: str, text: str, picture: str, *, wide: bool = False) -> str:
-    name = "card wide" if wide else "card"
-    return f'<section class="{name}"><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>{picture}</section>\n'
 
 
 def _table(result: DemoResult) -> str:
