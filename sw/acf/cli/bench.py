@@ -12,9 +12,6 @@ from acf.cli.options import FormatOption, JsonOption, PresetOption, configuratio
 from acf.config import FabricConfig
 
 if TYPE_CHECKING:
-    from acf.runtime.device import Device
-    from acf.runtime.matrices import CsrMatrix
-    from acf.runtime.measure import Measurement, Progress
     from acf.sim.memory_timing import MemoryTiming
 
 __all__ = ["app"]
@@ -117,10 +114,9 @@ def _bench(
     from rich.console import Console
 
     from acf.runtime.devices import open_device
-    from acf.runtime.gather import gather_memory_bytes
     from acf.runtime.matrices import random_weights
     from acf.runtime.matrix_files import read_matrix
-    from acf.runtime.products import backward_memory_bytes
+    from acf.runtime.measure import measure_product, product_memory_bytes, random_operands
 
     config = configuration(preset, format)
     number_format = config.lane.format
@@ -129,19 +125,21 @@ def _bench(
         raise ValueError(f"seed must not be negative, not {seed}")
     if matrix is not None:
         weights = read_matrix(matrix, format=number_format, seed=seed)
-        rows, inner = weights.shape
     else:
         weights = random_weights(rows=rows, inner=inner, density=weight_density, seed=seed, format=number_format)
-    operands = _random_operands(product, weights, columns=columns, density=operand_density, seed=seed)
-    memory_bytes = gather_memory_bytes if product == "gather" else backward_memory_bytes
-    size = memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
+    operands = random_operands(product, weights, columns=columns, density=operand_density, seed=seed)
+    size = product_memory_bytes(product, config, weights, columns=columns)
 
     console = Console(stderr=True)
     with console.status(f"opening the {device} device") as status:
         options: dict[str, Any] = {} if timing is None else {"timing": timing}
         fabric = open_device(device, config, memory_bytes=size, **options)
-        measured = _measure(
-            product, fabric, weights, operands, lambda text: status.update(f"{device}, {config.name}: {text}")
+        measured = measure_product(
+            product,
+            fabric,
+            weights,
+            operands,
+            progress=lambda text: status.update(f"{device}, {config.name}: {text}"),
         )
     report = {
         "device": device,
@@ -149,7 +147,7 @@ def _bench(
         "seed": seed,
         "memory_latency": None if timing is None else timing.latency,
         "bytes_per_cycle": None if timing is None else timing.bandwidth,
-        **measured.report(),
+        **measured.report(bytes_per_cycle=None if timing is None else timing.bandwidth),
     }
     if as_json:
         print(json.dumps(report))
@@ -157,30 +155,6 @@ def _bench(
         _print_table(report, config)
     if not report["bit_exact"]:
         raise RuntimeError(f"the result of the {device} device differs from the golden product (seed {seed})")
-
-
-def _random_operands(product: str, weights: "CsrMatrix", *, columns: int, density: float, seed: int) -> list[Any]:
-    """The operands of a product: of the columns of ``W``, of its rows, or of its rows and its columns."""
-    from acf.runtime.matrices import random_operand
-
-    rows, inner = weights.shape
-    sizes = {"gather": [(inner, seed)], "scatter": [(rows, seed)], "sampled": [(rows, seed + 1), (inner, seed)]}
-    return [
-        random_operand(inner=size, columns=columns, density=density, seed=own_seed, format=weights.format)
-        for size, own_seed in sizes[product]
-    ]
-
-
-def _measure(
-    product: str, device: "Device", weights: "CsrMatrix", operands: list[Any], progress: "Progress"
-) -> "Measurement":
-    from acf.runtime.measure import measure_gather, measure_sampled, measure_scatter
-
-    if product == "sampled":
-        row_operand, operand = operands
-        return measure_sampled(device, weights, row_operand, operand, progress=progress)
-    measure = {"gather": measure_gather, "scatter": measure_scatter}[product]
-    return measure(device, weights, operands[0], progress=progress)
 
 
 def _memory_timing(device: str, latency: int | None, bandwidth: float | None) -> "MemoryTiming | None":
@@ -229,6 +203,7 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
         row("speedup", _times(report["speedup"]), "cycles without skipping / cycles")
         row("ideal speedup", _times(report["ideal_speedup"]), "dense MACs / effectual MACs")
         row("utilization", _percent(report["utilization"]), f"effectual MACs of {report['lanes']} lanes x cycles")
+        _roofline_rows(report, row)
         table.add_section()
         for cause, cycles in report["lane_cycles"].items():
             row(
@@ -244,13 +219,24 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
             f"bytes, {report['bytes_written'] / report['cycles']:.1f} per cycle",
         )
         bandwidth = report["bytes_per_cycle"]
-        row(
-            "memory", f"{report['memory_latency']} cycles", f"{bandwidth or config.memory.beat_bytes:g} bytes per cycle"
+        shown = (
+            f"{bandwidth:g} bytes per cycle" if bandwidth else f"{config.memory.beat_bytes} bytes per cycle each way"
         )
+        row("memory", f"{report['memory_latency']} cycles", shown)
     else:
         row("cycles", "-", f"the {report['device']} device has no time")
+        _roofline_rows(report, row)
     row("configuration", report["config_digest"], f"{config.rows} x {config.cols} tiles x {config.lanes} lanes")
     Console(highlight=False).print(table)
+
+
+def _roofline_rows(report: dict[str, Any], row: Callable[[str, str, str], None]) -> None:
+    read, written = report["compulsory_bytes_read"], report["compulsory_bytes_written"]
+    row("roofline", f"{report['roofline_cycles']:,.0f}", f"cycles at least: {report['roofline_bound']} binds")
+    row("  of compute", f"{report['roofline_compute_cycles']:,.0f}", "effectual MACs / lanes")
+    row("  of memory", f"{report['roofline_memory_cycles']:,.0f}", f"read {read:,}, write {written:,} bytes, each once")
+    if report["roofline_fraction"] is not None:
+        row("roofline fraction", _percent(report["roofline_fraction"]), "roofline / cycles")
 
 
 def _percent(part: float | None) -> str:

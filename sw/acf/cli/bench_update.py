@@ -43,7 +43,8 @@ def update(
         table = Table(title=f"SGD with momentum on {device}, {config.name}", title_justify="left")
         for column in ("what", "value", "unit or denominator"):
             table.add_column(column)
-        for what in ("bit_exact", "entries", "cycles", "cycles_per_entry", "bytes_read", "bytes_written"):
+        shown = ("bit_exact", "entries", "cycles", "cycles_per_entry", "roofline_cycles", "roofline_fraction")
+        for what in (*shown, "bytes_read", "bytes_written"):
             table.add_row(what.replace("_", " "), str(report[what]), report["units"].get(what, ""))
         table.add_row("configuration", report["config_digest"], f"seed {seed}")
         Console(highlight=False).print(table)

@@ -1,21 +1,34 @@
-"""Measures one sparse product: with skipping, without it, and against the mathematics."""
+"""Measures one sparse product: with skipping, without it if wanted, and against the mathematics and its roofline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, gather, sampled, scatter
 from acf.isa import FeederCounter
+from acf.runtime import roofline
 from acf.runtime.backward import sampled_chains
 from acf.runtime.device import Device, RunResult
-from acf.runtime.gather import run_gather
-from acf.runtime.matrices import CsrMatrix
-from acf.runtime.products import run_sampled, run_scatter
+from acf.runtime.gather import gather_memory_bytes, run_gather
+from acf.runtime.matrices import CsrMatrix, random_operand
+from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
 
-__all__ = ["PRODUCTS", "UNITS", "Measurement", "ProductRun", "measure_gather", "measure_sampled", "measure_scatter"]
+__all__ = [
+    "PRODUCTS",
+    "UNITS",
+    "Measurement",
+    "ProductRun",
+    "measure_gather",
+    "measure_product",
+    "measure_sampled",
+    "measure_scatter",
+    "product_memory_bytes",
+    "random_operands",
+]
 
 PRODUCTS = {
     "gather": "O = W A",
@@ -39,6 +52,7 @@ UNITS = {
     "bytes_written": "bytes written through the memory port",
     "weight_density": "non-zero weights / (rows x inner)",
     "operand_density": "non-zero operands / all, both operands of a sampled product together",
+    **roofline.UNITS,
 }
 """What the numbers of a report count."""
 
@@ -54,7 +68,7 @@ class ProductRun(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A product, run with and without skipping.
+    """A product, run with skipping, and without it if that was wanted.
 
     Parameters
     ----------
@@ -63,17 +77,19 @@ class Measurement:
     weights : CsrMatrix
     operands : tuple of numpy.ndarray
         One array, or those of the rows and of the columns of ``W`` of a sampled product.
-    sparse, dense : GatherResult or ProductResult
-        With skipping; without it and with ``W`` stored dense.
+    sparse : GatherResult or ProductResult
+        With skipping.
+    dense : GatherResult, ProductResult or None
+        Without it and with ``W`` stored dense.
     bit_exact : bool
-        Whether both results have the bits of ``acf.golden.products``, and the effectual products were counted right.
+        Whether the results have the bits of ``acf.golden.products``, and the effectual products were counted right.
     """
 
     product: str
     weights: CsrMatrix
     operands: tuple[np.ndarray, ...]
     sparse: ProductRun
-    dense: ProductRun
+    dense: ProductRun | None
     bit_exact: bool
 
     @property
@@ -81,15 +97,31 @@ class Measurement:
         """Products of the dense matrices."""
         return self.weights.shape[0] * self.weights.shape[1] * self.operands[0].shape[1]
 
-    def report(self) -> dict[str, Any]:
-        """Every number as plain data; what has no value, such as the time on a device without any, is None."""
+    def report(self, *, bytes_per_cycle: float | None = None) -> dict[str, Any]:
+        """Every number as plain data; what has no value, such as the time on a device without any, is None.
+
+        Parameters
+        ----------
+        bytes_per_cycle : float or None
+            Bandwidth of the device's memory, both directions together; None: that of the port.
+        """
         config = self.sparse.run.config
-        run, dense_run = self.sparse.run, self.dense.run
+        run, dense_run = self.sparse.run, None if self.dense is None else self.dense.run
         is_zero = golden_format(config.lane.format).is_zero
         operand_nonzeros = sum(int(np.count_nonzero(~is_zero(operand))) for operand in self.operands)
         operand_size = sum(operand.size for operand in self.operands)
         effectual = run.effectual_macs
-        dense_lane_cycles = config.total_lanes * dense_run.cycles if dense_run.cycles else 0
+        dense_cycles = dense_run.cycles if dense_run else None
+        bound = roofline.product_roofline(
+            self.product,
+            config,
+            rows=self.weights.shape[0],
+            inner=self.weights.shape[1],
+            columns=self.operands[0].shape[1],
+            entries=self.weights.entries,
+            effectual_macs=effectual,
+            bytes_per_cycle=bytes_per_cycle,
+        )
         return {
             "product": self.product,
             "rows": self.weights.shape[0],
@@ -106,17 +138,18 @@ class Measurement:
             "effectual_macs": effectual,
             "dense_macs": self.dense_macs,
             "cycles": run.cycles,
+            **bound.report(run.cycles),
             "utilization": run.utilization,
-            "dense_cycles": dense_run.cycles,
-            "dense_utilization": self.dense_macs / dense_lane_cycles if dense_lane_cycles else None,
-            "speedup": dense_run.cycles / run.cycles if run.cycles and dense_run.cycles else None,
+            "dense_cycles": dense_cycles,
+            "dense_utilization": self.dense_macs / (config.total_lanes * dense_cycles) if dense_cycles else None,
+            "speedup": dense_cycles / run.cycles if run.cycles and dense_cycles else None,
             "ideal_speedup": self.dense_macs / effectual if effectual else None,
             "lane_cycles": run.lane_cycles,
-            "dense_lane_cycles": dense_run.lane_cycles,
+            "dense_lane_cycles": dense_run.lane_cycles if dense_run else None,
             "bytes_read": run.bytes_read,
             "bytes_written": run.bytes_written,
-            "dense_bytes_read": dense_run.bytes_read,
-            "dense_bytes_written": dense_run.bytes_written,
+            "dense_bytes_read": dense_run.bytes_read if dense_run else None,
+            "dense_bytes_written": dense_run.bytes_written if dense_run else None,
             "entries_sent": int(run.row_feeders[FeederCounter.ENTRIES].sum()),
             "entries_filtered": int(run.row_feeders[FeederCounter.FILTERED].sum()),
             "commands": run.commands,
@@ -131,7 +164,12 @@ Progress = Callable[[str], None]
 
 
 def measure_gather(
-    device: Device, weights: CsrMatrix, operand: np.ndarray, *, progress: Progress = lambda text: None
+    device: Device,
+    weights: CsrMatrix,
+    operand: np.ndarray,
+    *,
+    without_skipping: bool = True,
+    progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``W A`` with skipping and without, and compare both with the golden product.
 
@@ -144,28 +182,37 @@ def measure_gather(
     device : Device
     weights : CsrMatrix
     operand : numpy.ndarray
+    without_skipping : bool
+        Whether that is run too.
     progress : callable
         Is told what begins.
     """
     progress("with skipping")
     sparse = run_gather(device, weights, operand)
-    progress("without skipping")
-    single = weights.canonical()
-    dense = run_gather(device, single, operand, dense=True, skip=False)
+    single, dense = weights, None
+    if without_skipping:
+        progress("without skipping")
+        single = weights.canonical()
+        dense = run_gather(device, single, operand, dense=True, skip=False)
     progress("golden product")
 
     def expected(matrix: CsrMatrix) -> Product:
         csr = (matrix.pointers, matrix.indices, matrix.values)
         return gather(*csr, operand, format=matrix.format, split=sparse.tiling.inner_tile)
 
-    exact = _is_exact(sparse, expected(weights)) and _is_exact(dense, expected(single))
+    exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
     return Measurement(
         product="gather", weights=weights, operands=(operand,), sparse=sparse, dense=dense, bit_exact=exact
     )
 
 
 def measure_scatter(
-    device: Device, weights: CsrMatrix, operand: np.ndarray, *, progress: Progress = lambda text: None
+    device: Device,
+    weights: CsrMatrix,
+    operand: np.ndarray,
+    *,
+    without_skipping: bool = True,
+    progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``transpose(W) G`` with skipping and without, and compare both with the golden product.
 
@@ -173,16 +220,18 @@ def measure_scatter(
     """
     progress("with skipping")
     sparse = run_scatter(device, weights, operand)
-    progress("without skipping")
-    single = weights.canonical()
-    dense = run_scatter(device, single, operand, dense=True, skip=False)
+    single, dense = weights, None
+    if without_skipping:
+        progress("without skipping")
+        single = weights.canonical()
+        dense = run_scatter(device, single, operand, dense=True, skip=False)
     progress("golden product")
 
     def expected(matrix: CsrMatrix) -> Product:
         csr = (matrix.pointers, matrix.indices, matrix.values)
         return scatter(*csr, operand, inner=matrix.shape[1], format=matrix.format)
 
-    exact = _is_exact(sparse, expected(weights)) and _is_exact(dense, expected(single))
+    exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
     return Measurement(
         product="scatter", weights=weights, operands=(operand,), sparse=sparse, dense=dense, bit_exact=exact
     )
@@ -194,6 +243,7 @@ def measure_sampled(
     row_operand: np.ndarray,
     operand: np.ndarray,
     *,
+    without_skipping: bool = True,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``G transpose(A)`` at the entries of ``W`` with skipping, everywhere without, and compare both.
@@ -202,8 +252,10 @@ def measure_sampled(
     """
     progress("with skipping")
     sparse = run_sampled(device, weights, row_operand, operand)
-    progress("without skipping")
-    dense = run_sampled(device, weights, row_operand, operand, dense=True, skip=False)
+    dense = None
+    if without_skipping:
+        progress("without skipping")
+        dense = run_sampled(device, weights, row_operand, operand, dense=True, skip=False)
     progress("golden product")
     rows, inner = weights.shape
     chains = sampled_chains(device.config, operand.shape[1])
@@ -212,10 +264,44 @@ def measure_sampled(
         return sampled(pointers, indices, row_operand, operand, chains=chains, format=weights.format)
 
     everywhere = np.arange(rows + 1) * inner, np.tile(np.arange(inner), rows)
-    exact = _is_exact(sparse, expected(weights.pointers, weights.indices)) and _is_exact(dense, expected(*everywhere))
+    exact = _is_exact(sparse, expected(weights.pointers, weights.indices))
+    exact = exact and (dense is None or _is_exact(dense, expected(*everywhere)))
     return Measurement(
         product="sampled", weights=weights, operands=(row_operand, operand), sparse=sparse, dense=dense, bit_exact=exact
     )
+
+
+def measure_product(
+    product: str,
+    device: Device,
+    weights: CsrMatrix,
+    operands: Sequence[np.ndarray],
+    *,
+    without_skipping: bool = True,
+    progress: Progress = lambda text: None,
+) -> Measurement:
+    """One of the three, by its name; ``operands`` are those of ``Measurement``."""
+    measure = {"gather": measure_gather, "scatter": measure_scatter, "sampled": measure_sampled}[product]
+    return measure(device, weights, *operands, without_skipping=without_skipping, progress=progress)
+
+
+def random_operands(
+    product: str, weights: CsrMatrix, *, columns: int, density: float, seed: int
+) -> tuple[np.ndarray, ...]:
+    """The operands of a product: of the columns of ``W``, of its rows, or of its rows and its columns."""
+    rows, inner = weights.shape
+    sizes = {"gather": [(inner, seed)], "scatter": [(rows, seed)], "sampled": [(rows, seed + 1), (inner, seed)]}
+    return tuple(
+        random_operand(inner=size, columns=columns, density=density, seed=own_seed, format=weights.format)
+        for size, own_seed in sizes[product]
+    )
+
+
+def product_memory_bytes(product: str, config: FabricConfig, weights: CsrMatrix, *, columns: int) -> int:
+    """Bytes of device memory that are enough for a measurement of a product."""
+    memory_bytes = gather_memory_bytes if product == "gather" else backward_memory_bytes
+    rows, inner = weights.shape
+    return memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
 
 
 def _is_exact(result: ProductRun, expected: Product) -> bool:

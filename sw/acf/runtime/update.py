@@ -11,18 +11,24 @@ from acf.isa import COMMAND_BYTES, Opcode
 from acf.runtime.device import Device, whole_memory
 from acf.runtime.memory import Allocator, round_up
 from acf.runtime.program import Program
+from acf.runtime.roofline import update_roofline
 
 __all__ = ["UPDATE_SEMAPHORE", "add_update", "measure_update", "update_memory_bytes"]
 
 UPDATE_SEMAPHORE = 6
 """Semaphore that the structure engine signals."""
 
+_ROOFLINE = ("roofline_cycles", "roofline_fraction", "compulsory_bytes_read", "compulsory_bytes_written")
 _UNITS = {
     "entries": "weights updated, each with a float32 master value, a float32 momentum and a bfloat16 copy",
     "cycles": "clock cycles, from the fetch of the first command to END",
     "cycles_per_entry": "cycles / entries",
     "bytes_read": "bytes of the beats read through the memory port, program included",
     "bytes_written": "bytes written through the memory port",
+    "roofline_cycles": "cycles that the memory port takes for compulsory_bytes_read and _written",
+    "roofline_fraction": "roofline_cycles / cycles",
+    "compulsory_bytes_read": "12 for each entry: gradient, master value, momentum",
+    "compulsory_bytes_written": "10 for each entry: master value, momentum, bfloat16 copy",
 }
 
 
@@ -114,6 +120,7 @@ def measure_update(device: Device, *, entries: int, stochastic: bool = False, se
         device.memory[places[name] : places[name] + array.nbytes].tobytes() == array.tobytes()
         for name, array in found.items()
     )
+    bound = update_roofline(device.config, entries=entries).report(run.cycles)
     return {
         "product": "update",
         "device": device.name,
@@ -123,6 +130,7 @@ def measure_update(device: Device, *, entries: int, stochastic: bool = False, se
         "bit_exact": exact,
         "cycles": run.cycles,
         "cycles_per_entry": run.cycles / entries if run.cycles and entries else None,
+        **{name: bound[name] for name in _ROOFLINE},
         "bytes_read": run.bytes_read,
         "bytes_written": run.bytes_written,
         "units": _UNITS,
