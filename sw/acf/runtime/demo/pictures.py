@@ -70,7 +70,9 @@ def draw_accuracy(result: DemoResult) -> str:
 
 def draw_cycles(result: DemoResult) -> str:
     """Stacked bars: where the cycles of a lane went, with skipping and without; below, as parts of the whole."""
-    runs = [("skipping off", *_times(result.measurement.dense)), ("skipping on", *_times(result.measurement.sparse))]
+    dense = result.measurement.dense
+    assert dense is not None, "the demo runs without skipping too"
+    runs = [("skipping off", *_times(dense)), ("skipping on", *_times(result.measurement.sparse))]
     lanes = result.config.total_lanes
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6, 4.7), layout="constrained")
