@@ -103,7 +103,9 @@ class Bench:
 
     def __init__(self, dut):
         self.dut = dut
+        # Programs and errors must not depend on how many cycles something took: those draw from another generator.
         self.rng = random.Random(random.getrandbits(32))
+        self.timing = random.Random(random.getrandbits(32))
         self.config = bench_config()
         self.flit = flit_layout(noc=self.config.noc)
         self.speeds = {"memory": 1.0, "network": 1.0, "host": 1.0}
@@ -135,14 +137,14 @@ class Bench:
             dut,
             "read",
             memory=self.config.memory,
-            rng=self.rng,
+            rng=self.timing,
             use=self._use("memory"),
             respond=lambda address: self.bad_addresses.get(address & -COMMAND_BYTES, OKAY),
             channels="r",
         )
 
     def _use(self, side):
-        return lambda: self.rng.random() < self.speeds[side]
+        return lambda: self.timing.random() < self.speeds[side]
 
     async def start(self):
         dut = self.dut
@@ -164,7 +166,7 @@ class Bench:
 
     def _pauses(self):
         while True:
-            yield self.rng.random() >= self.speeds["host"]
+            yield self.timing.random() >= self.speeds["host"]
 
     def pick_speeds(self):
         self.speeds = {side: self.rng.choice([1.0, 0.5, 0.2]) for side in self.speeds}
@@ -279,7 +281,7 @@ class Bench:
     async def _nodes(self):
         while True:
             await RisingEdge(self.dut.clk)
-            if self._pending and self.rng.random() < 1 / (1 + self.node_delay):
+            if self._pending and self.timing.random() < 1 / (1 + self.node_delay):
                 semaphore, port = self._pending.popleft()
                 self.send_done(semaphore, port=port)
 
@@ -595,6 +597,20 @@ async def bad_programs(dut):
     await bench.begin([good, good, end(), good, good])
     assert await bench.finish() == DONE
     await bench.check_program(random_program(bench.rng, config, length=6))
+
+
+@cocotb.test()
+async def any_length_ends_at_end(dut):
+    """However many commands there might be, END is the last: every bit of PROGRAM_LENGTH counts, in every cycle."""
+    bench = await make(dut)
+    bench.memory.latency = 30
+    for n in range(32):
+        before = bench.rng.randrange(2)
+        await bench.begin(
+            [random_command(bench.rng, Opcode.CLEAR, targets=1)] * before + [end()], length=before + (1 << n)
+        )
+        assert await bench.finish() == DONE, f"{before} + 2**{n} commands"
+        assert len(bench.packets) == before
 
 
 @cocotb.test()
