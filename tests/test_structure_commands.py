@@ -1,4 +1,4 @@
-"""UPDATE and REWIRE on the golden device: what they do to memory, and what they are refused for."""
+"""UPDATE, REWIRE and PRUNE on the golden device: what they do to memory, and what they are refused for."""
 
 import ml_dtypes
 import numpy as np
@@ -224,3 +224,76 @@ def test_a_rewiring_names_a_bad_index():
     fault = bench.fault(rewire_command())
     assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 3, COLUMNS)
     assert (bench.memory[GRADIENT:] == before[GRADIENT:]).all()
+
+
+SECOND = 0x8000
+
+
+def prune_command(**changes):
+    fields = {
+        "semaphore": 6, "pointers": POINTERS, "indices": INDICES, "values": VALUES, "row_end": ROWS, "master": MASTER,
+        "momentum": MOMENTUM, "layer_drop": 30, "index_size": IndexSize.UINT16, "inner_size": COLUMNS,
+        "protected_from": COLUMNS - 1,
+    }  # fmt: skip
+    return Opcode.PRUNE, {**fields, **changes}
+
+
+@pytest.mark.parametrize("shift", [0, SECOND, (1 << 32) - 0x1000])
+@pytest.mark.parametrize("index_size", IndexSize)
+@pytest.mark.parametrize("drop", [0, 1, 30, 84, 200])
+def test_a_pruning_drops_the_smallest_of_a_layer(index_size, drop, shift):
+    bench = RewireBench(index_type=np.uint16 if index_size is IndexSize.UINT16 else np.int32)
+    before = bench.memory.copy()
+    command = prune_command(layer_drop=drop, index_size=index_size, shift=shift)
+    bench.run(command, (Opcode.WAIT, {"semaphore": 6, "count": 1}))
+    expected = reference.prune(bench.weights(), drop=drop, protected_from=COLUMNS - 1)
+    after = bench.memory.copy()
+    for address, array in (
+        (POINTERS, expected.pointers), (INDICES, expected.indices.astype(bench.indices.dtype)),
+        (MASTER, expected.master), (MOMENTUM, expected.momentum), (VALUES, expected.values),
+    ):  # fmt: skip
+        address = (address + shift) % (1 << 32)
+        assert after[address : address + array.nbytes].tobytes() == array.tobytes()
+        before[address : address + array.nbytes] = after[address : address + array.nbytes]
+    assert (after[GRADIENT:] == before[GRADIENT:]).all(), "nothing else has changed"
+
+
+@pytest.mark.parametrize("what", ["shift", "pointers", "indices", "values", "master", "momentum"])
+def test_arrays_of_a_pruning_lie_at_whole_beats(what):
+    address = 0x4000 + 4
+    fault = RewireBench().fault(prune_command(**{what: address}))
+    assert (fault.code, fault.address) == (ErrorCode.MISALIGNED, address)
+
+
+def test_prunings_are_for_bf16():
+    assert RewireBench(format="int8").fault(prune_command()).code is ErrorCode.COMMAND_RANGE
+
+
+@pytest.mark.parametrize(
+    ("place", "pointer", "code", "row"),
+    [
+        (3, 7, ErrorCode.POINTER_ORDER, 2),
+        (3, 97, ErrorCode.POINTER_RANGE, 2),
+        (0, 1, ErrorCode.POINTER_RANGE, 0),
+        (ROWS, 87, ErrorCode.POINTER_RANGE, ROWS - 2),
+    ],
+)
+def test_a_pruning_names_a_bad_pointer(place, pointer, code, row):
+    bench = RewireBench()
+    bench.put(POINTERS + 4 * place, np.array([pointer], dtype=np.int32))
+    before = bench.memory.copy()
+    fault = bench.fault(prune_command())
+    assert (fault.code, fault.row, fault.index) == (code, row, 88 if place == ROWS else pointer)
+    assert (bench.memory[GRADIENT:] == before[GRADIENT:]).all()
+
+
+def test_a_pruning_names_what_comes_first():
+    """A row is read before the pointer behind the next one."""
+    bench = RewireBench()
+    bench.put(INDICES + 2 * 30, np.array([COLUMNS], dtype=np.uint16))
+    bench.put(POINTERS + 4 * 5, np.array([0], dtype=np.int32))
+    fault = bench.fault(prune_command())
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 3, COLUMNS)
+    bench.put(POINTERS + 4 * 4, np.array([0], dtype=np.int32))
+    fault = bench.fault(prune_command())
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_ORDER, 3, 0)

@@ -80,6 +80,8 @@ class Opcode(enum.IntEnum):
     """The structure engine takes one step of SGD with momentum over an array of entries, and signals once."""
     REWIRE = 0x31
     """The structure engine drops the smallest entries of every row and grows others in their places; signals once."""
+    PRUNE = 0x32
+    """The structure engine drops the smallest entries of a whole layer and moves the others together; signals once."""
 
 
 class Mode(enum.IntEnum):
@@ -239,6 +241,20 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "seed": Field(14, 0, 32),  # of growth at random, then not 0
         "candidate_stride": Field(15, 0, 32),  # bytes from one row of gradients to the next
     },
+    Opcode.PRUNE: {
+        **_COMMON,
+        "shift": Field(1, 0, 32),  # bytes from where an array is read to where it is written, modulo 2 ** 32
+        "pointers": Field(2, 0, 32),  # address of indptr[0], which is 0; the others are those of entry 0
+        "indices": Field(3, 0, 32),
+        "values": Field(4, 0, 32),
+        "row_end": Field(6, 0, 32),  # rows of the layer
+        "master": Field(7, 0, 32),
+        "momentum": Field(8, 0, 32),
+        "index_size": Field(10, 23, 1),
+        "layer_drop": Field(11, 0, 32),  # entries that the layer loses
+        "inner_size": Field(12, 0, 32),  # an index at or above it is an error
+        "protected_from": Field(13, 0, 32),  # entries of columns from it on are never dropped
+    },
 }
 
 
@@ -372,7 +388,8 @@ class ErrorCode(enum.IntEnum):
     POINTER_ORDER = 5
     """A row pointer is below the one before it; row, and the pointer as index."""
     POINTER_RANGE = 6
-    """A row pointer is above the number of entries; row, and the pointer as index."""
+    """A row pointer is above the number of entries (in a PRUNE above the last one, or the first one is not 0); row, and
+    the pointer as index."""
     INDEX_RANGE = 7
     """A column index is at or above the inner size; row and index."""
     MISALIGNED = 8
@@ -507,4 +524,8 @@ class StructureCounter(enum.IntEnum):
     REWIRED = 18
     """Entries that were dropped and grown elsewhere."""
     REWIRE_CYCLES = 19
+    """Cycles spent on that."""
+    PRUNED = 20
+    """Entries that were dropped and not replaced."""
+    PRUNE_CYCLES = 21
     """Cycles spent on that."""

@@ -77,6 +77,7 @@ class CommandInterpreter:
             Opcode.DRAIN: self._drain,
             Opcode.UPDATE: self._update,
             Opcode.REWIRE: self._rewire,
+            Opcode.PRUNE: self._prune,
         }
 
     def run(self, memory: np.ndarray, *, program_address: int, commands: int, windows: list[WindowRights]) -> Outcome:
@@ -285,4 +286,8 @@ class CommandInterpreter:
 
     def _rewire(self, values: dict[str, int]) -> None:
         StructureCommands(self._memory, config=self._config, checks=self._checks).rewire(values)
+        self._signal(values, 1)
+
+    def _prune(self, values: dict[str, int]) -> None:
+        StructureCommands(self._memory, config=self._config, checks=self._checks).prune(values)
         self._signal(values, 1)

@@ -1,4 +1,4 @@
-"""What UPDATE and REWIRE do to the arrays in memory."""
+"""What UPDATE, REWIRE and PRUNE do to the arrays in memory."""
 
 import ml_dtypes
 import numpy as np
@@ -7,7 +7,7 @@ from acf.config import FabricConfig
 from acf.golden.command_checks import CommandChecks
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
 from acf.golden.optimizer import sgd_step
-from acf.golden.structure import rewire
+from acf.golden.structure import prune, rewire
 from acf.isa import ErrorCode, IndexSize
 
 __all__ = ["StructureCommands"]
@@ -75,12 +75,11 @@ class StructureCommands:
             return
         pointers = self._pointers(values, rows)
         first, count = int(pointers[0]), int(pointers[-1] - pointers[0])
-        index_type = np.dtype("<u2" if values["index_size"] == IndexSize.UINT16 else "<u4")
-        types = {"indices": index_type, "master": _FLOAT32, "momentum": _FLOAT32, "values": _BFLOAT16}
+        types = self._types(values)
         entries = {
             what: self._read(values[what] + first * dtype.itemsize, count, dtype) for what, dtype in types.items()
         }
-        self._require_indices(values, pointers - first, entries["indices"])
+        self._require_indices(values, pointers - first, entries["indices"], row_begin=values["row_begin"])
         limit = min(values["inner_size"], values["protected_from"])
         candidates = None
         if not values["random"]:
@@ -104,6 +103,55 @@ class StructureCommands:
         for what, dtype in types.items():
             self._write(values[what] + first * dtype.itemsize, getattr(rewired, what))
 
+    def prune(self, values: dict[str, int]) -> None:
+        """``acf.golden.structure.prune`` of a whole layer, to where ``shift`` says."""
+        self._require_bf16("a pruning")
+        self._require_beats(values, "shift", "momentum", "master", "values", "indices", "pointers")
+        pointers = self._read(values["pointers"], values["row_end"] + 1, np.dtype("<u4")).astype(np.int64)
+        fault = self._layer_fault(pointers)
+        types = self._types(values)
+        good = pointers[: fault[0]] if fault else pointers
+        indices = self._read(values["indices"], int(good[-1]) if good.size else 0, types["indices"])
+        self._require_indices(values, good, indices, row_begin=0)
+        if fault:
+            place, code = fault
+            raise CommandFault(
+                code,
+                row=max(0, place - 1),
+                index=int(pointers[place]),
+                source=_SOURCE,
+                detail=f"pointers rise from 0 to {int(pointers[-1])}",
+            )
+        arrays = {what: self._read(values[what], int(pointers[-1]), dtype) for what, dtype in types.items()}
+        pruned = prune(
+            pointers,
+            arrays["indices"],
+            arrays["master"],
+            arrays["momentum"],
+            arrays["values"],
+            count=values["layer_drop"],
+            inner_size=values["inner_size"],
+            protected_from=values["protected_from"],
+        )
+        self._write(values["pointers"] + values["shift"], pruned.pointers.astype("<u4"))
+        for what in types:
+            self._write(values[what] + values["shift"], getattr(pruned, what))
+
+    def _layer_fault(self, pointers: np.ndarray) -> tuple[int, ErrorCode] | None:
+        """Number of the first pointer of a layer that is wrong, and in what way; None where all are right."""
+        falls = np.diff(pointers, prepend=0) < 0
+        outside = (pointers > pointers[-1]) | (np.arange(pointers.size) == 0) & (pointers != 0)
+        bad = np.flatnonzero(falls | outside)
+        if not bad.size:
+            return None
+        place = int(bad[0])
+        return place, ErrorCode.POINTER_ORDER if falls[place] else ErrorCode.POINTER_RANGE
+
+    def _types(self, values: dict[str, int]) -> dict[str, np.dtype]:
+        """How the arrays of entries are stored."""
+        index_type = np.dtype("<u2" if values["index_size"] == IndexSize.UINT16 else "<u4")
+        return {"indices": index_type, "master": _FLOAT32, "momentum": _FLOAT32, "values": _BFLOAT16}
+
     def _pointers(self, values: dict[str, int], rows: int) -> np.ndarray:
         """Where rows begin, and where the last one ends."""
         address = values["pointers"] + 4 * values["row_begin"]
@@ -120,13 +168,15 @@ class StructureCommands:
             )
         return pointers
 
-    def _require_indices(self, values: dict[str, int], pointers: np.ndarray, indices: np.ndarray) -> None:
+    def _require_indices(
+        self, values: dict[str, int], pointers: np.ndarray, indices: np.ndarray, *, row_begin: int
+    ) -> None:
         bad = np.flatnonzero(indices >= values["inner_size"])
         if bad.size:
             entry = int(bad[0])
             raise CommandFault(
                 ErrorCode.INDEX_RANGE,
-                row=values["row_begin"] + int(np.searchsorted(pointers, entry, side="right")) - 1,
+                row=row_begin + int(np.searchsorted(pointers, entry, side="right")) - 1,
                 index=int(indices[entry]),
                 source=_SOURCE,
                 detail=f"the inner size is {values['inner_size']}",
