@@ -94,6 +94,12 @@ def _rewire_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Compo
     return RewireEngine(config=config)
 
 
+def _prune_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.structure.prune_engine import PruneEngine
+
+    return PruneEngine(config=config)
+
+
 def _read_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.fabric.command_processor import read_masters
     from acf.hw.mem.interconnect import ReadInterconnect
@@ -135,6 +141,7 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "column_feeder": _column_feeder,
     "update_engine": _update_engine,
     "rewire_engine": _rewire_engine,
+    "prune_engine": _prune_engine,
     "structure_engine": _structure_engine,
     "read_interconnect": _read_interconnect,
     "write_interconnect": _write_interconnect,

@@ -11,7 +11,7 @@ __all__ = ["FaultMonitor"]
 
 
 class FaultMonitor:
-    """Keeps code and address of every fault in ``seen``.
+    """Keeps code and address of every fault in ``seen``, its row and index in ``places``.
 
     Parameters
     ----------
@@ -23,17 +23,25 @@ class FaultMonitor:
 
     def __init__(self, dut: Any, *, count: int):
         self.seen: list[tuple[ErrorCode, int]] = []
+        self.places: list[tuple[int, int]] = []
         self._dut = dut
         self._ports = [(getattr(dut, f"faults_{n}_valid"), getattr(dut, f"faults_{n}_p")) for n in range(count)]
         cocotb.start_soon(self._watch())
 
+    def clear(self) -> None:
+        """Forget them."""
+        self.seen.clear()
+        self.places.clear()
+
     async def _watch(self) -> None:
         while True:
             await ReadOnly()
-            found = []
+            found, places = [], []
             for valid, place in self._ports:
                 if valid.value.is_resolvable and int(valid.value) and str(self._dut.rst.value) == "0":
                     word = int(place.value)
                     found.append((ErrorCode(word & 0xFF), word >> 8 & 0xFFFFFFFF))
+                    places.append((word >> 40 & 0xFFFFFFFF, word >> 72))
             await RisingEdge(self._dut.clk)
             self.seen += found
+            self.places += places

@@ -85,6 +85,7 @@ BENCHES = {
     # Bursts of different arrays may come in another order.
     "update_engine": Bench(module="acf.tb.bench_update_engine", order_is_free=True),
     "rewire_engine": Bench(module="acf.tb.bench_rewire_engine", order_is_free=True),
+    "prune_engine": Bench(module="acf.tb.bench_prune_engine", order_is_free=True),
     "command_processor": Bench(module="acf.tb.bench_command_processor", timed=("counters_enable", "quiesce")),
     "read_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "r"}),
     "write_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "w"}),

@@ -87,6 +87,6 @@ class EngineBench:
         self.writes.writes.clear()
         self.jobs = StreamSource(self.dut, "i", use=self.use)
         self.done.received.clear()
-        self.faults.seen.clear()
+        self.faults.clear()
         await ClockCycles(self.dut.clk, 2)
         self.dut.rst.value = 0

@@ -11,6 +11,8 @@ from acf.isa import COMMAND_FIELDS, NO_SEMAPHORE, SEMAPHORES, VERSION, ControlKi
 
 __all__ = ["Dispatch"]
 
+_STRUCTURE = (Opcode.UPDATE, Opcode.REWIRE, Opcode.PRUNE)
+
 
 def _field(parts: list, opcode: Opcode, name: str):
     """A field of a command in its 64-bit parts."""
@@ -23,9 +25,9 @@ class Dispatch(wiring.Component):
     """Takes commands from ``ProgramFetch`` one after the other.
 
     LOAD goes to the column feeders in ``targets``, CLEAR, STREAM and DRAIN to the row feeders, one packet each, lowest
-    first; a command without targets is passed over. UPDATE and REWIRE go to node (0, 0), the structure engine. WAIT
-    holds everything behind it. A command costs three cycles, and nine more per target. END waits until the last flit
-    before it is taken; after it, or after an error, nothing happens until reset.
+    first; a command without targets is passed over. UPDATE, REWIRE and PRUNE go to node (0, 0), the structure engine.
+    WAIT holds everything behind it. A command costs three cycles, and nine more per target. END waits until the last
+    flit before it is taken; after it, or after an error, nothing happens until reset.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ class Dispatch(wiring.Component):
         targets = _field([first], Opcode.LOAD, "targets")
         pending = Signal.like(targets)  # feeders that have not been sent the command
         to_columns = opcode == Opcode.LOAD
-        to_structure = (opcode == Opcode.UPDATE) | (opcode == Opcode.REWIRE)
+        to_structure = opcode.matches(*_STRUCTURE)
         feeders = Mux(to_columns, Const((1 << self._config.cols) - 1, 16), Const((1 << self._config.rows) - 1, 16))
         has_semaphore = self.semaphore < SEMAPHORES
         m.d.comb += self.semaphore.eq(_field([first], Opcode.LOAD, "semaphore"))
@@ -159,7 +161,7 @@ class Dispatch(wiring.Component):
                             fail(ErrorCode.COMMAND_RANGE)
                         with m.Elif((targets & ~feeders).any()):
                             fail(ErrorCode.COMMAND_RANGE)
-                    with m.Case(Opcode.UPDATE, Opcode.REWIRE):
+                    with m.Case(*_STRUCTURE):
                         m.next = "HEAD"
                         with m.If(~has_semaphore & (self.semaphore != NO_SEMAPHORE)):
                             fail(ErrorCode.COMMAND_RANGE)

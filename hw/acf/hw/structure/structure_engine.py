@@ -1,4 +1,4 @@
-"""The structure engine: carries out UPDATE and REWIRE at the memory port."""
+"""The structure engine: carries out UPDATE, REWIRE and PRUNE at the memory port."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -10,6 +10,7 @@ from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.command_receiver import CommandReceiver, command_field
 from acf.hw.mem.fault_report import ReportSender, fault_signature, raise_fault
 from acf.hw.noc.flit import flit_stream
+from acf.hw.structure.prune_engine import PruneEngine, prune_job_layout
 from acf.hw.structure.rewire_engine import RewireEngine, rewire_job_layout
 from acf.hw.structure.update_engine import UpdateEngine
 from acf.isa import ErrorCode, Opcode, StructureCounter
@@ -62,7 +63,8 @@ class StructureEngine(wiring.Component):
         m.submodules.receiver = receiver = CommandReceiver(noc=config.noc)
         m.submodules.update = update = UpdateEngine(config=config)
         m.submodules.rewire = rewire = RewireEngine(config=config)
-        engines = {Opcode.UPDATE: update, Opcode.REWIRE: rewire}
+        m.submodules.prune = prune = PruneEngine(config=config)
+        engines = {Opcode.UPDATE: update, Opcode.REWIRE: rewire, Opcode.PRUNE: prune}
         faults = [fault for engine in engines.values() for fault in engine.faults]
         m.submodules.report = report = ReportSender(noc=config.noc, sources=1 + len(faults))
 
@@ -74,22 +76,25 @@ class StructureEngine(wiring.Component):
         m.d.comb += [engine.halt.eq(report.stopped) for engine in engines.values()]
 
         command = receiver.o.p
-        self._set_parameters(m, command, update, rewire)
+        self._set_parameters(m, command, update, rewire, prune)
         opcode = command[0][:8]
-        rewiring = Signal()  # who has the memory port; only one engine works at a time
-        self._share_port(m, rewiring, update, rewire)
+        at_work = Signal(Opcode)  # who has the memory port; only one engine works at a time
+        self._share_port(m, at_work, engines)
 
         flag = {Opcode.UPDATE: "stochastic", Opcode.REWIRE: "random"}
         busy = {each: Signal(name=f"{each.name.lower()}_busy") for each in engines}
         with m.FSM():
             with m.State("IDLE"), m.If(receiver.o.valid & ~report.stopped):
                 m.next = "STOPPED"
-                m.d.sync += rewiring.eq(opcode == Opcode.REWIRE)
+                m.d.sync += at_work.eq(opcode)
                 with m.Switch(opcode):
                     for each in engines:
                         with m.Case(each):
-                            seed, used = command_field(command, each, "seed"), command_field(command, each, flag[each])
-                            with m.If((used & (seed == 0)) | Const(config.lane.format != "bf16", 1)):
+                            refused = Const(config.lane.format != "bf16", 1)
+                            if each in flag:
+                                seed = command_field(command, each, "seed")
+                                refused |= command_field(command, each, flag[each]) & (seed == 0)
+                            with m.If(refused):
                                 m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE)
                             with m.Else():
                                 m.next = each.name
@@ -123,11 +128,13 @@ class StructureEngine(wiring.Component):
                 StructureCounter.UPDATE_CYCLES: busy[Opcode.UPDATE],
                 StructureCounter.REWIRED: Mux(rewire.done.valid & rewire.done.ready, rewire.changed, 0),
                 StructureCounter.REWIRE_CYCLES: busy[Opcode.REWIRE],
+                StructureCounter.PRUNED: Mux(prune.done.valid & prune.done.ready, prune.changed, 0),
+                StructureCounter.PRUNE_CYCLES: busy[Opcode.PRUNE],
             },
         )
         return m
 
-    def _set_parameters(self, m, command, update, rewire):
+    def _set_parameters(self, m, command, update, rewire, prune):
         def of(opcode, name):
             return command_field(command, opcode, name)
 
@@ -137,19 +144,22 @@ class StructureEngine(wiring.Component):
             update.i.p.weights.eq(of(Opcode.UPDATE, "values")),
             update.i.p.count.eq(of(Opcode.UPDATE, "entries")),
             *(rewire.i.p[name].eq(of(Opcode.REWIRE, name)) for name, _ in rewire_job_layout),
+            *(prune.i.p[name].eq(of(Opcode.PRUNE, name)) for name, _ in prune_job_layout),
         ]
 
-    def _share_port(self, m, rewiring, update, rewire):
+    def _share_port(self, m, at_work, engines):
         for own, name in ((self.read, "read"), (self.write, "write")):
             for member, flow in own.signature.members.items():
                 outer = getattr(own, member)
-                inner = [getattr(getattr(engine, name), member) for engine in (update, rewire)]
-                if flow.flow == Out:
-                    m.d.comb += outer.eq(Mux(rewiring, inner[1], inner[0]))
-                elif member in ("arready", "rvalid", "awready", "wready", "bvalid"):
-                    m.d.comb += [inner[0].eq(outer & ~rewiring), inner[1].eq(outer & rewiring)]
-                else:
-                    m.d.comb += [each.eq(outer) for each in inner]
+                for opcode, engine in engines.items():
+                    inner = getattr(getattr(engine, name), member)
+                    if flow.flow == Out:
+                        with m.If(at_work == opcode):
+                            m.d.comb += outer.eq(inner)
+                    elif member in ("arready", "rvalid", "awready", "wready", "bvalid"):
+                        m.d.comb += inner.eq(outer & (at_work == opcode))
+                    else:
+                        m.d.comb += inner.eq(outer)
 
     def _count(self, m, amounts):
         select = self.counters.select
