@@ -11,7 +11,7 @@ from acf.runtime.golden_device import GoldenDevice
 from acf.sim.memory_timing import MemoryTiming
 from acf.training.data import Dataset, Part
 from acf.training.experiment import Experiment, digest_of_weights
-from acf.training.settings import Settings
+from acf.training.settings import Settings, make_pruner
 
 TINY = preset("tiny")
 MEMORY_BYTES = 1 << 20
@@ -52,6 +52,8 @@ def trained(device, dataset, **changes):
         {"method": "static", "rounding": "stochastic"},
         {"method": "set"},
         {"method": "rigl"},
+        {"method": "gradual"},
+        {"method": "gradual", "rounding": "stochastic", "overlap": True},
         {"method": "rigl", "rounding": "stochastic", "overlap": True},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
@@ -65,11 +67,22 @@ def test_trainings_come_to_the_same_bits(rtl, dataset, changes):
     for name, totals in found.trainer.phases.items():
         assert totals.effectual_macs == expected.trainer.phases[name].effectual_macs
         assert (totals.cycles is not None) == (totals.runs > 0)
-    steps = found.trainer.step_number
-    entries = sum(layer.weights.entries for layer in found.blueprint.plan.layers)
+    biases = sum(layer.weights.rows for layer in found.blueprint.plan.layers)
+    shapes = {layer.name: layer.shape for layer in found.blueprint.plan.layers}
+    pruner = make_pruner(found.settings, shapes, steps=found.steps)
+    updated = 0
+    for _ in range(found.trainer.step_number):
+        updated += biases + sum(row["entries"] for row in pruner.rows())
+        pruner.step()
     updating = found.trainer.phases["backward" if "overlap" in changes else "update"].engine
     assert updating is not None
-    assert updating["updated"] == steps * entries
+    assert updating["updated"] == updated
+    if changes["method"] == "gradual":
+        weights = sum(layer.weights.entries for layer in found.blueprint.plan.layers) - biases
+        structure = found.trainer.phases["structure"].engine
+        assert structure is not None
+        assert structure["pruned"] == weights - sum(row["entries"] for row in pruner.rows()) > 0
+        assert structure["prune_cycles"] > structure["pruned"]
 
 
 def test_updates_beside_products_save_time(rtl, dataset):

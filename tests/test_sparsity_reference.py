@@ -106,18 +106,15 @@ class TestAgainstSlow:
 
     def test_prune(self, seed, bias, ties):
         rng = np.random.default_rng(seed)
-        columns, entries = 15, int(rng.integers(0, 12))
+        columns, drop = 15, int(rng.integers(0, 80))
         before = make_weights(rng, rows=7, columns=columns, bias=bias, ties=ties)
-        after = prune(before, entries=entries, protected_from=columns if bias else None)
-        kept = []
+        after = prune(before, drop=drop, protected_from=columns if bias else None)
+        free = [position for position, column in enumerate(before.indices) if column < columns]
+        gone = set(sorted(free, key=lambda position: (bits(before.master[position]), position))[:drop])
+        kept = [position for position in range(before.indices.size) if position not in gone]
         for row in range(7):
-            positions = list(range(before.pointers[row], before.pointers[row + 1]))
-            free = [position for position in positions if before.indices[position] < columns]
-            order = sorted(free, key=lambda position: (bits(before.master[position]), position))
-            gone = set(order[: max(0, len(order) - entries)])
-            stay = [position for position in positions if position not in gone]
+            stay = [position for position in kept if before.pointers[row] <= position < before.pointers[row + 1]]
             assert after.pointers[row + 1] - after.pointers[row] == len(stay)
-            kept += stay
         for name in ("indices", "master", "momentum", "values"):
             assert getattr(after, name).tobytes() == getattr(before, name)[kept].tobytes()
             assert getattr(after, name).dtype == getattr(before, name).dtype
@@ -198,8 +195,8 @@ class TestApply:
         assert apply(update, weights, protected_from=10) is weights
         assert weights.indices.tolist() == expected.indices.tolist()
 
-        update = StructureUpdate(layer="fc", step=1, kind=UpdateKind.PRUNE, drop=2, entries=3)
-        assert apply(update, weights, protected_from=10).structure.fan_in.tolist() == [4] * 4
+        update = StructureUpdate(layer="fc", step=1, kind=UpdateKind.PRUNE, drop=8, entries=12)
+        assert apply(update, weights, protected_from=10).structure.entries == 12 + 4, "with the biases"
 
     def test_gradient_is_needed(self):
         weights, gradient = self.make()
@@ -218,7 +215,7 @@ class TestApply:
         (lambda w, k: rewire(w, drop=1, keys=k, group=0), "at least one column, not 0"),
         (lambda w, k: rewire(w, drop=1, keys=lambda row: k(row)[:2]), r"4 unsigned integers, not of shape \(2,\)"),
         (lambda w, k: rewire(w, drop=1, keys=lambda row: k(row) * 1.0), "and type float64"),
-        (lambda w, k: prune(w, entries=-2), "keep must not be negative, not -2"),
+        (lambda w, k: prune(w, drop=-2), "drop must not be negative, not -2"),
         (lambda w, k: SparseWeights.from_dense(w.structure, np.zeros(3)), r"shape \(2, 4\), not \(3,\)"),
         (
             lambda w, k: SparseWeights(w.shape, w.pointers, w.indices, w.values, w.momentum, w.values),

@@ -14,6 +14,8 @@ from acf.isa import Decoder, Opcode
 from acf.runtime.backward import sampled_chains
 from acf.runtime.golden_device import GoldenDevice
 from acf.sparsity import reference
+from acf.sparsity.pruner import METHODS
+from acf.sparsity.updates import UpdateKind
 from acf.training.data import Dataset, Part
 from acf.training.experiment import Experiment, Stopped, digest_of_weights
 from acf.training.settings import Settings, bfloat16_bits
@@ -99,6 +101,9 @@ class MathTrainer:
         for update in updates:
             place = int(update.layer[-1]) - 1
             layer, (rows, columns) = self.layers[place], self.layers[place].shape
+            if update.kind is UpdateKind.PRUNE:
+                self.layers[place] = reference.prune(layer, drop=update.drop, protected_from=columns - 1)
+                continue
             if update.seed is None:
                 full = np.arange(rows + 1) * columns
                 everywhere = np.tile(np.arange(columns), rows)
@@ -112,7 +117,7 @@ class MathTrainer:
             reference.rewire(layer, drop=update.drop, keys=keys, protected_from=columns - 1)
 
 
-@pytest.mark.parametrize("method", ["dense", "static", "set", "rigl"])
+@pytest.mark.parametrize("method", METHODS)
 def test_steps_are_the_mathematics(method):
     """Products, optimizer and structure of every step, bit for bit, by the formulas that define them."""
     data = dataset()
@@ -127,16 +132,17 @@ def test_steps_are_the_mathematics(method):
         assert result.changed == tuple(update.layer for update in updates)
         mathematics.step(images, labels, number=number, updates=updates)
         for found, expected in zip(trainer.read_weights(purpose="test").values(), mathematics.layers, strict=True):
+            assert found.pointers.tolist() == expected.pointers.tolist()
             assert found.indices.tolist() == expected.indices.tolist()
             for name in ("master", "momentum", "values"):
                 assert getattr(found, name).tobytes() == getattr(expected, name).tobytes(), (number, name)
         changes += len(updates)
-    assert (changes > 0) == (method in ("set", "rigl"))
+    assert (changes > 0) == (method in ("set", "rigl", "gradual"))
 
 
 def test_networks_learn():
     data = dataset(images=240)
-    for method in ("dense", "rigl"):
+    for method in ("dense", "rigl", "gradual"):
         experiment = trained(data=data, method=method, epochs=10, hidden=(16, 12), batch=16)
         assert experiment.losses[0] > 1
         assert experiment.epochs[-1].loss < 0.2, method
@@ -176,6 +182,30 @@ def test_rows_keep_their_fan_in_and_biases_stay(method):
         assert structure.to_bool()[:, -1].all()
         moved += int((structure.to_bool() != before[name].structure.to_bool()).sum())
     assert (moved > 0) == (method != "static")
+
+
+def test_pruning_ends_at_the_sparsity_asked_for():
+    experiment = opened(method="gradual", sparsity=0.8, hidden=(24, 18))
+    plan, entries = experiment.blueprint.plan, []
+    while len(entries) < 15:
+        entries.append({name: layer.entries for name, layer in structures(experiment).items()})
+        experiment.trainer.step(experiment.dataset.training.images[:12], experiment.dataset.training.labels[:12])
+    for layer in plan.layers:
+        counts = [each[layer.name] for each in entries]
+        assert counts[0] == layer.weights.rows * layer.weights.inner
+        assert counts == sorted(counts, reverse=True)
+    report = experiment.report()
+    assert report["network_sparsity"] == pytest.approx(0.8, abs=2e-3)
+    for row, layer in zip(report["layers"], structures(experiment).values(), strict=True):
+        assert layer.to_bool()[:, -1].all(), "biases stay"
+        assert row["entries"] + row["biases"] == layer.entries
+    first = structures(experiment)["layer1"]
+    assert len(set(first.fan_in.tolist())) > 3, "weights go wherever they are, not the same number in each row"
+    assert experiment.trainer.host.written_bytes["training", "weights"] == 0
+
+
+def structures(experiment):
+    return {name: layer.structure for name, layer in experiment.weights().items()}
 
 
 def test_gradients_off_the_mask_never_lie_in_memory_whole():
@@ -241,9 +271,10 @@ class WatchedDevice(GoldenDevice):
             self.memory = watched
 
 
-def test_the_host_leaves_weights_alone_while_training():
+@pytest.mark.parametrize("method", ["rigl", "gradual"])
+def test_the_host_leaves_weights_alone_while_training(method):
     data = dataset()
-    experiment = opened(device=WatchedDevice)
+    experiment = opened(device=WatchedDevice, method=method)
     trainer, touched = experiment.trainer, WatchedDevice.touched
     begin, end = experiment.blueprint.plan.regions["weights"]
     touched.clear()
@@ -264,7 +295,7 @@ def test_the_host_leaves_weights_alone_while_training():
 # Checkpoints
 
 
-@pytest.mark.parametrize("method", ["set", "rigl"])
+@pytest.mark.parametrize("method", ["set", "rigl", "gradual"])
 @pytest.mark.parametrize("stop", [1, 5, 8])
 def test_an_interrupted_training_comes_to_the_same_bits(tmp_path, method, stop):
     whole = trained(method=method, rounding="stochastic")
@@ -318,7 +349,6 @@ def test_reports_are_plain_data():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "gradual"}, "shorten rows"),
         ({"method": "magic"}, "magic"),
         ({"sparsity": 1.0}, r"1\.0"),
         ({"hidden": ()}, "hidden"),
@@ -342,6 +372,8 @@ def test_settings_that_are_refused(changes, message):
 def test_trainings_that_are_refused():
     with pytest.raises(ValueError, match="100 images"):
         Experiment(TINY, settings(batch=100), dataset())
+    with pytest.raises(ValueError, match="period of at most the 14 steps with changes, not 15"):
+        Experiment(TINY, settings(method="gradual", period=15), dataset())
     with pytest.raises(ValueError, match="int8"):
         Experiment(TINY.with_format("int8"), settings(), dataset())
     with pytest.raises(ValueError, match=f"{TINY.structure.columns} columns, the bias included, not 5001"):

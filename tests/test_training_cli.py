@@ -56,9 +56,10 @@ def test_a_table_without_json(capfd, patterns):
     assert "0.00 %" in shown
 
 
-def test_interrupt_and_resume(capfd, monkeypatch, patterns, tmp_path):
+@pytest.mark.parametrize("method", ["set", "gradual"])
+def test_interrupt_and_resume(capfd, monkeypatch, patterns, tmp_path, method):
     """Ctrl-C in the middle of a step stops behind it; the rest comes to the same bits, without options again."""
-    options = [*QUICK, "--data", str(patterns), "--epochs", "3", "--method", "set", "--json"]
+    options = [*QUICK, "--data", str(patterns), "--epochs", "3", "--method", method, "--json"]
     assert run([*options, "--out", str(tmp_path / "whole")]) == 0
     whole = json.loads(capfd.readouterr().out)
     step = Trainer.step
@@ -94,7 +95,7 @@ def test_interrupt_and_resume(capfd, monkeypatch, patterns, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--method", "gradual"], "shorten rows"),
+        (["--method", "gradual", "--period", "99999"], "99999"),
         (["--method", "best"], "'best'"),
         (["--device", "fpga"], "'fpga'"),
         (["--hidden", "12;3"], "'12;3'"),

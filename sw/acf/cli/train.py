@@ -33,7 +33,9 @@ def _root() -> None:
 @app.command("digits")
 def digits(
     context: typer.Context,
-    method: Annotated[str, typer.Option("--method", help="dense, static, set or rigl.", metavar="NAME")] = "rigl",
+    method: Annotated[
+        str, typer.Option("--method", help="dense, static, set, rigl or gradual.", metavar="NAME")
+    ] = "rigl",
     sparsity: Annotated[float, typer.Option("--sparsity", help="Part of all weights that do not exist.")] = 0.9,
     device: Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")] = "rtl",
     preset: PresetOption = "base",

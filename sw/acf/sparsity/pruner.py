@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from acf.sparsity.distributions import Shapes, check_shapes, explicit, global_density, matrix_shape
-from acf.sparsity.patterns import ConstantFanIn, Pattern
+from acf.sparsity.patterns import ConstantFanIn, Pattern, Unstructured
 from acf.sparsity.schedules import CubicSparsity, DropSchedule, UpdateSchedule
 from acf.sparsity.structure import Structure
 from acf.sparsity.updates import StructureUpdate, UpdateKind
@@ -38,8 +38,9 @@ class Pruner:
     - *static*: the first mask stays.
     - *set*: the smallest weights of a row are dropped and others grown at random.
     - *rigl*: the same, grown where the gradient is largest.
-    - *gradual*: rows lose their smallest weights until the densities given are reached. In between, the sparsity of a
-      layer is its last one times how far the schedule has come, so that the network as a whole follows the schedule.
+    - *gradual*: layers lose their smallest weights, in whatever rows they are, until the densities given are reached.
+      In between, the sparsity of a layer is its last one times how far the schedule has come, so that the network as a
+      whole follows the schedule.
 
     Parameters
     ----------
@@ -56,7 +57,8 @@ class Pruner:
     gradual : CubicSparsity
         For *gradual* only; its last sparsity is that of ``densities``.
     pattern : Pattern
-        *set* and *rigl* take ``ConstantFanIn`` and ``NOfM``, *gradual* takes ``ConstantFanIn``.
+        *set* and *rigl* take ``ConstantFanIn`` and ``NOfM``, *gradual* takes ``Unstructured``. By default
+        ``Unstructured`` for *gradual*, ``ConstantFanIn`` for the others.
     seed : int
         For the first masks and growth at random.
 
@@ -83,7 +85,8 @@ class Pruner:
         pattern: Pattern | None = None,
         seed: int = 0,
     ):
-        pattern = ConstantFanIn() if pattern is None else pattern
+        if pattern is None:
+            pattern = Unstructured() if method == "gradual" else ConstantFanIn()
         _check_method(method, pattern, densities=densities, updates=updates, drop=drop, gradual=gradual)
         if seed < 0:
             raise ValueError(f"seed must not be negative, not {seed!r}")
@@ -134,7 +137,7 @@ class Pruner:
         self.step_number += 1
         for update in found:
             self._changed[update.layer] = update.step
-            self._entries[update.layer] = update.entries * matrix_shape(self.shapes[update.layer])[0]
+            self._entries[update.layer] = self._entries_at(update.layer, self.step_number)
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -245,8 +248,7 @@ class Pruner:
         )
 
     def _prune(self, name: str, step: int) -> StructureUpdate | None:
-        height = matrix_shape(self.shapes[name])[0]
-        before, after = self._entries[name] // height, self._entries_at(name, step) // height
+        before, after = self._entries[name], self._entries_at(name, step)
         if after >= before:
             return None
         return StructureUpdate(layer=name, step=step, kind=UpdateKind.PRUNE, drop=before - after, entries=after)
@@ -276,5 +278,5 @@ def _check_method(method: str, pattern: Pattern, **given: Any) -> None:
             raise ValueError(f"method {method!r} {'has no use for' if value is not None else 'needs'} {name}")
     if method in ("set", "rigl") and not pattern.in_place:
         raise ValueError(f"method {method!r} rewires rows of constant fan-in or N:M, not {pattern}")
-    if method == "gradual" and not isinstance(pattern, ConstantFanIn):
-        raise ValueError(f"gradual pruning keeps a constant fan-in, not {pattern}")
+    if method == "gradual" and not isinstance(pattern, Unstructured):
+        raise ValueError(f"gradual pruning takes weights wherever they are, so masks are unstructured, not {pattern}")

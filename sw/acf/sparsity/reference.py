@@ -3,7 +3,8 @@
 Magnitudes are compared as integers: the bits of a float32 without its sign. So -0 equals 0, infinity is above every
 number and NaN above infinity, and no comparison rounds.
 
-``rewire`` changes columns and values in place and leaves every row its count; ``prune`` shortens rows into new arrays.
+``rewire`` changes columns and values in place and leaves every row its count; ``prune`` takes entries from a layer,
+wherever they stand, and leaves the others in new arrays.
 Columns from ``protected_from`` on, the bias column, are never dropped and never grown.
 """
 
@@ -127,30 +128,26 @@ def rewire(
     return replaced
 
 
-def prune(weights: SparseWeights, *, entries: int, protected_from: int | None = None) -> SparseWeights:
-    """Shorten every row to its ``entries`` weights of largest master magnitude, in new arrays.
+def prune(weights: SparseWeights, *, drop: int, protected_from: int | None = None) -> SparseWeights:
+    """Drop the ``drop`` weights of a layer whose master magnitude is smallest, into new arrays.
 
-    Of equal weights the one at the lower position goes first. What stays keeps its order. Rows that have no more than
-    ``entries`` keep them all; entries of protected columns stay and do not count.
+    Of equal weights the one at the lower position goes first. What stays keeps its order. A layer that has no more
+    than ``drop`` loses them all; entries of protected columns stay and do not count.
 
     Raises
     ------
     ValueError
-        If ``entries`` is negative or ``protected_from`` is out of range.
+        If ``drop`` is negative or ``protected_from`` is out of range.
 
     Sources
     -------
-    Zhu and Gupta, *To prune, or not to prune: exploring the efficacy of pruning for model compression*, 2017, by row
-    instead of by layer.
+    Zhu and Gupta, *To prune, or not to prune: exploring the efficacy of pruning for model compression*, 2017.
     """
-    if entries < 0:
-        raise ValueError(f"the entries to keep must not be negative, not {entries!r}")
+    if drop < 0:
+        raise ValueError(f"the entries to drop must not be negative, not {drop!r}")
     limit = _limit(weights.shape[1], protected_from)
-    magnitudes = magnitude_bits(weights.master)
     keep = np.ones(weights.indices.size, dtype=np.bool_)
-    for start, end in zip(weights.pointers[:-1].tolist(), weights.pointers[1:].tolist(), strict=True):
-        smallest = _smallest(weights.indices[start:end], magnitudes[start:end], limit)
-        keep[start + smallest[: max(0, smallest.size - entries)]] = False
+    keep[_smallest(weights.indices, magnitude_bits(weights.master), limit)[:drop]] = False
     before = np.concatenate([[0], np.cumsum(keep)])
     return SparseWeights(
         weights.shape,
@@ -192,7 +189,7 @@ def apply(
         If a rewire by gradient gets none of the shape of the weights.
     """
     if update.kind is UpdateKind.PRUNE:
-        return prune(weights, entries=update.entries, protected_from=protected_from)
+        return prune(weights, drop=update.drop, protected_from=protected_from)
     if update.kind is UpdateKind.REWIRE_BY_GRADIENT:
         if gradient is None or gradient.shape != weights.shape:
             found = "none" if gradient is None else f"one of shape {gradient.shape}"

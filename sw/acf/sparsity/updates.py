@@ -16,7 +16,10 @@ class UpdateKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StructureUpdate:
-    """A request to change the structure of one layer, the same in each of its rows.
+    """A request to change the structure of one layer.
+
+    A rewire does the same in each row; what it counts are entries of a row. A pruning takes the smallest weights of the
+    whole layer; what it counts are entries of the layer. Biases are not counted.
 
     Parameters
     ----------
@@ -25,9 +28,9 @@ class StructureUpdate:
         The training step after which it happens.
     kind : UpdateKind
     drop : int
-        Entries that every row drops, the bias not counted; a rewire grows as many.
+        Entries to drop; a rewire grows as many.
     entries : int
-        Entries that every row has afterwards, the bias not counted.
+        Entries that there are afterwards.
     seed : int or None
         32 bits, not 0, for growth at random; another for every layer and step.
     group : int or None

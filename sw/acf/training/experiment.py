@@ -10,7 +10,6 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.runtime.device import Device
-from acf.sparsity.structure import Structure
 from acf.sparsity.weights import SparseWeights
 from acf.training.checkpoint import read_checkpoint, write_checkpoint
 from acf.training.data import Dataset
@@ -280,10 +279,7 @@ class Experiment:
 
     def _snapshot(self) -> None:
         layer = self.blueprint.plan.layers[0]
-        pointers = self.blueprint.structures[layer.name].pointers
-        indices = self.trainer.read_indices(layer.name, purpose="pictures")
-        shape = (layer.weights.rows, layer.weights.inner)
-        mask = Structure.from_unsorted(shape, pointers, indices).without_bias().to_bool()
+        mask = self.trainer.read_structure(layer.name, purpose="pictures").without_bias().to_bool()
         self._history.snapshots.append(Snapshot(self.trainer.step_number, mask))
 
     def _data_digest(self) -> str:

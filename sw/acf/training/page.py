@@ -19,6 +19,7 @@ _METHODS = {
     "static": "with a sparse structure that stays as it was drawn",
     "set": "with a sparse structure: small weights are dropped, others grown at random (SET)",
     "rigl": "with a sparse structure: small weights are dropped, others grown where the gradient is largest (RigL)",
+    "gradual": "at first with all its weights, of which it loses the smallest, step by step (gradual pruning)",
 }
 
 
@@ -108,7 +109,7 @@ def _table(report: dict[str, Any]) -> str:
             lines.append((f"{name}: cycles", f"{totals['cycles']:,}", runs))
             lines.append((f"{name}: bytes read", f"{totals['bytes_read']:,}", "beats of the memory port"))
             lines.append((f"{name}: bytes written", f"{totals['bytes_written']:,}", "strobes of the memory port"))
-        for what in ("update", "rewire"):
+        for what in ("update", "rewire", "prune"):
             entries = (totals["engine"] or {}).get(f"{what}d", 0)
             if entries:
                 cycles = totals["engine"][f"{what}_cycles"]

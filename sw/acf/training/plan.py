@@ -5,8 +5,8 @@ master value, momentum and gradient. Its inputs are the outputs of the layer bef
 one, for the bias. ``G`` of a layer is the gradient of the loss by its sums, before the ReLU.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from acf.config import FabricConfig
@@ -86,6 +86,13 @@ class NetworkPlan:
     def end(self) -> int:
         """The first address that is free."""
         return max(end for _, end in self.regions.values())
+
+    def with_entries(self, entries: Mapping[str, int]) -> "NetworkPlan":
+        """The same plan when the layers have fewer entries, biases included: every array stays where it begins."""
+        layers = tuple(
+            replace(layer, weights=replace(layer.weights, entries=entries[layer.name])) for layer in self.layers
+        )
+        return replace(self, layers=layers)
 
     @property
     def logits(self) -> Operand:

@@ -1,4 +1,5 @@
-"""The programs of a training step; they are compiled once, and only a few words of them change from step to step."""
+"""The programs of a training step. From step to step only a few words of them change; they are compiled again only when
+layers have lost entries."""
 
 from dataclasses import dataclass
 
@@ -13,7 +14,14 @@ from acf.runtime.schedule import add_steps
 from acf.training.host_memory import HostMemory
 from acf.training.plan import LayerPlan, NetworkPlan
 
-__all__ = ["PlacedProgram", "backward_program", "forward_program", "rewire_program", "update_program"]
+__all__ = [
+    "PlacedProgram",
+    "backward_program",
+    "forward_program",
+    "prune_program",
+    "rewire_program",
+    "update_program",
+]
 
 _STRUCTURE_SEMAPHORE = 6
 """Banks have those below 4, drains have 7."""
@@ -121,16 +129,7 @@ def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> P
     program = Program() if at_random else _cleared(plan)
     rewires = _StructureCommands(program)
     weights = layer.weights
-    fields = {
-        "pointers": weights.pointers,
-        "indices": weights.indices,
-        "values": weights.values,
-        "master": layer.master,
-        "momentum": layer.momentum,
-        "index_size": weights.index_size,
-        "inner_size": weights.inner,
-        "protected_from": weights.inner - 1,
-    }
+    fields = _structure_fields(layer)
     if at_random:
         rewires.add(Opcode.REWIRE, row_begin=0, row_end=weights.rows, random=1, seed=1, **fields)
     else:
@@ -174,6 +173,16 @@ def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> P
     return program
 
 
+def prune_program(layer: LayerPlan) -> Program:
+    """Drop the smallest entries of a layer, in place; ``layer_drop`` is to be patched."""
+    program = Program()
+    prunings = _StructureCommands(program)
+    prunings.add(Opcode.PRUNE, row_end=layer.weights.rows, **_structure_fields(layer))
+    prunings.wait_for_all()
+    program.add(Opcode.END)
+    return program
+
+
 class _StructureCommands:
     """Commands of the structure engine, which go on while others do."""
 
@@ -206,4 +215,18 @@ def _update_fields(layer: LayerPlan) -> dict[str, int]:
         "entries": layer.weights.entries,
         "master": layer.master,
         "momentum": layer.momentum,
+    }
+
+
+def _structure_fields(layer: LayerPlan) -> dict[str, int]:
+    weights = layer.weights
+    return {
+        "pointers": weights.pointers,
+        "indices": weights.indices,
+        "values": weights.values,
+        "master": layer.master,
+        "momentum": layer.momentum,
+        "index_size": weights.index_size,
+        "inner_size": weights.inner,
+        "protected_from": weights.inner - 1,
     }

@@ -7,14 +7,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from acf.sparsity.distributions import erk, uniform
+from acf.sparsity.distributions import erk, global_density, uniform
 from acf.sparsity.pruner import METHODS, Pruner
-from acf.sparsity.schedules import DropSchedule, UpdateSchedule
+from acf.sparsity.schedules import CubicSparsity, DropSchedule, UpdateSchedule
 
-__all__ = ["DISTRIBUTIONS", "ROUNDINGS", "TRAINED_METHODS", "Settings", "bfloat16_bits", "make_pruner"]
-
-TRAINED_METHODS = tuple(method for method in METHODS if method != "gradual")
-"""Methods that a device can train by: it cannot shorten rows yet."""
+__all__ = ["DISTRIBUTIONS", "ROUNDINGS", "Settings", "bfloat16_bits", "make_pruner"]
 
 DISTRIBUTIONS = {"erk": erk, "uniform": uniform}
 """How layers share the sparsity of the network."""
@@ -29,9 +26,10 @@ class Settings:
     Parameters
     ----------
     method : str
-        One of ``TRAINED_METHODS``.
+        One of ``METHODS``.
     sparsity : float
-        Of all weights of the network, biases not counted; without meaning to *dense*.
+        Of all weights of the network, biases not counted; without meaning to *dense*. With *gradual*, which
+        begins dense, that at the end.
     hidden : tuple of int
         Neurons of the hidden layers.
     epochs, batch : int
@@ -48,9 +46,10 @@ class Settings:
     period : int
         Steps from one change of the structure to the next.
     drop : float
-        Part of the entries that the first change drops; falls along a cosine to 0.
+        Part of the entries that the first change drops; falls along a cosine to 0. Without meaning to *gradual*.
     last_change : float
-        Part of all steps after which the structure stays.
+        Part of all steps after which the structure stays; with *gradual*, the last pruning comes at the last whole
+        number of periods in it.
     rounding : str
         Of weights from their master values: one of ``ROUNDINGS``.
     overlap : bool
@@ -80,13 +79,8 @@ class Settings:
     overlap: bool = False
 
     def __post_init__(self) -> None:
-        if self.method == "gradual":
-            raise ValueError(
-                f"no device can shorten rows yet, so the method must be one of {', '.join(TRAINED_METHODS)}, "
-                "not 'gradual'"
-            )
         for what, value, allowed in (
-            ("method", self.method, TRAINED_METHODS),
+            ("method", self.method, METHODS),
             ("distribution", self.distribution, DISTRIBUTIONS),
             ("rounding", self.rounding, ROUNDINGS),
         ):
@@ -131,6 +125,11 @@ def make_pruner(settings: Settings, shapes: dict[str, tuple[int, int]], *, steps
         ``(out, in)`` of each layer, without its bias.
     steps : int
         Steps of the whole training.
+
+    Raises
+    ------
+    ValueError
+        If gradual pruning would not come to its end.
     """
     if settings.method == "dense":
         return Pruner(shapes, method="dense", seed=settings.seed)
@@ -138,6 +137,16 @@ def make_pruner(settings: Settings, shapes: dict[str, tuple[int, int]], *, steps
     if settings.method == "static":
         return Pruner(shapes, method="static", densities=densities, seed=settings.seed)
     end = max(1, round(settings.last_change * steps))
+    if settings.method == "gradual":
+        prunings = end // settings.period
+        if not prunings:
+            raise ValueError(
+                f"gradual pruning needs a period of at most the {end} steps with changes, not {settings.period!r}"
+            )
+        gradual = CubicSparsity(
+            final=1 - global_density(shapes, densities), end=prunings * settings.period, period=settings.period
+        )
+        return Pruner(shapes, method="gradual", densities=densities, gradual=gradual, seed=settings.seed)
     return Pruner(
         shapes,
         method=settings.method,

@@ -15,8 +15,10 @@ from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.device import Device, Window
 from acf.runtime.memory import round_up
+from acf.runtime.program import Program
 from acf.sparsity.pruner import Pruner
-from acf.sparsity.updates import UpdateKind
+from acf.sparsity.structure import Structure
+from acf.sparsity.updates import StructureUpdate, UpdateKind
 from acf.sparsity.weights import SparseWeights
 from acf.training.host_memory import HostMemory
 from acf.training.measures import PhaseTotals
@@ -25,6 +27,7 @@ from acf.training.programs import (
     PlacedProgram,
     backward_program,
     forward_program,
+    prune_program,
     rewire_program,
     update_program,
 )
@@ -80,16 +83,13 @@ class Blueprint:
         self.plan: NetworkPlan = plan_network(
             config, self.sizes, [structure.entries for structure in self.structures.values()], batch=settings.batch
         )
-        programs = {"forward": forward_program(self.plan)}
-        if settings.overlap:
-            programs["backward"] = backward_program(self.plan, update=self._update_fields())
-        else:
-            programs["backward"] = backward_program(self.plan)
-            programs["update"] = update_program(self.plan, update=self._update_fields())
-        if settings.method in ("set", "rigl"):
-            for layer in self.plan.layers:
-                name = f"structure {layer.name}"
+        programs = self.step_programs(self.plan)
+        for layer in self.plan.layers:
+            name = f"structure {layer.name}"
+            if settings.method in ("set", "rigl"):
                 programs[name] = rewire_program(self.plan, layer, at_random=settings.method == "set")
+            elif settings.method == "gradual":
+                programs[name] = prune_program(layer)
         self.programs: dict[str, PlacedProgram] = {}
         address = round_up(self.plan.end, max(COMMAND_BYTES, config.memory.beat_bytes))
         self._programs_begin = address
@@ -98,12 +98,20 @@ class Blueprint:
             address += len(program) * COMMAND_BYTES
         self.memory_bytes = round_up(address, 4096)
 
-    def _update_fields(self) -> dict[str, int]:
-        return {
+    def step_programs(self, plan: NetworkPlan) -> dict[str, Program]:
+        """What every step runs, by name; it has no more commands when ``plan`` has fewer entries."""
+        update = {
             "momentum_factor": bfloat16_bits(self.settings.momentum),
             "stochastic": int(self.settings.rounding == "stochastic"),
             "seed": 1,
         }
+        programs = {"forward": forward_program(plan)}
+        if self.settings.overlap:
+            programs["backward"] = backward_program(plan, update=update)
+        else:
+            programs["backward"] = backward_program(plan)
+            programs["update"] = update_program(plan, update=update)
+        return programs
 
     @property
     def regions(self) -> dict[str, tuple[int, int]]:
@@ -150,6 +158,7 @@ class Trainer:
         self._device = device
         self._blueprint = blueprint
         self._plan = blueprint.plan
+        self._programs = dict(blueprint.programs)
         self._format = golden_format(device.config.lane.format)
         self.pruner = blueprint.pruner
         self.host = HostMemory(device.memory, regions=blueprint.regions)
@@ -168,23 +177,16 @@ class Trainer:
             self.host.write_rows(last.sum_gradients, self._format.quantize(gradient / len(labels)))
             self._prepare_update()
             self._run("backward", phase="backward")
-            if "update" in self._blueprint.programs:
+            if "update" in self._programs:
                 self._run("update", phase="update")
             self.step_number += 1
-            changed = []
-            for update in self.pruner.step():
-                if update.kind is UpdateKind.PRUNE:
-                    raise NotImplementedError("no device can shorten rows yet")
-                name = f"structure {update.layer}"
-                # What the engine has room for; wide layers change by that much at a time.
-                fields = {"drop": min(update.drop, self._device.config.structure.exchanged)}
-                if update.seed is not None:
-                    fields["seed"] = update.seed
-                self._blueprint.programs[name].patch(self.host, Opcode.REWIRE, **fields)
-                self._run(name, phase="structure")
-                changed.append(update.layer)
+            updates = self.pruner.step()
+            for update in updates:
+                self._change_structure(update)
+            if any(update.kind is UpdateKind.PRUNE for update in updates):
+                self._follow_entries()
         correct = int(np.count_nonzero(logits.argmax(axis=0) == labels))
-        return StepResult(loss=float(losses.mean()), correct=correct, changed=tuple(changed))
+        return StepResult(loss=float(losses.mean()), correct=correct, changed=tuple(update.layer for update in updates))
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         """Part of the images that are classified rightly."""
@@ -201,11 +203,12 @@ class Trainer:
         with self.host.purpose(purpose):
             return {layer.name: self._read_layer(layer) for layer in self._plan.layers}
 
-    def read_indices(self, layer: str, *, purpose: str) -> np.ndarray:
-        """A copy of the column indices of a layer, the bias included."""
+    def read_structure(self, layer: str, *, purpose: str) -> Structure:
+        """Where the entries of a layer stand, the bias included."""
         found = next(other for other in self._plan.layers if other.name == layer)
         with self.host.purpose(purpose):
-            return self._read_indices(found)
+            shape = (found.weights.rows, found.weights.inner)
+            return Structure.from_unsorted(shape, self._read_pointers(found), self._read_indices(found))
 
     def save_weights(self) -> np.ndarray:
         """The bytes of the region of the weights."""
@@ -240,6 +243,32 @@ class Trainer:
         self.pruner.load_state_dict(state["pruner"])
         self.step_number = state["step"]
         self.phases = {name: PhaseTotals.from_state(totals) for name, totals in state["phases"].items()}
+        with self.host.purpose("checkpoint"):
+            self._follow_entries()
+
+    def _change_structure(self, update: StructureUpdate) -> None:
+        name = f"structure {update.layer}"
+        program = self._programs[name]
+        if update.kind is UpdateKind.PRUNE:
+            program.patch(self.host, Opcode.PRUNE, layer_drop=update.drop)
+        else:
+            # What the engine has room for; wide layers change by that much at a time.
+            fields = {"drop": min(update.drop, self._device.config.structure.exchanged)}
+            if update.seed is not None:
+                fields["seed"] = update.seed
+            program.patch(self.host, Opcode.REWIRE, **fields)
+        self._run(name, phase="structure")
+
+    def _follow_entries(self) -> None:
+        """Write the programs of a step anew if the layers have other numbers of entries than those are made for."""
+        biases = {layer.name: layer.weights.rows for layer in self._plan.layers}
+        entries = {row["layer"]: row["entries"] + biases[row["layer"]] for row in self.pruner.rows()}
+        if entries == {layer.name: layer.weights.entries for layer in self._plan.layers}:
+            return
+        self._plan = self._plan.with_entries(entries)
+        for name, program in self._blueprint.step_programs(self._plan).items():
+            self._programs[name] = PlacedProgram(self._programs[name].address, program)
+            self._programs[name].write(self.host)
 
     def _forward(self, images: np.ndarray, *, phase: str) -> np.ndarray:
         """The logits of up to a batch of images, a column each."""
@@ -255,7 +284,7 @@ class Trainer:
 
     def _prepare_update(self) -> None:
         settings = self._blueprint.settings
-        program = self._blueprint.programs["backward" if settings.overlap else "update"]
+        program = self._programs["backward" if settings.overlap else "update"]
         rate = settings.rate_at(self.step_number, self._blueprint.steps)
         if settings.rounding == "nearest":
             program.patch(self.host, Opcode.UPDATE, learning_rate=rate)
@@ -266,7 +295,7 @@ class Trainer:
             program.patch(self.host, Opcode.UPDATE, which=number, learning_rate=rate, seed=seed)
 
     def _run(self, name: str, *, phase: str) -> None:
-        placed = self._blueprint.programs[name]
+        placed = self._programs[name]
         result = self._device.run(placed.address, len(placed.program), self._blueprint.windows)
         self.phases[phase].add(result)
 
@@ -295,19 +324,22 @@ class Trainer:
                 self.host.write(address, array)
             ones = np.ones(self._plan.batch, dtype=self._format.dtype)
             self.host.write(layer.inputs.address + (layer.weights.inner - 1) * layer.inputs.stride, ones)
-        for program in self._blueprint.programs.values():
+        for program in self._programs.values():
             program.write(self.host)
 
     def _read_layer(self, layer: LayerPlan) -> SparseWeights:
         weights = layer.weights
         return SparseWeights(
             (weights.rows, weights.inner),
-            self._read(weights.pointers, weights.rows + 1, np.dtype(np.int32)),
+            self._read_pointers(layer),
             self._read_indices(layer),
             self._read(layer.master, weights.entries, np.dtype(np.float32)),
             self._read(layer.momentum, weights.entries, np.dtype(np.float32)),
             self._read(weights.values, weights.entries, self._format.dtype),
         )
+
+    def _read_pointers(self, layer: LayerPlan) -> np.ndarray:
+        return self._read(layer.weights.pointers, layer.weights.rows + 1, np.dtype(np.int32))
 
     def _read_indices(self, layer: LayerPlan) -> np.ndarray:
         narrow = layer.weights.index_size is IndexSize.UINT16
