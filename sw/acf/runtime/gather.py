@@ -57,7 +57,7 @@ def run_gather(
     *,
     dense: bool = False,
     skip: bool = True,
-    index_size: IndexSize = IndexSize.INT32,
+    index_size: IndexSize | None = None,
     relu: bool = False,
     narrow: bool = False,
 ) -> GatherResult:
@@ -74,8 +74,8 @@ def run_gather(
         Store all elements of ``W``, and read them by the DENSE decoder.
     skip : bool
         Whether lanes skip zeros.
-    index_size : IndexSize
-        Width of the column indices in memory.
+    index_size : IndexSize or None
+        Width of the column indices in memory; by default the smaller one, if all columns have such an index.
     relu, narrow : bool
         Whether negative results become +0, and results are rounded to operands.
 

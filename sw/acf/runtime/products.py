@@ -61,7 +61,7 @@ def run_scatter(
     narrow: bool = False,
     dense: bool = False,
     skip: bool = True,
-    index_size: IndexSize = IndexSize.INT32,
+    index_size: IndexSize | None = None,
 ) -> ProductResult:
     """``transpose(W) G`` on ``device``.
 
@@ -80,8 +80,8 @@ def run_scatter(
         Store all elements of ``W``, and read them by the DENSE decoder.
     skip : bool
         Whether lanes skip zeros.
-    index_size : IndexSize
-        Width of the column indices in memory.
+    index_size : IndexSize or None
+        Width of the column indices in memory; by default the smaller one, if all columns have such an index.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def run_sampled(
     *,
     dense: bool = False,
     skip: bool = True,
-    index_size: IndexSize = IndexSize.INT32,
+    index_size: IndexSize | None = None,
 ) -> ProductResult:
     """``G transpose(A)`` on ``device``, where ``W`` has entries; with ``dense`` everywhere.
 
@@ -137,8 +137,8 @@ def run_sampled(
         All elements count as entries, in the order of the rows.
     skip : bool
         Whether lanes skip zeros.
-    index_size : IndexSize
-        Width of the column indices in memory.
+    index_size : IndexSize or None
+        Width of the column indices in memory; by default the smaller one, if all columns have such an index.
 
     Raises
     ------

@@ -30,9 +30,11 @@ class Session:
         self._inputs_end: int | None = None
 
     def place_weights(
-        self, weights: CsrMatrix, *, dense: bool = False, index_size: IndexSize = IndexSize.INT32
+        self, weights: CsrMatrix, *, dense: bool = False, index_size: IndexSize | None = None
     ) -> Weights:
         """The CSR arrays of ``weights``, or with ``dense`` all their elements.
+
+        Column indices have 16 bits where ``index_size`` is not given and all columns have such an index.
 
         Raises
         ------
@@ -42,6 +44,8 @@ class Session:
         format = self._device.config.lane.format
         if weights.format != format:
             raise ValueError(f"the device computes in {format}, but the weights are in {weights.format}")
+        if index_size is None:
+            index_size = IndexSize.UINT16 if weights.shape[1] <= 1 << 16 else IndexSize.INT32
         if index_size is IndexSize.UINT16 and weights.shape[1] > 1 << 16:
             raise ValueError(f"indices of 16 bits allow 65536 columns of weights, not {weights.shape[1]}")
         rows, inner = weights.shape
