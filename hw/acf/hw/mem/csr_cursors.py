@@ -14,7 +14,8 @@ __all__ = ["CsrCursors", "cursor_job_layout", "raw_group_layout"]
 
 
 def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
-    """A row for a cursor: number of entries, byte offsets of the first index and value in their beats, which row.
+    """A row, or a run of several, for a cursor: number of entries, byte offsets of the first index and value in their
+    beats, which row.
 
     ``local`` is what the tiles know the row by; ``position`` and ``number`` count entries, see ``raw_group_layout``.
     """
@@ -34,14 +35,13 @@ def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
 
 
 def raw_group_layout(*, config: FabricConfig) -> data.StructLayout:
-    """``count`` entries of a row as they stand in memory: indices (in dense rows positions) and values.
-
-    Positions are those in the inner range. ``number`` is that of the first entry: the number of the row's job plus the
-    position.
+    """Entries as they stand in memory, of which those from ``first`` to ``count - 1`` are meant: indices (in dense rows
+    positions in the inner range) and values. ``number`` is that of entry 0.
     """
     group = config.feeder.group
     return data.StructLayout(
         {
+            "first": range(group),
             "count": range(group + 1),
             "indices": data.ArrayLayout(32, group),
             "values": data.ArrayLayout(config.lane.number_format.operand_width, group),
@@ -56,8 +56,8 @@ class CsrCursors(wiring.Component):
     """Takes entries out of the beats of the index and value arrays, one a cycle, from each cursor in turn.
 
     Every cursor works through the rows given to it, one after another; the cursor that comes next among those that have
-    an entry gives it. With ``ordered`` the cursors give whole rows instead, each in its turn, and up to
-    ``feeder.group`` entries a cycle, as far as they stand in the same beats. Between two rows a cursor misses one turn.
+    an entry gives it. With ``ordered`` the cursors give whole jobs instead, each in its turn, and up to
+    ``feeder.group`` entries a cycle, as far as they stand in the same beats. Between two jobs a cursor misses one turn.
     Entries are at ``o`` one cycle after their beats are available.
 
     Parameters
@@ -80,7 +80,7 @@ class CsrCursors(wiring.Component):
     valueless : In(1)
         There are no values.
     ordered : In(1)
-        Row n must be given to cursor n modulo ``cursors``; entries come row after row, in groups.
+        Job n must be given to cursor n modulo ``cursors``; entries come job after job, in groups.
     start : In(1)
         Begins with cursor 0.
     index_available, value_available : In(cursors)
@@ -212,7 +212,7 @@ class CsrCursors(wiring.Component):
                 self.o.p.count.eq(count),
                 self.o.p.row.eq(of(row, grant)),
                 self.o.p.local.eq(of(local, grant)),
-                self.o.p.number.eq(of(number, grant) + of(position, grant)),
+                self.o.p.number.eq(of(number, grant)),
             ]
         first_position = of(position, grant)
         for n in range(group):
@@ -243,6 +243,7 @@ class CsrCursors(wiring.Component):
                     active[c].eq(~is_last),
                     left[c].eq(left[c] - count),
                     position[c].eq(position[c] + count),
+                    number[c].eq(number[c] + count),
                     index_offset[c].eq(next_index),
                     value_offset[c].eq(next_value),
                 ]

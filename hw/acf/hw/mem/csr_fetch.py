@@ -2,9 +2,10 @@
 
 Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) give rows, of which ``EntryWindow`` may
 pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch`` reads its indices and its values,
-``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them. Reads of
-pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them in any
-order.
+``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them. Where entries
+are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them apart behind.
+Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
+in any order.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -18,10 +19,12 @@ from acf.hw.mem.axi import BURST_INCREMENT, axi_read_signature, beat_size
 from acf.hw.mem.csr_cursors import CsrCursors
 from acf.hw.mem.dense_rows import DenseRows
 from acf.hw.mem.entry_filter import EntryFilter, entry_layout
+from acf.hw.mem.entry_runs import EntryRuns
 from acf.hw.mem.entry_window import EntryWindow, cut_span_layout
 from acf.hw.mem.fault_report import fault_signature
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
 from acf.hw.mem.pointer_fetch import PointerFetch, row_walk_layout
+from acf.hw.mem.row_tags import RowTags
 
 __all__ = ["CsrFetch", "csr_job_layout", "pointer_id"]
 
@@ -67,8 +70,9 @@ def pointer_id(*, config: FabricConfig) -> int:
 class CsrFetch(wiring.Component):
     """Reads rows of a matrix and gives their entries.
 
-    Entries of one row come in the order of memory, rows interleaved as their beats arrive; in SCATTER mode, where
-    entries of different rows add to the same sum, row after row. One entry a cycle as long as memory keeps up: up to
+    Entries of one row come in the order of memory, rows interleaved as their beats arrive. In SCATTER mode, where
+    entries of different rows add to the same sum, they come row after row; in SAMPLED mode, where each has a sum of its
+    own, too, since every beat is then read once. One entry a cycle as long as memory keeps up: up to
     ``feeder.outstanding`` bursts each of pointers, indices and values are in flight. In SAMPLED mode no values are
     read.
 
@@ -122,12 +126,15 @@ class CsrFetch(wiring.Component):
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
         line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
-        m.submodules.window = window = EntryWindow(piece=line_entries)
+        m.submodules.window = window = EntryWindow()
+        m.submodules.runs = runs = EntryRuns(length=line_entries)
+        m.submodules.tags = tags = RowTags(config=config, length=line_entries)
         m.submodules.indices = indices = LineFetch(config=config)
         m.submodules.values = values = LineFetch(config=config)
         m.submodules.cursors = cursors = CsrCursors(config=config)
         m.submodules.filter = entry_filter = EntryFilter(config=config)
 
+        ordered = job.scatter | job.sampled
         m.d.comb += [
             pointers.start.eq(self.start & ~job.dense),
             pointers.pointers.eq(job.pointers),
@@ -143,15 +150,17 @@ class CsrFetch(wiring.Component):
             dense_rows.o.ready.eq(window.i.ready),
             pointers.o.ready.eq(window.i.ready),
             window.enable.eq(job.sampled),
-            window.split.eq(job.scatter),
-            window.start.eq(self.start),
             window.begin.eq(job.entry_begin),
             window.end.eq(job.entry_end),
             window.first.eq(job.entry_number),
+            runs.enable.eq(ordered),
+            runs.apart.eq(job.dense),  # positions count within a row
+            runs.finish.eq(~(pointers.busy | dense_rows.busy | window.o.valid)),
+            tags.enable.eq(ordered),
             cursors.dense.eq(job.dense),
             cursors.wide.eq(job.wide),
             cursors.valueless.eq(job.sampled),
-            cursors.ordered.eq(job.scatter),
+            cursors.ordered.eq(ordered),
             cursors.start.eq(self.start),
             cursors.index_available.eq(indices.available),
             cursors.value_available.eq(values.available),
@@ -174,22 +183,25 @@ class CsrFetch(wiring.Component):
             self.filtered.eq(entry_filter.filtered),
             self.zero_dropped.eq(entry_filter.zero_dropped),
         ]
-        wiring.connect(m, cursors.o, entry_filter.i)
+        wiring.connect(m, window.o, runs.i)
+        wiring.connect(m, runs.tags, tags.tags)
+        wiring.connect(m, cursors.o, tags.i)
+        wiring.connect(m, tags.o, entry_filter.i)
         wiring.connect(m, entry_filter.o, wiring.flipped(self.o))
         for fault, source in zip(self.faults, (pointers, indices, values, entry_filter), strict=True):
             wiring.connect(m, source.fault, wiring.flipped(fault))
 
-        dealing = self._deal(m, window, indices, values, cursors)
+        dealing = self._deal(m, ordered, runs, indices, values, cursors)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
         m.d.comb += self.busy.eq(
-            pointers.busy | dense_rows.busy | window.o.valid | dealing | ~cursors.idle | entry_filter.busy
+            pointers.busy | dense_rows.busy | window.o.valid | runs.busy | dealing | ~cursors.idle | entry_filter.busy
         )
 
         return m
 
-    def _deal(self, m, window, indices, values, cursors):
-        """Deal rows to cursors: first the addresses of a row, then the cursor. Returns whether a row is on the way."""
+    def _deal(self, m, ordered, runs, indices, values, cursors):
+        """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
         config, job = self._config, self.job
         count = config.feeder.cursors
         beat_bytes = config.memory.beat_bytes
@@ -200,8 +212,8 @@ class CsrFetch(wiring.Component):
         span_valid = Signal()
         dealt = Signal()
         can_load = ~span_valid | dealt
-        row = window.o.p
-        m.d.comb += window.o.ready.eq(can_load)
+        row = runs.o.p
+        m.d.comb += runs.o.ready.eq(can_load)
 
         # Byte address of the first element; bytes from the begin of its beat to the end of the last element.
         index_address, value_address = Signal(32), Signal(32)
@@ -211,7 +223,7 @@ class CsrFetch(wiring.Component):
         value_begin = job.values + (row.begin << operand_bits)
         with m.If(can_load):
             m.d.sync += [
-                span_valid.eq(window.o.valid),
+                span_valid.eq(runs.o.valid),
                 span.eq(row),
                 index_address.eq(index_begin),
                 value_address.eq(value_begin),
@@ -227,7 +239,7 @@ class CsrFetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += in_turn.eq(1)
         m.d.comb += [
-            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(job.scatter, in_turn, ~0)),
+            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(ordered, in_turn, ~0)),
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]

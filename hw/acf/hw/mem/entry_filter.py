@@ -92,7 +92,7 @@ class EntryFilter(wiring.Component):
             exists, inside, dropped = (Signal(name=f"{what}_{n}") for what in ("exists", "inside", "dropped"))
             m.d.comb += [
                 difference.eq(Mux(self.dense, index, index - self.inner_begin)),  # negative: above any count
-                exists.eq(offered.count > n),
+                exists.eq((offered.first <= n) & (offered.count > n)),
                 inside.eq(self.dense | (difference < self.inner_count)),
                 dropped.eq(self.skip & (magnitude == 0) & ~self.sampled),
                 too_large[n].eq(exists & ~self.dense & (index >= self.inner_size)),

@@ -1,4 +1,4 @@
-"""Cuts rows of entries to a range of places, and into pieces."""
+"""Cuts rows of entries to a range of places."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -10,19 +10,13 @@ __all__ = ["EntryWindow", "cut_span_layout"]
 
 cut_span_layout = data.StructLayout({"begin": 32, "count": 32, "row": 32, "local": 16, "position": 16, "number": 16})
 """A row, or the part of it inside the window: ``position`` is that of its first entry in the whole row, ``number`` that
-of the row's first entry in the window, modulo 2^16."""
+of its first entry in the window, modulo 2^16."""
 
 
 class EntryWindow(wiring.Component):
     """Passes of each row those entries whose place is in a window; rows without any are dropped.
 
-    Long rows may be passed in pieces, so that cursors which take whole pieces in turn can fetch ahead within a row.
-    Latency one cycle; one row or piece a cycle.
-
-    Parameters
-    ----------
-    piece : int
-        Entries of a piece, a power of two.
+    Latency one cycle; one row a cycle.
 
     Members
     -------
@@ -30,10 +24,6 @@ class EntryWindow(wiring.Component):
     o : Out(stream), ``cut_span_layout``
     enable : In(1)
         Cut to the window; else rows pass as they are.
-    split : In(1)
-        Cut into pieces.
-    start : In(1)
-        Nothing has been passed yet.
     begin, end : In(32)
         The window, ``end`` outside.
     first : In(16)
@@ -43,15 +33,12 @@ class EntryWindow(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, *, piece: int):
-        self._piece = piece
+    def __init__(self):
         super().__init__(
             {
                 "i": In(stream.Signature(row_span_layout)),
                 "o": Out(stream.Signature(cut_span_layout)),
                 "enable": In(1),
-                "split": In(1),
-                "start": In(1),
                 "begin": In(32),
                 "end": In(32),
                 "first": In(16),
@@ -64,31 +51,24 @@ class EntryWindow(wiring.Component):
         row, cut = self.i.p, self.o.p
         row_end = Signal(33)
         begin, end = Signal(33), Signal(33)
-        passed = Signal(32)  # entries of the row in earlier pieces
         left = Signal(signed(34))
-        goes_on = Signal()
         can_load = Signal()
         m.d.comb += [
             row_end.eq(row.begin + row.count),
-            begin.eq(Mux(self.enable & (row.begin < self.begin), self.begin, row.begin + passed)),
+            begin.eq(Mux(self.enable & (row.begin < self.begin), self.begin, row.begin)),
             end.eq(Mux(self.enable & (row_end > self.end), self.end, row_end)),
             left.eq(end - begin),
-            goes_on.eq(self.split & (left > self._piece)),
             can_load.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(can_load & ~goes_on),
+            self.i.ready.eq(can_load),
         ]
-        with m.If(self.start | (self.i.valid & self.i.ready)):
-            m.d.sync += passed.eq(0)
-        with m.Elif(self.i.valid & can_load):
-            m.d.sync += passed.eq(passed + self._piece)
         with m.If(can_load):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid & (left > 0)),
                 cut.begin.eq(begin),
-                cut.count.eq(Mux(goes_on, self._piece, left)),
+                cut.count.eq(left),
                 cut.row.eq(row.row),
                 cut.local.eq(row.local),
                 cut.position.eq(begin - row.begin),
-                cut.number.eq(self.first + row.begin - self.begin),
+                cut.number.eq(self.first + begin - self.begin),
             ]
         return m
