@@ -176,6 +176,8 @@ class FeederConfig:
         Operand rows in one operand packet.
     group : int
         Entries of a row that are looked at in one cycle where most of them are passed over; a power of two.
+    interleaved : int
+        Entries of a scatter that are held back for each cursor, so that rows can be interleaved; a power of two.
     """
 
     cursors: int = 4
@@ -183,6 +185,7 @@ class FeederConfig:
     outstanding: int = 8
     packet_rows: int = 4
     group: int = 4
+    interleaved: int = 32
 
     def __post_init__(self) -> None:
         _require_power_of_two("row cursors", self.cursors, 1, 16)
@@ -190,6 +193,7 @@ class FeederConfig:
         _require_power_of_two("outstanding bursts", self.outstanding, 1, 64)
         _require_range("rows of an operand packet", self.packet_rows, 1, 64)
         _require_power_of_two("entries of a group", self.group, 1, 8)
+        _require_power_of_two("interleaved entries", self.interleaved, 2, 256)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,11 +53,12 @@ def raw_group_layout(*, config: FabricConfig) -> data.StructLayout:
 
 
 class CsrCursors(wiring.Component):
-    """Takes entries out of the beats of the index and value arrays, one a cycle, from each cursor in turn.
+    """Takes entries out of the beats of the index and value arrays, from each cursor in turn.
 
     Every cursor works through the rows given to it, one after another; the cursor that comes next among those that have
-    an entry gives it. With ``ordered`` the cursors give whole jobs instead, each in its turn, and up to
-    ``feeder.group`` entries a cycle, as far as they stand in the same beats. Between two jobs a cursor misses one turn.
+    an entry gives it; with ``ordered`` the cursors give whole jobs instead, each in its turn. With ``grouped`` up to
+    ``feeder.group`` entries are taken in a cycle, as far as they stand in the same beats. Between two jobs a cursor
+    misses one turn.
     Entries are at ``o`` one cycle after their beats are available.
 
     Parameters
@@ -80,7 +81,9 @@ class CsrCursors(wiring.Component):
     valueless : In(1)
         There are no values.
     ordered : In(1)
-        Job n must be given to cursor n modulo ``cursors``; entries come job after job, in groups.
+        Job n must be given to cursor n modulo ``cursors``; entries come job after job.
+    grouped : In(1)
+        Entries come in groups, else one by one.
     start : In(1)
         Begins with cursor 0.
     index_available, value_available : In(cursors)
@@ -106,6 +109,7 @@ class CsrCursors(wiring.Component):
                 "wide": In(1),
                 "valueless": In(1),
                 "ordered": In(1),
+                "grouped": In(1),
                 "start": In(1),
                 "index_available": In(cursors),
                 "value_available": In(cursors),
@@ -204,7 +208,7 @@ class CsrCursors(wiring.Component):
         for more in range(1, group):
             in_index_beat = (index_at + Mux(self.wide, 2 * more, more)) < 1 << (beat_bits - 1)
             in_value_beat = (value_at + more) < 1 << (beat_bits - operand_bits)
-            with m.If(self.ordered & (remaining >= more) & (self.dense | in_index_beat) & in_value_beat):
+            with m.If(self.grouped & (remaining >= more) & (self.dense | in_index_beat) & in_value_beat):
                 m.d.comb += count.eq(more + 1)
         with m.If(can_load):
             m.d.sync += [

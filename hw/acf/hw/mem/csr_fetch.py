@@ -3,7 +3,8 @@
 Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) give rows, of which ``EntryWindow`` may
 pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch`` reads its indices and its values,
 ``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them. Where entries
-are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them apart behind.
+are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them apart behind;
+``RowInterleaver`` mixes them again as far as sums allow.
 Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
 in any order.
 """
@@ -24,6 +25,7 @@ from acf.hw.mem.entry_window import EntryWindow, cut_span_layout
 from acf.hw.mem.fault_report import fault_signature
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
 from acf.hw.mem.pointer_fetch import PointerFetch, row_walk_layout
+from acf.hw.mem.row_interleaver import RowInterleaver
 from acf.hw.mem.row_tags import RowTags
 
 __all__ = ["CsrFetch", "csr_job_layout", "pointer_id"]
@@ -70,11 +72,10 @@ def pointer_id(*, config: FabricConfig) -> int:
 class CsrFetch(wiring.Component):
     """Reads rows of a matrix and gives their entries.
 
-    Entries of one row come in the order of memory, rows interleaved as their beats arrive. In SCATTER mode, where
-    entries of different rows add to the same sum, they come row after row; in SAMPLED mode, where each has a sum of its
-    own, too, since every beat is then read once. One entry a cycle as long as memory keeps up: up to
-    ``feeder.outstanding`` bursts each of pointers, indices and values are in flight. In SAMPLED mode no values are
-    read.
+    Entries of one row come in the order of memory, rows interleaved as their beats arrive; in SCATTER mode, where
+    entries of different rows add to the same sum, those of each accumulator do. One entry a cycle as long as memory
+    keeps up: up to ``feeder.outstanding`` bursts each of pointers, indices and values are in flight. In SAMPLED mode no
+    values are read.
 
     Parameters
     ----------
@@ -133,8 +134,11 @@ class CsrFetch(wiring.Component):
         m.submodules.values = values = LineFetch(config=config)
         m.submodules.cursors = cursors = CsrCursors(config=config)
         m.submodules.filter = entry_filter = EntryFilter(config=config)
+        m.submodules.interleaver = interleaver = RowInterleaver(config=config)
 
-        ordered = job.scatter | job.sampled
+        # Neighbours in the stream are better of different rows, but not where most entries are passed over.
+        passes_over = Signal()
+        m.d.sync += passes_over.eq(~job.dense & ((job.inner_count << 1) < job.inner_size))
         m.d.comb += [
             pointers.start.eq(self.start & ~job.dense),
             pointers.pointers.eq(job.pointers),
@@ -153,14 +157,15 @@ class CsrFetch(wiring.Component):
             window.begin.eq(job.entry_begin),
             window.end.eq(job.entry_end),
             window.first.eq(job.entry_number),
-            runs.enable.eq(ordered),
+            runs.enable.eq(job.scatter),
             runs.apart.eq(job.dense),  # positions count within a row
             runs.finish.eq(~(pointers.busy | dense_rows.busy | window.o.valid)),
-            tags.enable.eq(ordered),
+            tags.enable.eq(job.scatter),
             cursors.dense.eq(job.dense),
             cursors.wide.eq(job.wide),
             cursors.valueless.eq(job.sampled),
-            cursors.ordered.eq(ordered),
+            cursors.ordered.eq(job.scatter),
+            cursors.grouped.eq(job.scatter | passes_over),
             cursors.start.eq(self.start),
             cursors.index_available.eq(indices.available),
             cursors.value_available.eq(values.available),
@@ -187,20 +192,33 @@ class CsrFetch(wiring.Component):
         wiring.connect(m, runs.tags, tags.tags)
         wiring.connect(m, cursors.o, tags.i)
         wiring.connect(m, tags.o, entry_filter.i)
-        wiring.connect(m, entry_filter.o, wiring.flipped(self.o))
+        wiring.connect(m, entry_filter.o, interleaver.i)
+        wiring.connect(m, interleaver.o, wiring.flipped(self.o))
         for fault, source in zip(self.faults, (pointers, indices, values, entry_filter), strict=True):
             wiring.connect(m, source.fault, wiring.flipped(fault))
 
-        dealing = self._deal(m, ordered, runs, indices, values, cursors)
+        dealing = self._deal(m, runs, indices, values, cursors)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
-        m.d.comb += self.busy.eq(
-            pointers.busy | dense_rows.busy | window.o.valid | runs.busy | dealing | ~cursors.idle | entry_filter.busy
-        )
+        reading = Signal()  # entries may still come out of the filter
+        m.d.comb += [
+            reading.eq(
+                pointers.busy
+                | dense_rows.busy
+                | window.o.valid
+                | runs.busy
+                | dealing
+                | ~cursors.idle
+                | entry_filter.busy
+            ),
+            interleaver.enable.eq(job.scatter),
+            interleaver.finish.eq(~reading),
+            self.busy.eq(reading | interleaver.busy),
+        ]
 
         return m
 
-    def _deal(self, m, ordered, runs, indices, values, cursors):
+    def _deal(self, m, runs, indices, values, cursors):
         """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
         config, job = self._config, self.job
         count = config.feeder.cursors
@@ -239,7 +257,7 @@ class CsrFetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += in_turn.eq(1)
         m.d.comb += [
-            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(ordered, in_turn, ~0)),
+            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(job.scatter, in_turn, ~0)),
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]
