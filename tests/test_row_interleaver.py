@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from itertools import pairwise
 
 import pytest
 from amaranth.sim import Simulator
@@ -12,16 +13,18 @@ from acf.hw.mem.row_interleaver import RowInterleaver
 CURSORS = 4
 
 
-def run(entries, *, speed=1.0, enable=1, depth=8, seed=1, most_cycles=None):
+def run(entries, *, speed=1.0, taken=None, enable=1, skewed=1, depth=8, seed=1, most_cycles=None):
     """Entries (row, accumulator) as they come out, with ``value`` to tell them apart."""
     most_cycles = most_cycles or 20 * len(entries) / speed + 100
     rng = random.Random(seed)
+    taken = speed if taken is None else taken
     config = dataclasses.replace(preset("tiny"), feeder=FeederConfig(cursors=CURSORS, interleaved=depth))
     dut = RowInterleaver(config=config)
     found = []
 
     async def bench(ctx):
         ctx.set(dut.enable, enable)
+        ctx.set(dut.skewed, skewed)
         sent, cycles = 0, 0
         while len(found) < len(entries):
             offers = sent < len(entries) and rng.random() < speed
@@ -31,7 +34,7 @@ def run(entries, *, speed=1.0, enable=1, depth=8, seed=1, most_cycles=None):
                 for name, value in (("row", row), ("accumulator", accumulator), ("value", sent & 0xFFFF)):
                     ctx.set(getattr(dut.i.p, name), value)
             ctx.set(dut.finish, sent == len(entries))
-            ctx.set(dut.o.ready, rng.random() < speed)
+            ctx.set(dut.o.ready, rng.random() < taken)
             if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):
                 found.append(tuple(ctx.get(getattr(dut.o.p, name)) for name in ("row", "accumulator", "value")))
             sent += offers and ctx.get(dut.i.ready)
@@ -56,9 +59,10 @@ def by_accumulator(entries):
     return order
 
 
+@pytest.mark.parametrize("skewed", [0, 1])
 @pytest.mark.parametrize("speed", [1.0, 0.3])
 @pytest.mark.parametrize("shape", ["dense", "sparse", "one accumulator", "one queue", "descending", "one row"])
-def test_each_accumulator_keeps_its_order(shape, speed):
+def test_each_accumulator_keeps_its_order(shape, speed, skewed):
     rng = random.Random(2)
     rows = {
         "dense": [list(range(16))] * 12,
@@ -69,7 +73,7 @@ def test_each_accumulator_keeps_its_order(shape, speed):
         "one row": [list(range(64))],
     }[shape]
     entries = [(number, accumulator) for number, row in enumerate(rows) for accumulator in row]
-    found = run(entries, speed=speed)
+    found = run(entries, speed=speed, skewed=skewed)
     expected = [(*entry, number) for number, entry in enumerate(entries)]
     assert by_accumulator(found) == by_accumulator(expected)
 
@@ -80,6 +84,14 @@ def test_neighbours_are_of_different_rows():
     middle = [row for row, *_ in found[64:-64]]
     windows = [len(set(middle[n : n + CURSORS])) for n in range(len(middle) - CURSORS)]
     assert sum(windows) / len(windows) > CURSORS - 0.5
+
+
+def test_neighbours_go_to_different_accumulators():
+    entries = [(number, number // 8 % CURSORS) for number in range(300)]  # eight of each accumulator in a row
+    found = run(entries, taken=0.3, skewed=0, depth=32)  # lanes work on each of them for some cycles
+    accumulators = [accumulator for _, accumulator, _ in found[32:-32]]
+    same = sum(a == b for a, b in pairwise(accumulators))
+    assert same < len(accumulators) / 4
 
 
 def test_entries_pass_as_they_are():

@@ -136,7 +136,7 @@ class CsrFetch(wiring.Component):
         m.submodules.filter = entry_filter = EntryFilter(config=config)
         m.submodules.interleaver = interleaver = RowInterleaver(config=config)
 
-        # Neighbours in the stream are better of different rows, but not where most entries are passed over.
+        # One entry a cycle, cursors in turn, is enough where most entries are of use.
         passes_over = Signal()
         m.d.sync += passes_over.eq(~job.dense & ((job.inner_count << 1) < job.inner_size))
         m.d.comb += [
@@ -211,7 +211,8 @@ class CsrFetch(wiring.Component):
                 | ~cursors.idle
                 | entry_filter.busy
             ),
-            interleaver.enable.eq(job.scatter),
+            interleaver.enable.eq(job.scatter | passes_over),
+            interleaver.skewed.eq(job.scatter),
             interleaver.finish.eq(~reading),
             self.busy.eq(reading | interleaver.busy),
         ]

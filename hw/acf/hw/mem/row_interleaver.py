@@ -15,13 +15,14 @@ __all__ = ["RowInterleaver"]
 
 
 class RowInterleaver(wiring.Component):
-    """Deals entries to ``feeder.cursors`` queues by their accumulator, and takes them from the queues in turn, from
-    queue q as long as its oldest entry is q rows behind the newest one.
+    """Deals entries to ``feeder.cursors`` queues by their accumulator, and takes them from the queues in turn.
 
-    All entries of a row of a scatter have the same operands, so a lane with many non-zero ones works on each of them
-    for long and lets the others wait, for as long as the row is. Rows cannot just take turns, because the entries of an
-    accumulator must stay in the order of memory. Those of one queue do; and since queues are a row apart from each
-    other, neighbours in the stream are of different rows.
+    So neighbours in the stream go to different accumulators, as far as there are entries.
+
+    With ``skewed`` they are of different rows too. All entries of a row of a scatter have the same operands, so a lane
+    with many non-zero ones works on each of them for long and lets the others wait, for as long as the row is. Rows
+    cannot just take turns, because the entries of an accumulator must stay in the order of memory. Those of one queue
+    do; and queue q gives entries only as long as its oldest one is q rows behind the newest one.
 
     One entry a cycle in and out; two cycles of latency for queue 0. A queue that is full is not held back, so the
     distance of the queues is shorter where rows have more than ``feeder.interleaved`` entries.
@@ -33,11 +34,13 @@ class RowInterleaver(wiring.Component):
     Members
     -------
     i : In(stream), ``entry_layout``
-        Entries in the order of memory; rows do not descend.
+        Entries, those of each accumulator in the order of memory.
     o : Out(stream), ``entry_layout``
         Those of each accumulator in the same order.
     enable : In(1)
         Else entries pass as they are. Changes only while not ``busy``.
+    skewed : In(1)
+        Queues stay behind each other, by what ``i`` has as ``row``, which does not descend.
     finish : In(1)
         No entry follows those that have come.
     busy : Out(1)
@@ -56,6 +59,7 @@ class RowInterleaver(wiring.Component):
                 "i": In(entries),
                 "o": Out(entries),
                 "enable": In(1),
+                "skewed": In(1),
                 "finish": In(1),
                 "busy": Out(1),
             }
@@ -82,7 +86,7 @@ class RowInterleaver(wiring.Component):
                 queue.w_data.eq(self.i.payload),
                 queue.w_en.eq(self.enable & self.i.valid & (chosen == q)),
                 distance.eq(newest - head.row),
-                may_leave[q].eq(queue.r_rdy & (self.finish | ~queue.w_rdy | (distance >= q))),
+                may_leave[q].eq(queue.r_rdy & (~self.skewed | self.finish | ~queue.w_rdy | (distance >= q))),
                 queue.r_en.eq(grant[q] & can_load),
             ]
         has_room = Array(queue.w_rdy for queue in queues)[chosen]
