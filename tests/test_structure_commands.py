@@ -1,4 +1,4 @@
-"""UPDATE, REWIRE and PRUNE on the golden device: what they do to memory, and what they are refused for."""
+"""Commands to the structure engine on the golden device: what they do to memory, and what they are refused for."""
 
 import ml_dtypes
 import numpy as np
@@ -297,3 +297,102 @@ def test_a_pruning_names_what_comes_first():
     bench.put(POINTERS + 4 * 4, np.array([0], dtype=np.int32))
     fault = bench.fault(prune_command())
     assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_ORDER, 3, 0)
+
+
+def survey_command(**changes):
+    fields = {
+        "semaphore": 6, "pointers": POINTERS, "indices": INDICES, "row_begin": 0, "row_end": ROWS, "grow": 25,
+        "candidates": CANDIDATES, "candidate_stride": 96, "index_size": IndexSize.UINT16, "inner_size": COLUMNS,
+        "protected_from": COLUMNS - 1,
+    }  # fmt: skip
+    return Opcode.SURVEY, {**fields, **changes}
+
+
+def merge_command(**changes):
+    _, fields = survey_command()
+    del fields["grow"]
+    addresses = {"values": VALUES, "master": MASTER, "momentum": MOMENTUM, "shift": 0x8000}
+    return Opcode.MERGE, {**fields, **addresses, **changes}
+
+
+@pytest.mark.parametrize("random", [0, 1])
+@pytest.mark.parametrize("index_size", IndexSize)
+@pytest.mark.parametrize("cut", [0, 5])
+def test_a_merge_grows_where_gradients_of_a_layer_are_largest(index_size, cut, random):
+    bench = RewireBench(index_type=np.uint16 if index_size is IndexSize.UINT16 else np.int32)
+    before = bench.memory.copy()
+    parts = [(0, cut), (cut, ROWS)] if cut else [(0, ROWS)]
+    commands = []
+    for command in (survey_command, merge_command):
+        for begin, end in parts:
+            place = CANDIDATES + begin * 96
+            fields = {"row_begin": begin, "row_end": end, "candidates": place, "random": random, "seed": 7 + begin}
+            commands.append(command(index_size=index_size, **fields))
+    bench.run(*commands, (Opcode.WAIT, {"semaphore": 6, "count": len(commands)}))
+    keys = reference.gradient_keys(bench.candidates[:, :COLUMNS])
+    if random:
+        drawn = [xorshift32_states(7 + begin, (end - begin) * (COLUMNS - 1)) for begin, end in parts]
+        numbers = np.concatenate(drawn).reshape(ROWS, -1) >> np.uint32(1)
+        keys = lambda row: numbers[row]  # noqa: E731
+    expected = reference.grow(bench.weights(), count=25, keys=keys, protected_from=COLUMNS - 1)
+    after = bench.memory.copy()
+    for address, array in (
+        (POINTERS, expected.pointers), (INDICES, expected.indices.astype(bench.indices.dtype)),
+        (MASTER, expected.master), (MOMENTUM, expected.momentum), (VALUES, expected.values),
+    ):  # fmt: skip
+        address += 0x8000
+        assert after[address : address + array.nbytes].tobytes() == array.tobytes()
+        before[address : address + array.nbytes] = after[address : address + array.nbytes]
+    assert (after[GRADIENT:] == before[GRADIENT:]).all(), "nothing else has changed"
+
+
+def test_a_survey_lasts_from_program_to_program():
+    bench, other = RewireBench(), RewireBench()
+    bench.run(survey_command(), merge_command())
+    other.run(survey_command())
+    other.run(merge_command())
+    assert (other.memory[GRADIENT:] == bench.memory[GRADIENT:]).all()
+    assert other.fault(merge_command()).code is ErrorCode.COMMAND_RANGE
+
+
+def test_an_error_forgets_surveys():
+    bench = RewireBench()
+    bench.run(survey_command())
+    bench.fault(update(gradient=4))
+    assert bench.fault(merge_command()).code is ErrorCode.COMMAND_RANGE
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [survey_command(inner_size=1 << 17)],
+        [survey_command(random=1, seed=0)],
+        [survey_command(row_begin=3)],
+        [survey_command(row_end=5), survey_command(row_begin=6)],
+        [merge_command()],
+        [survey_command(), merge_command(row_end=ROWS + 1)],
+        [survey_command(), merge_command(row_begin=2)],
+        [survey_command(), merge_command(row_end=2), survey_command()],
+        [survey_command(), merge_command(row_end=2), merge_command(row_begin=0)],
+        [survey_command(), merge_command(random=1, seed=0)],
+    ],
+)
+def test_surveys_and_merges_that_are_refused(commands):
+    assert RewireBench().fault(*commands).code is ErrorCode.COMMAND_RANGE
+
+
+@pytest.mark.parametrize("what", ["shift", "pointers", "indices", "values", "master", "momentum", "candidates"])
+def test_arrays_of_a_merge_lie_at_whole_beats(what):
+    address = 0x4000 + 4
+    fault = RewireBench().fault(survey_command(), merge_command(**{what: address}))
+    assert (fault.code, fault.address) == (ErrorCode.MISALIGNED, address)
+
+
+def test_a_survey_names_what_is_bad():
+    bench = RewireBench()
+    bench.put(INDICES + 2 * 30, np.array([COLUMNS], dtype=np.uint16))
+    fault = bench.fault(survey_command())
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 3, COLUMNS)
+    bench.put(POINTERS + 4 * 3, np.array([7], dtype=np.int32))
+    fault = bench.fault(survey_command())
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_ORDER, 2, 7)

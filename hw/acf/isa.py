@@ -82,6 +82,10 @@ class Opcode(enum.IntEnum):
     """The structure engine drops the smallest entries of every row and grows others in their places; signals once."""
     PRUNE = 0x32
     """The structure engine drops the smallest entries of a whole layer and moves the others together; signals once."""
+    SURVEY = 0x33
+    """The structure engine counts how large gradients of candidates are, for a MERGE of these rows; signals once."""
+    MERGE = 0x34
+    """The structure engine writes rows with the largest candidates in them to another place, and signals once."""
 
 
 class Mode(enum.IntEnum):
@@ -254,6 +258,41 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "layer_drop": Field(11, 0, 32),  # entries that the layer loses
         "inner_size": Field(12, 0, 32),  # an index at or above it is an error
         "protected_from": Field(13, 0, 32),  # entries of columns from it on are never dropped
+    },
+    # A SURVEY and a MERGE of row 0 begin a layer; each other goes on behind the rows of the one before. A layer is
+    # surveyed whole before it is merged.
+    Opcode.SURVEY: {
+        **_COMMON,
+        "pointers": Field(2, 0, 32),
+        "indices": Field(3, 0, 32),
+        "grow": Field(4, 0, 32),  # entries that the layer gets; that of row 0 counts
+        "row_begin": Field(5, 0, 32),
+        "row_end": Field(6, 0, 32),
+        "candidates": Field(9, 0, 32),
+        "index_size": Field(10, 23, 1),
+        "random": Field(11, 16, 1),
+        "inner_size": Field(12, 0, 32),
+        "protected_from": Field(13, 0, 32),
+        "seed": Field(14, 0, 32),
+        "candidate_stride": Field(15, 0, 32),
+    },
+    Opcode.MERGE: {
+        **_COMMON,
+        "shift": Field(1, 0, 32),
+        "pointers": Field(2, 0, 32),
+        "indices": Field(3, 0, 32),
+        "values": Field(4, 0, 32),
+        "row_begin": Field(5, 0, 32),
+        "row_end": Field(6, 0, 32),
+        "master": Field(7, 0, 32),
+        "momentum": Field(8, 0, 32),
+        "candidates": Field(9, 0, 32),
+        "index_size": Field(10, 23, 1),
+        "random": Field(11, 16, 1),
+        "inner_size": Field(12, 0, 32),
+        "protected_from": Field(13, 0, 32),
+        "seed": Field(14, 0, 32),
+        "candidate_stride": Field(15, 0, 32),
     },
 }
 
@@ -529,3 +568,7 @@ class StructureCounter(enum.IntEnum):
     """Entries that were dropped and not replaced."""
     PRUNE_CYCLES = 21
     """Cycles spent on that."""
+    MERGED = 22
+    """Entries that were grown by a merge."""
+    MERGE_CYCLES = 23
+    """Cycles spent on surveys and merges."""

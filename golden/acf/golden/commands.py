@@ -17,6 +17,7 @@ from acf.golden.drains import Drains
 from acf.golden.entries import EntryReader, Stream
 from acf.golden.formats import golden_format
 from acf.golden.guarded_memory import CommandFault, GuardedMemory, WindowRights
+from acf.golden.merge import LayerGrowth
 from acf.golden.structure_commands import StructureCommands
 from acf.golden.tiles import TileArray
 from acf.isa import (
@@ -66,6 +67,7 @@ class CommandInterpreter:
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
+        self._growth = LayerGrowth()
         self._checks = CommandChecks(config)
         self._arithmetic = golden_format(config.lane.format)
         self._tiles = TileArray(config=config, arithmetic=self._arithmetic)
@@ -78,6 +80,8 @@ class CommandInterpreter:
             Opcode.UPDATE: self._update,
             Opcode.REWIRE: self._rewire,
             Opcode.PRUNE: self._prune,
+            Opcode.SURVEY: self._survey,
+            Opcode.MERGE: self._merge,
         }
 
     def run(self, memory: np.ndarray, *, program_address: int, commands: int, windows: list[WindowRights]) -> Outcome:
@@ -101,6 +105,9 @@ class CommandInterpreter:
         config = self._config
         self._memory = GuardedMemory(memory, windows=windows, config=config.memory)
         self._semaphores = [0] * SEMAPHORES
+        # An error resets the structure engine.
+        growth, self._growth = self._growth, LayerGrowth()
+        self._structure = StructureCommands(self._memory, config=config, checks=self._checks, growth=growth)
         self._tiles.start_counting()
         self._outcome = Outcome(
             effectual=self._tiles.effectual,
@@ -127,6 +134,7 @@ class CommandInterpreter:
             opcode, values = self._fetch()
             self._outcome.commands += 1
             if opcode is Opcode.END:
+                self._growth = growth
                 return self._outcome
             self._handlers[opcode](values)
         raise CommandFault(
@@ -281,13 +289,21 @@ class CommandInterpreter:
         self._signal(values, len(feeders))
 
     def _update(self, values: dict[str, int]) -> None:
-        StructureCommands(self._memory, config=self._config, checks=self._checks).update(values)
+        self._structure.update(values)
         self._signal(values, 1)
 
     def _rewire(self, values: dict[str, int]) -> None:
-        StructureCommands(self._memory, config=self._config, checks=self._checks).rewire(values)
+        self._structure.rewire(values)
         self._signal(values, 1)
 
     def _prune(self, values: dict[str, int]) -> None:
-        StructureCommands(self._memory, config=self._config, checks=self._checks).prune(values)
+        self._structure.prune(values)
+        self._signal(values, 1)
+
+    def _survey(self, values: dict[str, int]) -> None:
+        self._structure.survey(values)
+        self._signal(values, 1)
+
+    def _merge(self, values: dict[str, int]) -> None:
+        self._structure.merge(values)
         self._signal(values, 1)

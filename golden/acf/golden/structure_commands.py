@@ -1,4 +1,4 @@
-"""What UPDATE, REWIRE and PRUNE do to the arrays in memory."""
+"""What UPDATE, REWIRE, PRUNE, SURVEY and MERGE do to the arrays in memory."""
 
 import ml_dtypes
 import numpy as np
@@ -6,6 +6,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.command_checks import CommandChecks
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
+from acf.golden.merge import LayerGrowth, Rows
 from acf.golden.optimizer import sgd_step
 from acf.golden.structure import prune, rewire
 from acf.isa import ErrorCode, IndexSize
@@ -24,13 +25,16 @@ class StructureCommands:
     memory : GuardedMemory
     config : FabricConfig
     checks : CommandChecks
+    growth : LayerGrowth
+        What surveys leave for merges.
     """
 
-    def __init__(self, memory: GuardedMemory, *, config: FabricConfig, checks: CommandChecks):
+    def __init__(self, memory: GuardedMemory, *, config: FabricConfig, checks: CommandChecks, growth: LayerGrowth):
         self._memory = memory
         self._config = config
         self._structure = config.structure
         self._checks = checks
+        self._growth = growth
 
     def update(self, values: dict[str, int]) -> None:
         """``acf.golden.optimizer.sgd_step`` over all ``entries``."""
@@ -80,12 +84,6 @@ class StructureCommands:
             what: self._read(values[what] + first * dtype.itemsize, count, dtype) for what, dtype in types.items()
         }
         self._require_indices(values, pointers - first, entries["indices"], row_begin=values["row_begin"])
-        limit = min(values["inner_size"], values["protected_from"])
-        candidates = None
-        if not values["random"]:
-            addresses = values["candidates"] + np.arange(rows) * values["candidate_stride"]
-            read = [self._read(address, limit, _FLOAT32) for address in addresses.tolist()]
-            candidates = np.array(read, dtype=np.float32).reshape(rows, limit)
         rewired = rewire(
             pointers - first,
             entries["indices"],
@@ -97,7 +95,7 @@ class StructureCommands:
             count=values["drop"],
             inner_size=values["inner_size"],
             protected_from=values["protected_from"],
-            candidates=candidates,
+            candidates=self._candidates(values, rows),
             seed=values["seed"],
         )
         for what, dtype in types.items():
@@ -136,6 +134,80 @@ class StructureCommands:
         self._write(values["pointers"] + values["shift"], pruned.pointers.astype("<u4"))
         for what in types:
             self._write(values[what] + values["shift"], getattr(pruned, what))
+
+    def survey(self, values: dict[str, int]) -> None:
+        """``acf.golden.merge.LayerGrowth.survey`` of rows ``row_begin`` to ``row_end``."""
+        growth = self._growth
+        self._require_rows_to_grow(values, "pointers", "indices")
+        self._require_row(values, values["row_begin"] in (0, growth.rows) and not growth.merged)
+        rows = max(0, values["row_end"] - values["row_begin"])
+        if rows:
+            pointers, indices = self._rows(values, rows)
+            candidates = self._rows_to_grow(values, pointers, indices)
+            self._growth.survey(candidates, first=values["row_begin"] == 0, grow=values["grow"])
+
+    def merge(self, values: dict[str, int]) -> None:
+        """``acf.golden.merge.LayerGrowth.merge`` of rows ``row_begin`` to ``row_end``."""
+        arrays = ("pointers", "indices", "values", "master", "momentum", "shift")
+        self._require_rows_to_grow(values, *arrays)
+        self._require_row(values, values["row_begin"] == self._growth.merged and values["row_end"] <= self._growth.rows)
+        rows = max(0, values["row_end"] - values["row_begin"])
+        if not rows:
+            return
+        pointers, indices = self._rows(values, rows)
+        first, types = int(pointers[0]), self._types(values)
+        entries = {
+            what: self._read(values[what] + first * dtype.itemsize, indices.size, dtype)
+            for what, dtype in types.items()
+        }
+        merged = self._growth.merge(
+            self._rows_to_grow(values, pointers, indices), entries["master"], entries["momentum"], entries["values"]
+        )
+        shift = values["shift"]
+        # The last row is the only one whose end does not begin another.
+        ends = merged.pointers if not self._growth.rows else merged.pointers[:-1]
+        self._write(values["pointers"] + shift + 4 * values["row_begin"], ends.astype("<u4"))
+        for what, dtype in types.items():
+            address = values[what] + shift + int(merged.pointers[0]) * dtype.itemsize
+            self._write(address, getattr(merged, what).astype(dtype))
+
+    def _require_rows_to_grow(self, values: dict[str, int], *arrays: str) -> None:
+        self._require_bf16("growth")
+        self._require_seed(values, "random")
+        candidates = () if values["random"] else ("candidate_stride", "candidates")
+        self._require_beats(values, *candidates, *reversed(arrays))
+        if values["inner_size"] > self._structure.columns:
+            self._refuse(values, f"inner_size {values['inner_size']} of {self._structure.columns}")
+
+    def _require_row(self, values: dict[str, int], follows: bool) -> None:
+        if not follows:
+            known = f"of {self._growth.rows} rows surveyed, {self._growth.merged} have been merged"
+            self._refuse(values, f"rows {values['row_begin']} to {values['row_end']}, but {known}")
+
+    def _refuse(self, values: dict[str, int], detail: str) -> None:
+        raise CommandFault(ErrorCode.COMMAND_RANGE, address=values["indices"], source=_SOURCE, detail=detail)
+
+    def _rows(self, values: dict[str, int], rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pointers and indices of rows, checked."""
+        pointers = self._pointers(values, rows)
+        first, dtype = int(pointers[0]), self._types(values)["indices"]
+        indices = self._read(values["indices"] + first * dtype.itemsize, int(pointers[-1]) - first, dtype)
+        self._require_indices(values, pointers - first, indices, row_begin=values["row_begin"])
+        return pointers, indices
+
+    def _rows_to_grow(self, values: dict[str, int], pointers: np.ndarray, indices: np.ndarray) -> Rows:
+        limit = min(values["inner_size"], values["protected_from"])
+        candidates = self._candidates(values, pointers.size - 1)
+        return Rows(pointers - pointers[0], indices, limit, candidates=candidates, seed=values["seed"])
+
+    def _candidates(self, values: dict[str, int], rows: int) -> np.ndarray | None:
+        """The gradients of rows, as far as columns may grow; None where growth is random."""
+        if values["random"]:
+            return None
+        limit = min(values["inner_size"], values["protected_from"])
+        addresses = values["candidates"] + np.arange(rows) * values["candidate_stride"]
+        read = [self._read(address, limit, _FLOAT32) for address in addresses.tolist()]
+        return np.array(read, dtype=np.float32).reshape(rows, limit)
 
     def _layer_fault(self, pointers: np.ndarray) -> tuple[int, ErrorCode] | None:
         """Number of the first pointer of a layer that is wrong, and in what way; None where all are right."""
