@@ -100,6 +100,12 @@ def _prune_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Compon
     return PruneEngine(config=config)
 
 
+def _merge_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.structure.merge_engine import MergeEngine
+
+    return MergeEngine(config=config)
+
+
 def _read_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     from acf.hw.fabric.command_processor import read_masters
     from acf.hw.mem.interconnect import ReadInterconnect
@@ -142,6 +148,7 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "update_engine": _update_engine,
     "rewire_engine": _rewire_engine,
     "prune_engine": _prune_engine,
+    "merge_engine": _merge_engine,
     "structure_engine": _structure_engine,
     "read_interconnect": _read_interconnect,
     "write_interconnect": _write_interconnect,

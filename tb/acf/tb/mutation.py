@@ -86,6 +86,7 @@ BENCHES = {
     "update_engine": Bench(module="acf.tb.bench_update_engine", order_is_free=True),
     "rewire_engine": Bench(module="acf.tb.bench_rewire_engine", order_is_free=True),
     "prune_engine": Bench(module="acf.tb.bench_prune_engine", order_is_free=True),
+    "merge_engine": Bench(module="acf.tb.bench_merge_engine", order_is_free=True),
     "command_processor": Bench(module="acf.tb.bench_command_processor", timed=("counters_enable", "quiesce")),
     "read_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "r"}),
     "write_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "w"}),

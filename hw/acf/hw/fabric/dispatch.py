@@ -11,7 +11,7 @@ from acf.isa import COMMAND_FIELDS, NO_SEMAPHORE, SEMAPHORES, VERSION, ControlKi
 
 __all__ = ["Dispatch"]
 
-_STRUCTURE = (Opcode.UPDATE, Opcode.REWIRE, Opcode.PRUNE)
+_STRUCTURE = (Opcode.UPDATE, Opcode.REWIRE, Opcode.PRUNE, Opcode.SURVEY, Opcode.MERGE)
 
 
 def _field(parts: list, opcode: Opcode, name: str):
@@ -25,9 +25,9 @@ class Dispatch(wiring.Component):
     """Takes commands from ``ProgramFetch`` one after the other.
 
     LOAD goes to the column feeders in ``targets``, CLEAR, STREAM and DRAIN to the row feeders, one packet each, lowest
-    first; a command without targets is passed over. UPDATE, REWIRE and PRUNE go to node (0, 0), the structure engine.
-    WAIT holds everything behind it. A command costs three cycles, and nine more per target. END waits until the last
-    flit before it is taken; after it, or after an error, nothing happens until reset.
+    first; a command without targets is passed over. UPDATE, REWIRE, PRUNE, SURVEY and MERGE go to node (0, 0), the
+    structure engine. WAIT holds everything behind it. A command costs three cycles, and nine more per target. END waits
+    until the last flit before it is taken; after it, or after an error, nothing happens until reset.
 
     Parameters
     ----------

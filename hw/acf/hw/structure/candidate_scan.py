@@ -46,7 +46,9 @@ class CandidateScan(wiring.Component):
     key : Out(32)
     column : Out(range(columns))
     valid : Out(1)
-        A candidate; to be taken in this cycle.
+        A candidate; to be taken in this cycle, unless ``hold``.
+    hold : In(1)
+        Nothing moves on.
     busy : Out(1)
     """
 
@@ -69,6 +71,7 @@ class CandidateScan(wiring.Component):
                 "key": Out(32),
                 "column": Out(range(columns)),
                 "valid": Out(1),
+                "hold": In(1),
                 "busy": Out(1),
             }
         )
@@ -108,14 +111,14 @@ class CandidateScan(wiring.Component):
         last = Signal()
         step = Mux(self.random, 1, words)
         m.d.comb += [
-            load.eq(active & decided & (self.random | self.beats.valid)),
+            load.eq(active & decided & ~self.hold & (self.random | self.beats.valid)),
             last.eq(column + step >= self.limit),
             self.look.eq(column >> word_bits),
             self.erase.eq(load & (~self.random | last | word.all())),
             self.beats.ready.eq(load & ~self.random),
             self.busy.eq(active | mask.any()),
         ]
-        m.d.sync += mask.eq(passing & ~first)
+        m.d.sync += mask.eq(Mux(self.hold, passing, passing & ~first))
         with m.If(load):
             in_range = Cat(Cat(Const(n, word_bits), self.look) < self.limit for n in range(words))
             m.d.sync += [

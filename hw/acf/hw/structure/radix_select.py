@@ -26,7 +26,8 @@ class RadixSelect(wiring.Component):
     Members
     -------
     start : In(1)
-        Begins with ``rank``; only while not ``busy``. After a reset it takes as long as looking through once.
+        Begins with ``rank``; only while not ``busy``. It takes as long as looking through once after a reset, and where
+        keys have been counted but not looked through.
     rank : In(32)
     key : In(KEY_WIDTH)
     valid : In(1)
@@ -85,7 +86,8 @@ class RadixSelect(wiring.Component):
         # Looking through: every bin is set to 0 one cycle after it has been read.
         looked = Signal()
         looked_last = Signal()
-        cleared = Signal()  # bins are 0 but for what has been counted
+        dirty = Signal(init=1)
+        clearing = Signal()
         found = Signal()
         finds = Signal()
         m.d.sync += [looked.eq(scanning), looked_last.eq(scanning & last)]
@@ -93,26 +95,28 @@ class RadixSelect(wiring.Component):
             change.addr.eq(place),
             change.data.eq(Mux(looked, 0, look.data + 1)),
             change.en.eq(counted | looked),
-            finds.eq(cleared & looked & ~found & (look.data >= self.ties)),
+            finds.eq(~clearing & looked & ~found & (look.data >= self.ties)),
             self.busy.eq(scanning | looked),
         ]
         with m.If(scanning):
             m.d.sync += [number.eq(number + 1), scanning.eq(~last)]
         with m.If(self.ended):
             m.d.sync += [scanning.eq(1), found.eq(0)]
-        with m.If(cleared & looked & ~found & ~finds):
+        with m.If(~clearing & looked & ~found & ~finds):
             m.d.sync += self.ties.eq(self.ties - look.data)
         with m.If(finds):
             m.d.sync += found.eq(1)
         with m.If(looked_last):
-            m.d.sync += cleared.eq(1)
+            m.d.sync += [dirty.eq(0), clearing.eq(0)]
+        with m.Elif(counted):
+            m.d.sync += dirty.eq(1)
         with m.Switch(self.passes):
             for level, (low, width) in enumerate(zip(_LOWS, DIGITS, strict=True)):
                 with m.Case(level):
                     m.d.comb += digit.eq(self.key[low : low + width])
                     with m.If(finds):
                         m.d.sync += threshold[low : low + width].eq(place)
-                    with m.If(cleared & looked_last):
+                    with m.If(~clearing & looked_last):
                         m.d.sync += [
                             self.passes.eq(level + 1),
                             mask.eq(Const((1 << KEY_WIDTH) - (1 << low), KEY_WIDTH)),
@@ -122,6 +126,6 @@ class RadixSelect(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [self.passes.eq(0), mask.eq(0), threshold.eq(0), everything.eq(0), self.ties.eq(self.rank)]
-            m.d.sync += scanning.eq(~cleared)
+            m.d.sync += [scanning.eq(dirty), clearing.eq(dirty)]
 
         return m

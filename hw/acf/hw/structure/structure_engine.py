@@ -1,4 +1,4 @@
-"""The structure engine: carries out UPDATE, REWIRE and PRUNE at the memory port."""
+"""The structure engine: carries out UPDATE, REWIRE, PRUNE, SURVEY and MERGE at the memory port."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -10,6 +10,7 @@ from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.command_receiver import CommandReceiver, command_field
 from acf.hw.mem.fault_report import ReportSender, fault_signature, raise_fault
 from acf.hw.noc.flit import flit_stream
+from acf.hw.structure.merge_engine import MergeEngine, merge_job_layout
 from acf.hw.structure.prune_engine import PruneEngine, prune_job_layout
 from acf.hw.structure.rewire_engine import RewireEngine, rewire_job_layout
 from acf.hw.structure.update_engine import UpdateEngine
@@ -64,8 +65,16 @@ class StructureEngine(wiring.Component):
         m.submodules.update = update = UpdateEngine(config=config)
         m.submodules.rewire = rewire = RewireEngine(config=config)
         m.submodules.prune = prune = PruneEngine(config=config)
-        engines = {Opcode.UPDATE: update, Opcode.REWIRE: rewire, Opcode.PRUNE: prune}
-        faults = [fault for engine in engines.values() for fault in engine.faults]
+        m.submodules.merge = merge = MergeEngine(config=config)
+        all_engines = (update, rewire, prune, merge)
+        engines = {
+            Opcode.UPDATE: update,
+            Opcode.REWIRE: rewire,
+            Opcode.PRUNE: prune,
+            Opcode.SURVEY: merge,
+            Opcode.MERGE: merge,
+        }
+        faults = [fault for engine in all_engines for fault in engine.faults]
         m.submodules.report = report = ReportSender(noc=config.noc, sources=1 + len(faults))
 
         wiring.connect(m, wiring.flipped(self.control_i), receiver.i)
@@ -73,23 +82,23 @@ class StructureEngine(wiring.Component):
         command_fault = fault_signature.create()
         for number, fault in enumerate([command_fault, *faults]):
             m.d.comb += [report.faults[number].valid.eq(fault.valid), report.faults[number].p.eq(fault.p)]
-        m.d.comb += [engine.halt.eq(report.stopped) for engine in engines.values()]
+        m.d.comb += [engine.halt.eq(report.stopped) for engine in all_engines]
 
         command = receiver.o.p
-        self._set_parameters(m, command, update, rewire, prune)
+        self._set_parameters(m, command, update, rewire, prune, merge)
         opcode = command[0][:8]
-        at_work = Signal(Opcode)  # who has the memory port; only one engine works at a time
-        self._share_port(m, at_work, engines)
+        at_work = Signal(range(len(all_engines)))  # who has the memory port; only one engine works at a time
+        self._share_port(m, at_work, all_engines)
 
-        flag = {Opcode.UPDATE: "stochastic", Opcode.REWIRE: "random"}
+        flag = {Opcode.UPDATE: "stochastic", **dict.fromkeys((Opcode.REWIRE, Opcode.SURVEY, Opcode.MERGE), "random")}
         busy = {each: Signal(name=f"{each.name.lower()}_busy") for each in engines}
         with m.FSM():
             with m.State("IDLE"), m.If(receiver.o.valid & ~report.stopped):
                 m.next = "STOPPED"
-                m.d.sync += at_work.eq(opcode)
                 with m.Switch(opcode):
-                    for each in engines:
+                    for each, engine in engines.items():
                         with m.Case(each):
+                            m.d.sync += at_work.eq(all_engines.index(engine))
                             refused = Const(config.lane.format != "bf16", 1)
                             if each in flag:
                                 seed = command_field(command, each, "seed")
@@ -130,11 +139,13 @@ class StructureEngine(wiring.Component):
                 StructureCounter.REWIRE_CYCLES: busy[Opcode.REWIRE],
                 StructureCounter.PRUNED: Mux(prune.done.valid & prune.done.ready, prune.changed, 0),
                 StructureCounter.PRUNE_CYCLES: busy[Opcode.PRUNE],
+                StructureCounter.MERGED: Mux(merge.done.valid & merge.done.ready, merge.changed, 0),
+                StructureCounter.MERGE_CYCLES: busy[Opcode.SURVEY] | busy[Opcode.MERGE],
             },
         )
         return m
 
-    def _set_parameters(self, m, command, update, rewire, prune):
+    def _set_parameters(self, m, command, update, rewire, prune, merge):
         def of(opcode, name):
             return command_field(command, opcode, name)
 
@@ -145,19 +156,26 @@ class StructureEngine(wiring.Component):
             update.i.p.count.eq(of(Opcode.UPDATE, "entries")),
             *(rewire.i.p[name].eq(of(Opcode.REWIRE, name)) for name, _ in rewire_job_layout),
             *(prune.i.p[name].eq(of(Opcode.PRUNE, name)) for name, _ in prune_job_layout),
+            merge.i.p.merge.eq(command[0][:8] == Opcode.MERGE),
+            merge.i.p.grow.eq(of(Opcode.SURVEY, "grow")),
+            *(
+                merge.i.p[name].eq(of(Opcode.MERGE, name))
+                for name, _ in merge_job_layout
+                if name not in ("merge", "grow")
+            ),
         ]
 
     def _share_port(self, m, at_work, engines):
         for own, name in ((self.read, "read"), (self.write, "write")):
             for member, flow in own.signature.members.items():
                 outer = getattr(own, member)
-                for opcode, engine in engines.items():
+                for number, engine in enumerate(engines):
                     inner = getattr(getattr(engine, name), member)
                     if flow.flow == Out:
-                        with m.If(at_work == opcode):
+                        with m.If(at_work == number):
                             m.d.comb += outer.eq(inner)
                     elif member in ("arready", "rvalid", "awready", "wready", "bvalid"):
-                        m.d.comb += inner.eq(outer & (at_work == opcode))
+                        m.d.comb += inner.eq(outer & (at_work == number))
                     else:
                         m.d.comb += inner.eq(outer)
 

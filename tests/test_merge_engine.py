@@ -1,0 +1,24 @@
+"""The merge engine."""
+
+import pytest
+
+from acf.config import preset
+from acf.tb.runner import has_icarus, run_bench
+
+
+def run(**settings):
+    run_bench("merge_engine", module="acf.tb.bench_merge_engine", **settings)
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.regress)])
+def test_merge_engine_verilator(seed):
+    run(seed=seed)
+
+
+def test_merge_engine_base():
+    run(config=preset("base"))
+
+
+@pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
+def test_merge_engine_icarus():
+    run(simulator="icarus", testcase=["bad_layers"])
