@@ -65,6 +65,11 @@ class EngineBench:
         assert not self.done.received
         return self.faults.seen[0]
 
+    def a_burst(self, address: int, size: int) -> int:
+        """The address of one of the bursts in which an array is read or written whole."""
+        burst = bench_config().memory.beat_bytes * bench_config().structure.burst_beats
+        return random.choice([address, *range((address // burst + 1) * burst, address + size, burst)])
+
     async def quiet(self) -> None:
         """Nothing is begun any more, and all that was begun is finished."""
         await ClockCycles(self.dut.clk, 10)
