@@ -53,6 +53,8 @@ def trained(device, dataset, **changes):
         {"method": "set"},
         {"method": "rigl"},
         {"method": "gradual"},
+        {"method": "set", "structure": "unstructured", "overlap": True},
+        {"method": "rigl", "structure": "unstructured"},
         {"method": "gradual", "rounding": "stochastic", "overlap": True},
         {"method": "rigl", "rounding": "stochastic", "overlap": True},
     ],
@@ -77,9 +79,13 @@ def test_trainings_come_to_the_same_bits(rtl, dataset, changes):
     updating = found.trainer.phases["backward" if "overlap" in changes else "update"].engine
     assert updating is not None
     assert updating["updated"] == updated
+    structure = found.trainer.phases["structure"].engine
+    if "structure" in changes:
+        assert structure is not None
+        assert structure["merged"] == structure["pruned"] > 0
+        assert structure["merge_cycles"] > structure["merged"]
     if changes["method"] == "gradual":
         weights = sum(layer.weights.entries for layer in found.blueprint.plan.layers) - biases
-        structure = found.trainer.phases["structure"].engine
         assert structure is not None
         assert structure["pruned"] == weights - sum(row["entries"] for row in pruner.rows()) > 0
         assert structure["prune_cycles"] > structure["pruned"]

@@ -66,6 +66,18 @@ class TestRequests:
         assert len(seeds) == len(set(seeds))
         assert all(0 < seed < 1 << 32 for seed in seeds)
 
+    @pytest.mark.parametrize("method", ["set", "rigl"])
+    def test_regrowth(self, method):
+        pruner = make(method, pattern=Unstructured(), densities={"conv": 1.0, "fc1": 0.9, "fc2": 0.25})
+        found = [update for _ in range(5) for update in pruner.step()]
+        entries = {"fc1": round(0.9 * 2048), "fc2": 64}
+        assert {update.layer: update.entries for update in found} == entries
+        assert {update.layer: update.drop for update in found} == {"fc1": 205, "fc2": int(DROP.at(5) * 64)}
+        kind = UpdateKind.REGROW_AT_RANDOM if method == "set" else UpdateKind.REGROW_BY_GRADIENT
+        assert {update.kind for update in found} == {kind}
+        assert all((update.seed is None) == (method == "rigl") for update in found)
+        assert {row["layer"]: row["entries"] for row in pruner.rows()} == {"conv": 288, **entries}
+
     def test_no_more_drops_than_candidates(self):
         pruner = make("rigl", densities={"conv": 1.0, "fc1": 60 / 64, "fc2": 0.5})
         for _ in range(4):
@@ -113,6 +125,8 @@ class TestExecution:
             ("rigl", ConstantFanIn()),
             ("set", NOfM(1, 4)),
             ("rigl", NOfM(1, 4)),
+            ("set", Unstructured()),
+            ("rigl", Unstructured()),
             ("gradual", Unstructured()),
         ],
     )
@@ -129,21 +143,23 @@ class TestExecution:
             for update in pruner.step():
                 weights = layers[update.layer]
                 gradient = rng.normal(size=weights.shape).astype(np.float32)
-                before = weights.indices.copy()
+                before, mask = weights.indices.copy(), weights.structure.to_bool()
                 bias = weights.shape[1] - 1
                 weights = apply(update, weights, gradient=gradient, protected_from=bias)
                 layers[update.layer] = weights
                 structure = weights.structure.without_bias()
                 pattern.check(structure)
                 assert (weights.indices == bias).sum() == weights.shape[0]
-                if update.kind is UpdateKind.PRUNE:
+                if isinstance(pattern, Unstructured):
                     assert structure.entries == update.entries
-                else:
-                    masks.check_constant_fan_in(structure, update.entries)
-                    moved = (before != weights.indices).sum()
-                    assert 0 < moved <= update.drop * weights.shape[0]
-                    if update.group is None:
-                        assert moved == update.drop * weights.shape[0]
+                    lost = int((mask & ~weights.structure.to_bool()).sum())
+                    assert lost == update.drop if method == "gradual" else 0 < lost <= update.drop
+                    continue
+                masks.check_constant_fan_in(structure, update.entries)
+                moved = (before != weights.indices).sum()
+                assert 0 < moved <= update.drop * weights.shape[0]
+                if update.group is None:
+                    assert moved == update.drop * weights.shape[0]
             for row in pruner.rows():
                 assert layers[row["layer"]].structure.without_bias().entries == row["entries"]
 
@@ -216,7 +232,6 @@ def test_shown():
         (lambda: make("rigl", drop=None), "method 'rigl' needs drop"),
         (lambda: make("static", updates=UPDATES), "method 'static' has no use for updates"),
         (lambda: make("dense", densities={"conv": 0.5}), "method 'dense' has no use for densities"),
-        (lambda: make("set", pattern=Unstructured()), "of constant fan-in or N:M, not unstructured"),
         (lambda: make("rigl", pattern=Blocks(2, 2)), "not blocks of 2 x 2"),
         (lambda: make("gradual", pattern=NOfM(1, 4)), "masks are unstructured, not 1:4"),
         (lambda: make("static", pattern=NOfM(2, 4)), r"layer 'conv': the density of a layer must be 0\.5 for 2:4"),

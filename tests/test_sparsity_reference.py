@@ -1,13 +1,14 @@
 """The reference of structure updates against a slow one that follows the words of the contract."""
 
 import struct
+from itertools import pairwise
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 from acf.sparsity import masks
-from acf.sparsity.reference import SparseWeights, apply, gradient_keys, magnitude_bits, prune, random_keys, rewire
+from acf.sparsity.reference import SparseWeights, apply, gradient_keys, grow, magnitude_bits, prune, random_keys, rewire
 from acf.sparsity.structure import Structure
 from acf.sparsity.updates import StructureUpdate, UpdateKind
 
@@ -120,6 +121,27 @@ class TestAgainstSlow:
             assert getattr(after, name).dtype == getattr(before, name).dtype
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_grow(seed, ties):
+    rng = np.random.default_rng(seed)
+    rows, columns = 6, 15
+    before = make_weights(rng, rows=rows, columns=columns, bias=True)
+    keys = rng.integers(0, 3 << 20 if ties else 1 << 31, size=(rows, columns), dtype=np.uint32)
+    count = int(rng.integers(0, 100))
+    after = grow(before, count=count, keys=lambda row: keys[row], protected_from=columns)
+    had = [before.indices[a:b].tolist() for a, b in pairwise(before.pointers)]
+    free = [(row, column) for row in range(rows) for column in range(columns) if column not in had[row]]
+    taken = sorted(free, key=lambda place: -(int(keys[place]) >> 20))[:count]
+    for row, (a, b) in enumerate(pairwise(after.pointers)):
+        new = sorted(column for r, column in taken if r == row)
+        assert after.indices[a:b].tolist() == had[row] + new
+        old = slice(before.pointers[row], before.pointers[row + 1])
+        for name in ("master", "momentum", "values"):
+            expected = np.append(getattr(before, name)[old], np.zeros(len(new))).astype(getattr(before, name).dtype)
+            assert getattr(after, name)[a:b].tobytes() == expected.tobytes()
+
+
 def test_fewer_candidates_than_drops():
     structure = Structure.from_bool(np.array([[True, True, True, False, True]]))
     weights = SparseWeights.from_dense(structure, np.array([[3.0, -1.0, 2.0, 0.0, 0.5]]))
@@ -215,6 +237,7 @@ class TestApply:
         (lambda w, k: rewire(w, drop=1, keys=k, group=0), "at least one column, not 0"),
         (lambda w, k: rewire(w, drop=1, keys=lambda row: k(row)[:2]), r"4 unsigned integers, not of shape \(2,\)"),
         (lambda w, k: rewire(w, drop=1, keys=lambda row: k(row) * 1.0), "and type float64"),
+        (lambda w, k: grow(w, count=-2, keys=k), "grow must not be negative, not -2"),
         (lambda w, k: prune(w, drop=-2), "drop must not be negative, not -2"),
         (lambda w, k: SparseWeights.from_dense(w.structure, np.zeros(3)), r"shape \(2, 4\), not \(3,\)"),
         (

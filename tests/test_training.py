@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import pairwise
 
 import ml_dtypes
 import numpy as np
@@ -18,7 +19,7 @@ from acf.sparsity.pruner import METHODS
 from acf.sparsity.updates import UpdateKind
 from acf.training.data import Dataset, Part
 from acf.training.experiment import Experiment, Stopped, digest_of_weights
-from acf.training.settings import Settings, bfloat16_bits
+from acf.training.settings import STRUCTURES, Settings, bfloat16_bits
 from acf.training.trainer import Blueprint, Trainer
 
 TINY = preset("tiny")
@@ -104,6 +105,8 @@ class MathTrainer:
             if update.kind is UpdateKind.PRUNE:
                 self.layers[place] = reference.prune(layer, drop=update.drop, protected_from=columns - 1)
                 continue
+            if update.kind in (UpdateKind.REGROW_AT_RANDOM, UpdateKind.REGROW_BY_GRADIENT):
+                layer = reference.prune(layer, drop=update.drop, protected_from=columns - 1)
             if update.seed is None:
                 full = np.arange(rows + 1) * columns
                 everywhere = np.tile(np.arange(columns), rows)
@@ -114,14 +117,20 @@ class MathTrainer:
             else:
                 numbers = xorshift32_states(update.seed, rows * (columns - 1)).reshape(rows, columns - 1)
                 keys = lambda row, numbers=numbers: numbers[row]  # noqa: E731
-            reference.rewire(layer, drop=update.drop, keys=keys, protected_from=columns - 1)
+            if update.kind is UpdateKind.REGROW_AT_RANDOM:
+                keys = lambda row, numbers=numbers: numbers[row] >> np.uint32(1)  # noqa: E731
+            if update.kind in (UpdateKind.REGROW_AT_RANDOM, UpdateKind.REGROW_BY_GRADIENT):
+                self.layers[place] = reference.grow(layer, count=update.drop, keys=keys, protected_from=columns - 1)
+            else:
+                reference.rewire(layer, drop=update.drop, keys=keys, protected_from=columns - 1)
 
 
+@pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("method", METHODS)
-def test_steps_are_the_mathematics(method):
+def test_steps_are_the_mathematics(method, structure):
     """Products, optimizer and structure of every step, bit for bit, by the formulas that define them."""
     data = dataset()
-    blueprint = Blueprint(TINY, settings(method=method), features=9, classes=4, steps=10)
+    blueprint = Blueprint(TINY, settings(method=method, structure=structure), features=9, classes=4, steps=10)
     trainer = Trainer(GoldenDevice(TINY, memory_bytes=blueprint.memory_bytes), blueprint)
     mathematics = MathTrainer(TINY, trainer, blueprint)
     changes = 0
@@ -182,6 +191,33 @@ def test_rows_keep_their_fan_in_and_biases_stay(method):
         assert structure.to_bool()[:, -1].all()
         moved += int((structure.to_bool() != before[name].structure.to_bool()).sum())
     assert (moved > 0) == (method != "static")
+
+
+@pytest.mark.parametrize("method", ["set", "rigl"])
+def test_entries_move_from_row_to_row(method):
+    experiment = opened(method=method, structure="unstructured")
+    before = structures(experiment)
+    experiment.run()
+    for name, structure in structures(experiment).items():
+        assert structure.entries == before[name].entries
+        assert structure.to_bool()[:, -1].all(), "biases stay"
+    first = structures(experiment)["layer1"]
+    assert first.fan_in.tolist() != before["layer1"].fan_in.tolist()
+    assert experiment.trainer.host.written_bytes["training", "weights"] == 0
+    assert experiment.trainer.host.read_bytes["training", "second"] == 0
+
+
+def test_the_second_buffer_is_as_large_as_one_layer():
+    changes = {"hidden": (64, 40), "structure": "unstructured"}
+    plan = Blueprint(TINY, settings(**changes), features=30, classes=4, steps=10).plan
+    begin, end = plan.regions["second"]
+    begins = [layer.weights.pointers for layer in plan.layers] + [plan.regions["weights"][1]]
+    sizes = [last - first for first, last in pairwise(begins)]
+    assert end - begin == max(sizes) < sum(sizes)
+    for layer in plan.layers:
+        assert (layer.weights.pointers + plan.shift(layer)) % (1 << 32) == begin
+    for changes in ({}, {"method": "gradual"}, {"method": "static", "structure": "unstructured"}):
+        assert "second" not in Blueprint(TINY, settings(**changes), features=30, classes=4, steps=10).plan.regions
 
 
 def test_pruning_ends_at_the_sparsity_asked_for():
@@ -271,10 +307,12 @@ class WatchedDevice(GoldenDevice):
             self.memory = watched
 
 
-@pytest.mark.parametrize("method", ["rigl", "gradual"])
-def test_the_host_leaves_weights_alone_while_training(method):
+@pytest.mark.parametrize(
+    "changes", [{"method": "rigl"}, {"method": "rigl", "structure": "unstructured"}, {"method": "gradual"}]
+)
+def test_the_host_leaves_weights_alone_while_training(changes):
     data = dataset()
-    experiment = opened(device=WatchedDevice, method=method)
+    experiment = opened(device=WatchedDevice, **changes)
     trainer, touched = experiment.trainer, WatchedDevice.touched
     begin, end = experiment.blueprint.plan.regions["weights"]
     touched.clear()
@@ -295,15 +333,18 @@ def test_the_host_leaves_weights_alone_while_training(method):
 # Checkpoints
 
 
-@pytest.mark.parametrize("method", ["set", "rigl", "gradual"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "set"}, {"method": "rigl"}, {"method": "rigl", "structure": "unstructured"}, {"method": "gradual"}],
+)
 @pytest.mark.parametrize("stop", [1, 5, 8])
-def test_an_interrupted_training_comes_to_the_same_bits(tmp_path, method, stop):
-    whole = trained(method=method, rounding="stochastic")
-    parts = opened(method=method, rounding="stochastic")
+def test_an_interrupted_training_comes_to_the_same_bits(tmp_path, changes, stop):
+    whole = trained(**changes, rounding="stochastic")
+    parts = opened(**changes, rounding="stochastic")
     with pytest.raises(Stopped) as caught:
         parts.run(folder=tmp_path, stop=lambda: parts.trainer.step_number == stop)
     assert (caught.value.step, caught.value.steps) == (stop, 15)
-    again = opened(method=method, rounding="stochastic")
+    again = opened(**changes, rounding="stochastic")
     again.resume(tmp_path)
     assert again.trainer.step_number == stop
     again.run(folder=tmp_path)
@@ -359,6 +400,7 @@ def test_reports_are_plain_data():
         ({"bias": float("inf")}, "inf"),
         ({"rounding": "up"}, "up"),
         ({"distribution": "even"}, "even"),
+        ({"structure": "blocks"}, "blocks"),
         ({"drop": 0.0}, r"0\.0"),
         ({"last_change": 2.0}, r"2\.0"),
         ({"seed": -5}, "-5"),

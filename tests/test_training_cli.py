@@ -98,6 +98,7 @@ def test_interrupt_and_resume(capfd, monkeypatch, patterns, tmp_path, method):
         (["--method", "gradual", "--period", "99999"], "99999"),
         (["--method", "best"], "'best'"),
         (["--device", "fpga"], "'fpga'"),
+        (["--structure", "blocks"], "'blocks'"),
         (["--hidden", "12;3"], "'12;3'"),
         (["--hidden", "0"], "(0,)"),
         (["--sparsity", "1.5"], "1.5"),

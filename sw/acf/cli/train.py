@@ -48,6 +48,9 @@ def digits(
     distribution: Annotated[
         str, typer.Option("--distribution", help="How layers share the sparsity: erk or uniform.", metavar="NAME")
     ] = "erk",
+    structure: Annotated[
+        str, typer.Option("--structure", help="Where weights may move: fan-in or unstructured.", metavar="NAME")
+    ] = "fan-in",
     period: Annotated[int, typer.Option("--period", help="Steps between changes of the structure.")] = 50,
     drop: Annotated[float, typer.Option("--drop", help="Part of the entries that the first change drops.")] = 0.3,
     last_change: Annotated[float, typer.Option("--last-change", help="Part of the steps with changes.")] = 0.75,
@@ -84,6 +87,7 @@ def digits(
     given: dict[str, Any] = {
         "method": method, "sparsity": sparsity, "hidden": _sizes(hidden), "epochs": epochs, "batch": batch,
         "learning_rate": learning_rate, "momentum": momentum, "bias": bias, "distribution": distribution,
+        "structure": structure,
         "period": period, "drop": drop, "last_change": last_change, "rounding": rounding, "overlap": overlap,
         "seed": seed, "preset": preset, "data": None if data is None else str(data.resolve()), "holdout": holdout,
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """Patterns: which places a mask may take, and thereby which of them an update may drop and grow.
 
-A pattern turns a density into a mask that it allows. ``Unstructured`` and ``Blocks`` masks stay as they are made;
-rows of ``ConstantFanIn`` and ``NOfM`` masks are rewired one by one, which is what the structure engine does in place.
+A pattern turns a density into a mask that it allows. ``Blocks`` masks stay as they are made; rows of ``ConstantFanIn``
+and ``NOfM`` masks are rewired one by one, which is what the structure engine does in place; entries of ``Unstructured``
+masks may move from row to row.
 """
 
 from abc import ABC, abstractmethod
@@ -38,7 +39,10 @@ class Pattern(ABC):
         """Entries of a mask of ``shape`` that comes nearest to ``density``; a row or a matrix keeps at least one."""
 
     def movable(self, shape: tuple[int, int], entries: int) -> int:
-        """How many entries of each row one update can move at most: no more than can be grown in their stead."""
+        """How many entries one update can move at most: no more than can be grown in their stead.
+
+        Of each row, or, where entries may stand anywhere, of the layer.
+        """
         return 0
 
     @abstractmethod
@@ -56,6 +60,9 @@ class Unstructured(Pattern):
 
     def entries(self, shape: tuple[int, int], density: float) -> int:
         return max(1, round(density * shape[0] * shape[1]))
+
+    def movable(self, shape: tuple[int, int], entries: int) -> int:
+        return min(entries, shape[0] * shape[1] - entries)
 
     def make(self, shape: tuple[int, int], density: float, generator: np.random.Generator) -> Structure:
         return masks.unstructured(shape, self.entries(shape, density), generator)

@@ -36,7 +36,8 @@ class Pruner:
 
     - *dense*: no mask.
     - *static*: the first mask stays.
-    - *set*: the smallest weights of a row are dropped and others grown at random.
+    - *set*: the smallest weights of a row are dropped and others grown at random; those of a layer where masks are
+      unstructured.
     - *rigl*: the same, grown where the gradient is largest.
     - *gradual*: layers lose their smallest weights, in whatever rows they are, until the densities given are reached.
       In between, the sparsity of a layer is its last one times how far the schedule has come, so that the network as a
@@ -53,11 +54,11 @@ class Pruner:
     updates : UpdateSchedule
         For *set* and *rigl* only.
     drop : DropSchedule
-        For *set* and *rigl* only. A row drops the whole part of this fraction of its entries.
+        For *set* and *rigl* only. A row, or a layer, drops the whole part of this fraction of its entries.
     gradual : CubicSparsity
         For *gradual* only; its last sparsity is that of ``densities``.
     pattern : Pattern
-        *set* and *rigl* take ``ConstantFanIn`` and ``NOfM``, *gradual* takes ``Unstructured``. By default
+        *set* and *rigl* take all but ``Blocks``, *gradual* takes ``Unstructured``. By default
         ``Unstructured`` for *gradual*, ``ConstantFanIn`` for the others.
     seed : int
         For the first masks and growth at random.
@@ -235,14 +236,16 @@ class Pruner:
     def _rewire(self, name: str, step: int) -> StructureUpdate | None:
         assert self.drop is not None
         shape = matrix_shape(self.shapes[name])
-        entries = self._entries[name] // shape[0]
+        anywhere = isinstance(self.pattern, Unstructured)
+        entries = self._entries[name] if anywhere else self._entries[name] // shape[0]
         drop = min(int(self.drop.at(step) * entries), self.pattern.movable(shape, self._entries[name]))
         if not drop:
             return None
         if self.method == "rigl":
-            kind, seed = UpdateKind.REWIRE_BY_GRADIENT, None
+            kind, seed = UpdateKind.REGROW_BY_GRADIENT if anywhere else UpdateKind.REWIRE_BY_GRADIENT, None
         else:
-            kind, seed = UpdateKind.REWIRE_AT_RANDOM, self._growth_seed(name, step)
+            kind = UpdateKind.REGROW_AT_RANDOM if anywhere else UpdateKind.REWIRE_AT_RANDOM
+            seed = self._growth_seed(name, step)
         return StructureUpdate(
             layer=name, step=step, kind=kind, drop=drop, entries=entries, seed=seed, group=self.pattern.group
         )
@@ -276,7 +279,7 @@ def _check_method(method: str, pattern: Pattern, **given: Any) -> None:
     for name, value in given.items():
         if (value is not None) != (name in _NEEDS[method]):
             raise ValueError(f"method {method!r} {'has no use for' if value is not None else 'needs'} {name}")
-    if method in ("set", "rigl") and not pattern.in_place:
-        raise ValueError(f"method {method!r} rewires rows of constant fan-in or N:M, not {pattern}")
+    if method in ("set", "rigl") and not (pattern.in_place or isinstance(pattern, Unstructured)):
+        raise ValueError(f"method {method!r} moves single entries of a layer or of its rows, not {pattern}")
     if method == "gradual" and not isinstance(pattern, Unstructured):
         raise ValueError(f"gradual pruning takes weights wherever they are, so masks are unstructured, not {pattern}")

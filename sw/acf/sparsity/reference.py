@@ -4,7 +4,7 @@ Magnitudes are compared as integers: the bits of a float32 without its sign. So 
 number and NaN above infinity, and no comparison rounds.
 
 ``rewire`` changes columns and values in place and leaves every row its count; ``prune`` takes entries from a layer,
-wherever they stand, and leaves the others in new arrays.
+wherever they stand, ``grow`` gives it entries, and both leave the others as they were, in new arrays.
 Columns from ``protected_from`` on, the bias column, are never dropped and never grown.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from acf.sparsity.updates import StructureUpdate, UpdateKind
 from acf.sparsity.weights import SparseWeights
 
-__all__ = ["RowKeys", "apply", "gradient_keys", "magnitude_bits", "prune", "random_keys", "rewire"]
+__all__ = ["RowKeys", "apply", "gradient_keys", "grow", "magnitude_bits", "prune", "random_keys", "rewire"]
 
 RowKeys = Callable[[int], np.ndarray]
 """The keys of a row, ``(columns,)`` of an unsigned type: the column of the largest grows first. Columns that cannot
@@ -159,6 +159,44 @@ def prune(weights: SparseWeights, *, drop: int, protected_from: int | None = Non
     )
 
 
+def grow(weights: SparseWeights, *, count: int, keys: RowKeys, protected_from: int | None = None) -> SparseWeights:
+    """Give a layer ``count`` more weights, where the keys of its free columns are largest, in new arrays.
+
+    Keys have 31 bits, of which the highest 11 count: what is alike in these is taken in the order of rows and columns.
+    New entries stand behind those of their row, in ascending order; master, momentum and value are 0. Where there are
+    fewer free columns, all are taken.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is negative or ``protected_from`` is out of range.
+
+    Sources
+    -------
+    Evci et al., 2020 (RigL); Mocanu et al., 2018 (SET).
+    """
+    if count < 0:
+        raise ValueError(f"the entries to grow must not be negative, not {count!r}")
+    rows, columns = weights.shape
+    limit = _limit(columns, protected_from)
+    free = ~weights.structure.to_bool()
+    free[:, limit:] = False
+    places = np.flatnonzero(free)
+    heights = np.array([np.resize(keys(row), columns) for row in range(rows)]).reshape(-1)[places] >> np.uint32(20)
+    taken = np.sort(places[np.argsort(-heights.astype(np.int64), kind="stable")][:count])
+    row_of, column_of = np.divmod(taken, columns)
+    ends = weights.pointers[1:][row_of]
+    zeros = np.zeros(taken.size)
+    return SparseWeights(
+        weights.shape,
+        weights.pointers + np.searchsorted(row_of, np.arange(rows + 1)).astype(np.int32),
+        np.insert(weights.indices, ends, column_of),
+        np.insert(weights.master, ends, zeros),
+        np.insert(weights.momentum, ends, zeros),
+        np.insert(weights.values, ends, zeros),
+    )
+
+
 def apply(
     update: StructureUpdate,
     weights: SparseWeights,
@@ -174,23 +212,23 @@ def apply(
     weights : SparseWeights
         A rewire changes them in place.
     gradient : numpy.ndarray, optional
-        ``(rows, columns)`` of float32, for a rewire by gradient.
+        ``(rows, columns)`` of float32, for growth by gradient.
     protected_from : int, optional
         The first column that is left alone.
 
     Returns
     -------
     SparseWeights
-        The same object after a rewire, another after a pruning.
+        The same object after a rewire, another after a regrowth or a pruning.
 
     Raises
     ------
     ValueError
-        If a rewire by gradient gets none of the shape of the weights.
+        If growth by gradient gets none of the shape of the weights.
     """
     if update.kind is UpdateKind.PRUNE:
         return prune(weights, drop=update.drop, protected_from=protected_from)
-    if update.kind is UpdateKind.REWIRE_BY_GRADIENT:
+    if update.kind in (UpdateKind.REWIRE_BY_GRADIENT, UpdateKind.REGROW_BY_GRADIENT):
         if gradient is None or gradient.shape != weights.shape:
             found = "none" if gradient is None else f"one of shape {gradient.shape}"
             raise ValueError(f"layer {update.layer!r} needs a gradient of shape {weights.shape}, not {found}")
@@ -198,6 +236,13 @@ def apply(
     else:
         assert update.seed is not None
         keys = random_keys(update.seed, weights.shape[1])
+    if update.kind in (UpdateKind.REGROW_BY_GRADIENT, UpdateKind.REGROW_AT_RANDOM):
+        return grow(
+            prune(weights, drop=update.drop, protected_from=protected_from),
+            count=update.drop,
+            keys=keys if update.seed is None else lambda row: keys(row) >> np.uint32(1),
+            protected_from=protected_from,
+        )
     rewire(weights, drop=update.drop, keys=keys, protected_from=protected_from, group=update.group)
     return weights
 

@@ -11,6 +11,8 @@ class UpdateKind(StrEnum):
 
     REWIRE_BY_GRADIENT = "rewire by gradient"
     REWIRE_AT_RANDOM = "rewire at random"
+    REGROW_BY_GRADIENT = "regrow by gradient"
+    REGROW_AT_RANDOM = "regrow at random"
     PRUNE = "prune"
 
 
@@ -18,8 +20,8 @@ class UpdateKind(StrEnum):
 class StructureUpdate:
     """A request to change the structure of one layer.
 
-    A rewire does the same in each row; what it counts are entries of a row. A pruning takes the smallest weights of the
-    whole layer; what it counts are entries of the layer. Biases are not counted.
+    A rewire does the same in each row; what it counts are entries of a row. A regrowth and a pruning take the smallest
+    weights of the whole layer; what they count are entries of the layer. Biases are not counted.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ class StructureUpdate:
         The training step after which it happens.
     kind : UpdateKind
     drop : int
-        Entries to drop; a rewire grows as many.
+        Entries to drop; a rewire and a regrowth grow as many.
     entries : int
         Entries that there are afterwards.
     seed : int or None

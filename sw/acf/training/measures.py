@@ -21,8 +21,8 @@ class PhaseTotals:
     cycles, bytes_read, bytes_written : int or None
         None from a device without time.
     engine : dict or None
-        Counters of the structure engine by name: entries updated, rewired and pruned, and the cycles spent on each.
-        None from a device without time.
+        Counters of the structure engine by name: entries updated, rewired, pruned and merged, and the cycles spent on
+        each. None from a device without time.
     """
 
     runs: int = 0

@@ -109,7 +109,7 @@ def _table(report: dict[str, Any]) -> str:
             lines.append((f"{name}: cycles", f"{totals['cycles']:,}", runs))
             lines.append((f"{name}: bytes read", f"{totals['bytes_read']:,}", "beats of the memory port"))
             lines.append((f"{name}: bytes written", f"{totals['bytes_written']:,}", "strobes of the memory port"))
-        for what in ("update", "rewire", "prune"):
+        for what in ("update", "rewire", "prune", "merge"):
             entries = (totals["engine"] or {}).get(f"{what}d", 0)
             if entries:
                 cycles = totals["engine"][f"{what}_cycles"]

@@ -71,8 +71,8 @@ class NetworkPlan:
     candidate_rows : dict
         How many rows of each layer have room in one of them.
     regions : dict
-        First address and the first one behind, of ``weights`` (CSR, master values, momentum) and ``arrays`` (all
-        else); programs may follow.
+        First address and the first one behind, of ``weights`` (CSR, master values, momentum), ``arrays`` (all else) and
+        perhaps ``second`` (room for the weights of the largest layer while entries move); programs may follow.
     """
 
     config: FabricConfig
@@ -94,6 +94,10 @@ class NetworkPlan:
         )
         return replace(self, layers=layers)
 
+    def shift(self, layer: LayerPlan) -> int:
+        """Bytes from an array of ``layer`` to where it lies in the second buffer, modulo 2 ** 32."""
+        return self.regions["second"][0] - layer.weights.pointers & 0xFFFFFFFF
+
     @property
     def logits(self) -> Operand:
         """Float32 outputs of the last layer."""
@@ -113,7 +117,9 @@ class _Room:
         return address
 
 
-def plan_network(config: FabricConfig, sizes: Sequence[int], entries: Sequence[int], *, batch: int) -> NetworkPlan:
+def plan_network(
+    config: FabricConfig, sizes: Sequence[int], entries: Sequence[int], *, batch: int, second: bool = False
+) -> NetworkPlan:
     """A plan for a perceptron.
 
     Parameters
@@ -125,6 +131,8 @@ def plan_network(config: FabricConfig, sizes: Sequence[int], entries: Sequence[i
         Of the weights of each layer, biases included.
     batch : int
         Columns of activations and gradients.
+    second : bool
+        Whether there is a second buffer.
     """
     beat = config.memory.beat_bytes
     number_format = config.lane.number_format
@@ -143,6 +151,8 @@ def plan_network(config: FabricConfig, sizes: Sequence[int], entries: Sequence[i
         )
         arrays.append([room.take(size) for size in sizes_of_arrays])
     weights_end = room.next_address
+    begins = [addresses[0] for addresses in arrays]
+    largest = max(end - begin for begin, end in pairwise([*begins, weights_end]))
 
     def take_rows(rows: int, width: int) -> Operand:
         stride = round_up(batch * width, beat)
@@ -182,13 +192,18 @@ def plan_network(config: FabricConfig, sizes: Sequence[int], entries: Sequence[i
         layer.name: _rows_at_a_time(config, rows=layer.weights.rows, inner=layer.input_rows) for layer in layers
     }
     size = max(candidate_rows[layer.name] * layer.input_rows * number_format.accumulator_bytes for layer in layers)
+    candidates = (room.take(size), room.take(size))
+    regions = {"weights": (0, weights_end), "arrays": (weights_end, room.next_address)}
+    if second:
+        begin = room.take(largest)
+        regions["second"] = (begin, room.next_address)
     return NetworkPlan(
         config=config,
         batch=batch,
         layers=tuple(layers),
-        candidates=(room.take(size), room.take(size)),
+        candidates=candidates,
         candidate_rows=candidate_rows,
-        regions={"weights": (0, weights_end), "arrays": (weights_end, room.next_address)},
+        regions=regions,
     )
 
 

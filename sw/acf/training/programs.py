@@ -19,12 +19,16 @@ __all__ = [
     "backward_program",
     "forward_program",
     "prune_program",
+    "regrow_program",
     "rewire_program",
     "update_program",
 ]
 
 _STRUCTURE_SEMAPHORE = 6
 """Banks have those below 4, drains have 7."""
+
+_ARRAYS = ("pointers", "indices", "values", "master", "momentum")
+"""Arrays of a layer; the first two say where its entries stand."""
 
 
 @dataclass(eq=False)
@@ -121,54 +125,33 @@ def update_program(plan: NetworkPlan, *, update: dict[str, int]) -> Program:
 
 
 def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> Program:
-    """Drop and grow in every row of a layer; ``drop`` and ``seed`` are to be patched.
-
-    Gradients off the mask are computed for a few rows at a time, into one of two buffers, while the engine works on
-    the other.
-    """
+    """Drop and grow in every row of a layer; ``drop`` and ``seed`` are to be patched."""
     program = Program() if at_random else _cleared(plan)
     rewires = _StructureCommands(program)
-    weights = layer.weights
-    fields = _structure_fields(layer)
-    if at_random:
-        rewires.add(Opcode.REWIRE, row_begin=0, row_end=weights.rows, random=1, seed=1, **fields)
-    else:
-        stride = layer.input_rows * plan.config.lane.number_format.accumulator_bytes
-        at_a_time = plan.candidate_rows[layer.name]
-        for number, begin in enumerate(range(0, weights.rows, at_a_time)):
-            count = min(at_a_time, weights.rows - begin)
-            buffer = plan.candidates[number % 2]
-            everything = Weights(
-                rows=count,
-                inner=layer.input_rows,
-                entries=count * layer.input_rows,
-                pointers=0,
-                indices=0,
-                decoder=Decoder.DENSE,
-            )
-            rewires.wait_for_all(but=1)
-            row_operand = Operand(
-                address=layer.sum_gradients.address + begin * layer.sum_gradients.stride,
-                stride=layer.sum_gradients.stride,
-            )
-            steps = sampled_steps(
-                plan.config,
-                everything,
-                columns=plan.batch,
-                row_operand=row_operand,
-                operand=layer.inputs,
-                result=buffer,
-            )
-            add_steps(program, plan.config, steps)
-            rewires.add(
-                Opcode.REWIRE,
-                row_begin=begin,
-                row_end=begin + count,
-                candidates=buffer,
-                candidate_stride=stride,
-                **fields,
-            )
+    _add_growth(rewires, plan, layer, Opcode.REWIRE, at_random=at_random, **_structure_fields(layer))
     rewires.wait_for_all()
+    program.add(Opcode.END)
+    return program
+
+
+def regrow_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> Program:
+    """Drop in a layer and grow in it, wherever that is; ``layer_drop``, ``grow`` and ``seed`` are to be patched.
+
+    What stays goes to the second buffer, and from there, with the newcomers, to where it was. Gradients off the mask
+    are computed twice: to see which are large, and to take these.
+    """
+    program = Program() if at_random else _cleared(plan)
+    steps = _StructureCommands(program)
+    fields = _structure_fields(layer)
+    shift = plan.shift(layer)
+    steps.add(Opcode.PRUNE, row_end=layer.weights.rows, shift=shift, **fields)
+    there = {name: (fields[name] + shift) % (1 << 32) for name in _ARRAYS}
+    seen = {name: there.get(name, value) for name, value in fields.items() if name not in _ARRAYS[2:]}
+    _add_growth(steps, plan, layer, Opcode.SURVEY, at_random=at_random, **seen)
+    steps.wait_for_all()  # both begin with the same buffer of gradients
+    back = -shift % (1 << 32)
+    _add_growth(steps, plan, layer, Opcode.MERGE, at_random=at_random, shift=back, **{**fields, **there})
+    steps.wait_for_all()
     program.add(Opcode.END)
     return program
 
@@ -187,19 +170,62 @@ class _StructureCommands:
     """Commands of the structure engine, which go on while others do."""
 
     def __init__(self, program: Program):
-        self._program = program
+        self.program = program
         self._under_way = 0
 
     def add(self, opcode: Opcode, **fields: int) -> None:
-        self._program.add(opcode, semaphore=_STRUCTURE_SEMAPHORE, **fields)
+        self.program.add(opcode, semaphore=_STRUCTURE_SEMAPHORE, **fields)
         self._under_way += 1
 
     def wait_for_all(self, *, but: int = 0) -> None:
         """Wait until at most ``but`` are under way: the engine takes them in order."""
         done = self._under_way - but
         if done > 0:
-            self._program.add(Opcode.WAIT, semaphore=_STRUCTURE_SEMAPHORE, count=done)
+            self.program.add(Opcode.WAIT, semaphore=_STRUCTURE_SEMAPHORE, count=done)
             self._under_way -= done
+
+
+def _add_growth(
+    commands: _StructureCommands, plan: NetworkPlan, layer: LayerPlan, opcode: Opcode, *, at_random: bool, **fields: int
+) -> None:
+    """Commands for all rows of a layer that need the gradients of all columns.
+
+    These are computed for a few rows at a time, into one of two buffers, while the engine works on the other.
+    """
+    rows = layer.weights.rows
+    if at_random:
+        commands.add(opcode, row_begin=0, row_end=rows, random=1, seed=1, **fields)
+        return
+    stride = layer.input_rows * plan.config.lane.number_format.accumulator_bytes
+    at_a_time = plan.candidate_rows[layer.name]
+    for number, begin in enumerate(range(0, rows, at_a_time)):
+        count = min(at_a_time, rows - begin)
+        buffer = plan.candidates[number % 2]
+        everything = Weights(
+            rows=count,
+            inner=layer.input_rows,
+            entries=count * layer.input_rows,
+            pointers=0,
+            indices=0,
+            decoder=Decoder.DENSE,
+        )
+        commands.wait_for_all(but=1)
+        row_operand = Operand(
+            address=layer.sum_gradients.address + begin * layer.sum_gradients.stride,
+            stride=layer.sum_gradients.stride,
+        )
+        steps = sampled_steps(
+            plan.config,
+            everything,
+            columns=plan.batch,
+            row_operand=row_operand,
+            operand=layer.inputs,
+            result=buffer,
+        )
+        add_steps(commands.program, plan.config, steps)
+        commands.add(
+            opcode, row_begin=begin, row_end=begin + count, candidates=buffer, candidate_stride=stride, **fields
+        )
 
 
 def _cleared(plan: NetworkPlan) -> Program:

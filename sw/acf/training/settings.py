@@ -8,15 +8,19 @@ import ml_dtypes
 import numpy as np
 
 from acf.sparsity.distributions import erk, global_density, uniform
+from acf.sparsity.patterns import ConstantFanIn, Unstructured
 from acf.sparsity.pruner import METHODS, Pruner
 from acf.sparsity.schedules import CubicSparsity, DropSchedule, UpdateSchedule
 
-__all__ = ["DISTRIBUTIONS", "ROUNDINGS", "Settings", "bfloat16_bits", "make_pruner"]
+__all__ = ["DISTRIBUTIONS", "ROUNDINGS", "STRUCTURES", "Settings", "bfloat16_bits", "make_pruner"]
 
 DISTRIBUTIONS = {"erk": erk, "uniform": uniform}
 """How layers share the sparsity of the network."""
 
 ROUNDINGS = ("nearest", "stochastic")
+
+STRUCTURES = {"fan-in": ConstantFanIn, "unstructured": Unstructured}
+"""Where entries may stand: as many in each row, or anywhere in a layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class Settings:
         Of first weights and masks, the order of the images, growth at random, and stochastic rounding.
     distribution : str
         One of ``DISTRIBUTIONS``.
+    structure : str
+        One of ``STRUCTURES``. Without meaning to *dense*, and to *gradual*, which takes weights wherever they are.
     period : int
         Steps from one change of the structure to the next.
     drop : float
@@ -72,6 +78,7 @@ class Settings:
     bias: float = 0.1
     seed: int = 1
     distribution: str = "erk"
+    structure: str = "fan-in"
     period: int = 50
     drop: float = 0.3
     last_change: float = 0.75
@@ -83,6 +90,7 @@ class Settings:
             ("method", self.method, METHODS),
             ("distribution", self.distribution, DISTRIBUTIONS),
             ("rounding", self.rounding, ROUNDINGS),
+            ("structure", self.structure, STRUCTURES),
         ):
             if value not in allowed:
                 raise ValueError(f"{what} must be one of {', '.join(allowed)}, not {value!r}")
@@ -134,8 +142,9 @@ def make_pruner(settings: Settings, shapes: dict[str, tuple[int, int]], *, steps
     if settings.method == "dense":
         return Pruner(shapes, method="dense", seed=settings.seed)
     densities = DISTRIBUTIONS[settings.distribution](shapes, settings.sparsity)
+    pattern = STRUCTURES[settings.structure]()
     if settings.method == "static":
-        return Pruner(shapes, method="static", densities=densities, seed=settings.seed)
+        return Pruner(shapes, method="static", densities=densities, pattern=pattern, seed=settings.seed)
     end = max(1, round(settings.last_change * steps))
     if settings.method == "gradual":
         prunings = end // settings.period
@@ -153,6 +162,7 @@ def make_pruner(settings: Settings, shapes: dict[str, tuple[int, int]], *, steps
         densities=densities,
         updates=UpdateSchedule(period=settings.period, end=end),
         drop=DropSchedule(initial=settings.drop, end=end),
+        pattern=pattern,
         seed=settings.seed,
     )
 

@@ -28,6 +28,7 @@ from acf.training.programs import (
     backward_program,
     forward_program,
     prune_program,
+    regrow_program,
     rewire_program,
     update_program,
 )
@@ -80,14 +81,21 @@ class Blueprint:
         }
         self.pruner: Pruner = make_pruner(settings, shapes, steps=steps)
         self.structures = {name: structure.with_bias() for name, structure in self.pruner.structures().items()}
+        rewires = settings.method in ("set", "rigl")
+        regrows = rewires and settings.structure == "unstructured"
         self.plan: NetworkPlan = plan_network(
-            config, self.sizes, [structure.entries for structure in self.structures.values()], batch=settings.batch
+            config,
+            self.sizes,
+            [structure.entries for structure in self.structures.values()],
+            batch=settings.batch,
+            second=regrows,
         )
         programs = self.step_programs(self.plan)
         for layer in self.plan.layers:
             name = f"structure {layer.name}"
-            if settings.method in ("set", "rigl"):
-                programs[name] = rewire_program(self.plan, layer, at_random=settings.method == "set")
+            if rewires:
+                make = regrow_program if regrows else rewire_program
+                programs[name] = make(self.plan, layer, at_random=settings.method == "set")
             elif settings.method == "gradual":
                 programs[name] = prune_program(layer)
         self.programs: dict[str, PlacedProgram] = {}
@@ -249,14 +257,16 @@ class Trainer:
     def _change_structure(self, update: StructureUpdate) -> None:
         name = f"structure {update.layer}"
         program = self._programs[name]
-        if update.kind is UpdateKind.PRUNE:
-            program.patch(self.host, Opcode.PRUNE, layer_drop=update.drop)
-        else:
+        seed = {} if update.seed is None else {"seed": update.seed}
+        if update.kind in (UpdateKind.REWIRE_BY_GRADIENT, UpdateKind.REWIRE_AT_RANDOM):
             # What the engine has room for; wide layers change by that much at a time.
-            fields = {"drop": min(update.drop, self._device.config.structure.exchanged)}
-            if update.seed is not None:
-                fields["seed"] = update.seed
-            program.patch(self.host, Opcode.REWIRE, **fields)
+            program.patch(
+                self.host, Opcode.REWIRE, drop=min(update.drop, self._device.config.structure.exchanged), **seed
+            )
+        else:
+            program.patch(self.host, Opcode.PRUNE, layer_drop=update.drop)
+            program.patch(self.host, Opcode.SURVEY, grow=update.drop, **seed)
+            program.patch(self.host, Opcode.MERGE, **seed)
         self._run(name, phase="structure")
 
     def _follow_entries(self) -> None:
