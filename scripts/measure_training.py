@@ -18,6 +18,8 @@ TRAININGS = {
     "static-0.9": "--method static --sparsity 0.9",
     "set-0.9": "--method set --sparsity 0.9",
     "rigl-0.9": "--method rigl --sparsity 0.9",
+    "rigl-0.9-unstructured": "--method rigl --structure unstructured --sparsity 0.9",
+    "gradual-0.9": "--method gradual --sparsity 0.9",
     "rigl-0.98": "--method rigl --sparsity 0.98",
     "rigl-0.98-512": "--method rigl --sparsity 0.98 --hidden 512,256",
 }
@@ -47,8 +49,9 @@ def table() -> list[str]:
         shown = ", ".join(f"{accuracy:.2f} %" for accuracy in accuracies)
         phases = [report["phases"][phase] for report in reports for phase in ("forward", "backward")]
         ratio = sum(phase["dense_macs"] for phase in phases) / sum(phase["effectual_macs"] for phase in phases)
+        method = first["method"] + (", unstructured" if first.get("structure") == "unstructured" else "")
         lines.append(
-            f"| {first['method']} | {', '.join(map(str, first['hidden']))} | {100 * first['network_sparsity']:.2f} % "
+            f"| {method} | {', '.join(map(str, first['hidden']))} | {100 * first['network_sparsity']:.2f} % "
             f"| {shown} | {sum(accuracies) / len(accuracies):.2f} % | {ratio:.1f} |"
         )
     return lines
