@@ -25,10 +25,10 @@ class GoldenCounters:
         self.overflow = set()
         self.opened = False
 
-    def cycle(self, *, enable, sweeping, open, loading, entry, flit, lanes):
+    def cycle(self, *, enable, held, sweeping, open, loading, entry, flit, lanes):
         opened = self.opened or open
         self.opened = opened
-        for n, (issued, effectual, hazard, overflow) in enumerate(lanes):
+        for n, (issued, effectual, hazard, swept, overflow) in enumerate(lanes):
             if overflow:
                 self.overflow.add(n)
             if not enable:
@@ -37,12 +37,14 @@ class GoldenCounters:
                 cause = LaneCause.MAC
             elif hazard:
                 cause = LaneCause.HAZARD
-            elif sweeping:
+            elif swept or held:
                 cause = LaneCause.DRAIN
             elif open:
                 cause = LaneCause.ENTRY_WAIT
             elif loading or not opened:
                 cause = LaneCause.OPERAND_WAIT
+            elif sweeping:
+                cause = LaneCause.DRAIN
             else:
                 cause = LaneCause.IDLE
             self._add(n * COUNTERS_PER_LANE + cause, 1)
@@ -74,12 +76,14 @@ def test_counts_are_exact(lanes):
         def draw():
             return int(rng.random() < density)
 
-        events = {"sweeping": draw(), "open": draw(), "loading": draw()}
+        events = {"held": draw() and draw(), "sweeping": draw(), "open": draw(), "loading": draw()}
         lane_events = []
         for lane in dut.events:
             issued = draw()
-            happened = (issued, issued and draw(), not issued and draw(), draw() and draw() and draw())
-            for name, value in zip(("issued", "effectual", "hazard", "overflow"), happened, strict=True):
+            hazard = not issued and draw()
+            swept = not issued and not hazard and draw()
+            happened = (issued, issued and draw(), hazard, swept, draw() and draw() and draw())
+            for name, value in zip(("issued", "effectual", "hazard", "swept", "overflow"), happened, strict=True):
                 ctx.set(getattr(lane, name), int(value))
             lane_events.append(happened)
         entry, flit = draw(), draw()

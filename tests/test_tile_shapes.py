@@ -5,6 +5,8 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
 
 from acf.config import FabricConfig, LaneConfig, MemoryConfig
@@ -14,6 +16,7 @@ from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.operand_loader import OperandLoader
 from acf.hw.pe.reduce import ReducingSweep
 from acf.hw.pe.sweep import AccumulatorSweep
+from acf.hw.pe.sweep_job import SweepJob
 from acf.isa import NO_SEMAPHORE, ResultKind
 from acf.tb.stream import pack, unpack
 
@@ -99,12 +102,36 @@ def test_operands_reach_their_slots(lanes, format, slots):
     run(dut, bench)
 
 
+def with_job(config, sweep):
+    """A sweep and who keeps what it is to do."""
+    m = Module()
+    m.submodules.job = job = SweepJob(lane=config.lane)
+    m.submodules.sweep = sweep
+    connect(m, job.walk, sweep.walk)
+    return m, job
+
+
+def give_accumulators(ctx, ports, banks, free):
+    """What lanes do that have no product when ``free()``: what each of them gives, or None."""
+    shown = []
+    for port, bank in zip(ports, banks, strict=True):
+        takes = ctx.get(port.read) and (ctx.get(port.urgent) or free())
+        ctx.set(port.taken, int(takes))
+        row, slot = ctx.get(port.row), ctx.get(port.slot)
+        shown.append(bank[row][slot] if takes else None)
+        if takes:
+            bank[row][slot] = 0
+    return shown
+
+
+@pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.parametrize("gate", [0, 1])
 @pytest.mark.parametrize(("lanes", "format", "slots"), SHAPES)
-def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate):
+def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate, busy):
     rng = random.Random(lanes)
     config = shape(lanes, format, slots)
     dut = AccumulatorSweep(config=config)
+    module, job = with_job(config, dut)
     banks = [[[rng.getrandbits(32) for _ in range(slots)] for _ in range(8)] for _ in range(lanes)]
     masks = [[rng.getrandbits(slots) for _ in range(16)] for _ in range(lanes)]
     first, count = 3, 4
@@ -125,10 +152,13 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate):
         ctx.set(dut.x, 4)
         ctx.set(dut.y, 2)
         gating = {"gate": gate, "gate_bank": gate_bank, "gate_row": gate_row, "gate_step": gate_step}
-        ctx.set(dut.request.payload, {"first": first, "count": count, "send": 1, **gating})
-        ctx.set(dut.request.valid, 1)
-        stalls, finished = 0, False
-        while not finished:
+        ctx.set(job.request.payload, {"first": first, "count": count, "send": 1, **gating})
+        ctx.set(job.request.valid, 1)
+        await ctx.tick()
+        ctx.set(job.request.valid, 0)
+        ctx.set(job.request.payload, {"first": 7, "count": 7, "gate_bank": 3})  # what comes next changes nothing
+        stalls, delays, waited = 0, 0, 0
+        while ctx.get(job.walk.active):
             ready = rng.random() < 0.6
             ctx.set(dut.results.ready, ready)
             if ctx.get(dut.results.valid):
@@ -136,30 +166,25 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate):
                 if ready:
                     flit = ctx.get(dut.results.payload)
                     received.append((flit.payload, flit.head, flit.tail))
-            finished = ctx.get(dut.request.ready)
-            row = ctx.get(dut.lanes.read_row)
-            assert row == ctx.get(dut.lanes.clear_row)
-            read = ctx.get(dut.lanes.read_slot) if ctx.get(dut.lanes.read) else None
-            shown = [bank[row][read] for bank in banks] if read is not None else None
-            if ctx.get(dut.lanes.clear):
-                slot = ctx.get(dut.lanes.clear_slot)
-                assert slot != read, "read and cleared in one cycle"
-                for bank in banks:
-                    bank[row][slot] = 0
+            asked = any(ctx.get(port.read) for port in dut.lanes)
+            shown = give_accumulators(ctx, dut.lanes, banks, lambda: not busy or rng.random() < 0.1)
+            delayed = asked and any(ctx.get(port.read) and not ctx.get(port.taken) for port in dut.lanes)
+            delays += delayed
+            waited = waited + 1 if delayed else 0
+            assert waited < 8, "lanes that are never free are made to wait"
             looked_up = ctx.get(dut.gate_row) if ctx.get(dut.look_up) else None
             await ctx.tick()
-            if looked_up is not None:
-                for n, mask in enumerate(masks):
-                    ctx.set(dut.masks[n], mask[looked_up])
-            if shown is not None:
-                for n, value in enumerate(shown):
-                    ctx.set(dut.accumulators[n], value)
+            # Lanes show what was read or looked up for one cycle only.
+            for n, mask in enumerate(masks):
+                ctx.set(dut.masks[n], rng.getrandbits(slots) if looked_up is None else mask[looked_up])
+            for n, value in enumerate(shown):
+                ctx.set(dut.accumulators[n], rng.getrandbits(32) if value is None else value)
             cycles += 1
             assert cycles < 5000
-        flits = count * config.tile_columns // 2
-        assert cycles - stalls == 1 + count + flits * (2 if lanes == 1 else 1)
+        per_slot = 2 + max(1, lanes // 2)
+        assert cycles - stalls - delays == 1 + count * (1 + slots * per_slot)
 
-    run(dut, bench)
+    run(module, bench)
     per_packet = 1 + config.tile_columns // 2
     packets = [received[n : n + per_packet] for n in range(0, len(received), per_packet)]
     got = []
@@ -213,6 +238,7 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
     rows = 4 * lanes
     config = shape(lanes, format, slots, accumulator_rows=max(8, rows))
     dut = ReducingSweep(config=config)
+    module, job = with_job(config, dut)
     banks = [[[random_accumulator(rng, format) for _ in range(slots)] for _ in range(rows)] for _ in range(lanes)]
     untouched = [copy.deepcopy(bank[3 * lanes :]) for bank in banks]
     requests = [(0, 2 * lanes), (1, 0), (2 * lanes, lanes)]
@@ -238,11 +264,11 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
         ctx.set(dut.y, 2)
         pending = list(requests)
         cycles, offered = 0, False
-        while pending or cycles < 10:
+        while pending or ctx.get(job.walk.active) or cycles < 10:
             valid = bool(pending)
-            ctx.set(dut.request.valid, valid)
+            ctx.set(job.request.valid, valid)
             if valid:
-                ctx.set(dut.request.payload, {"first": pending[0][0], "count": pending[0][1], "send": 1, "reduce": 1})
+                ctx.set(job.request.payload, {"first": pending[0][0], "count": pending[0][1], "send": 1, "reduce": 1})
             ready = not stalls or rng.random() < 0.4
             ctx.set(dut.results.ready, ready)
             offered = bool(arriving) and (offered or not stalls or rng.random() < 0.4)
@@ -256,25 +282,20 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
             if ready and ctx.get(dut.results.valid):
                 flit = ctx.get(dut.results.payload)
                 received.append((flit.payload, flit.head, flit.tail))
-            if valid and ctx.get(dut.request.ready):
+            if valid and ctx.get(job.request.ready):
                 pending.pop(0)
             flags.update(lane for lane in range(lanes) if ctx.get(dut.overflow) >> lane & 1)
-            read = (ctx.get(dut.lanes.read_row), ctx.get(dut.lanes.read_slot)) if ctx.get(dut.lanes.read) else None
-            shown = [bank[read[0]][read[1]] for bank in banks] if read else None
-            if ctx.get(dut.lanes.clear):
-                cleared = (ctx.get(dut.lanes.clear_row), ctx.get(dut.lanes.clear_slot))
-                assert cleared != read, "read and cleared in one cycle"
-                for bank in banks:
-                    bank[cleared[0]][cleared[1]] = 0
-            busy += valid
+            # No lane is ever free.
+            shown = give_accumulators(ctx, dut.lanes, banks, lambda: False)
+            assert sum(value is not None for value in shown) <= 1
+            busy += ctx.get(job.walk.active)
             await ctx.tick()
-            if shown:
-                for n, value in enumerate(shown):
-                    ctx.set(dut.accumulators[n], value)
+            for n, value in enumerate(shown):
+                ctx.set(dut.accumulators[n], rng.getrandbits(32) if value is None else value)
             cycles += 1
             assert cycles < 20000
 
-    run(dut, bench)
+    run(module, bench)
     assert not arriving
     assert flags == wrapped
     per_packet = 1 + config.tile_columns // 2
@@ -298,6 +319,45 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
         # Three requests to start, two to finish. A single lane completes a sum a cycle: then room for flits is short.
         limit = walk + heads + 3 + 2 * (latency + 8) + (lanes == 1) * walk // 2
         assert walk <= busy <= limit, f"{busy} cycles, {walk} of them to add"
+
+
+def test_entries_wait_for_what_is_not_swept():
+    """Every row, at every place of a sweep, for sweeps of any first row and length."""
+    rows = 8
+    config = shape(2, "bf16", 4, accumulator_rows=rows)
+    dut = SweepJob(lane=config.lane)
+
+    async def bench(ctx):
+        async def check(unswept):
+            for row in range(rows):
+                ctx.set(dut.entry_row, row)
+                assert bool(ctx.get(dut.must_wait)) == (row in unswept), f"row {row}, not swept are {unswept}"
+
+        for first in range(rows + 1):
+            for count in range(rows - first + 1):
+                await check([])
+                assert ctx.get(dut.request.ready)
+                ctx.set(dut.request.payload, {"first": first, "count": count, "send": count % 2, "gate_row": 1})
+                ctx.set(dut.request.valid, 1)
+                await ctx.tick()
+                ctx.set(dut.request.payload, {"first": 0, "count": rows})
+                for row in range(first, first + count):
+                    assert not ctx.get(dut.request.ready)
+                    assert ctx.get(dut.walk.active)
+                    assert (ctx.get(dut.walk.row), ctx.get(dut.walk.send)) == (row, count % 2)
+                    await check(range(row, first + count))
+                    ctx.set(dut.walk.row_done, 1)
+                    await ctx.tick()
+                    ctx.set(dut.walk.row_done, 0)
+                # All rows are swept, but the results are not yet sent.
+                await check([])
+                assert not ctx.get(dut.request.ready)
+                ctx.set(dut.request.valid, 0)
+                ctx.set(dut.walk.finished, 1)
+                await ctx.tick()
+                ctx.set(dut.walk.finished, 0)
+
+    run(dut, bench)
 
 
 def run(dut, bench):

@@ -499,7 +499,8 @@ class LaneCause(enum.IntEnum):
     HAZARD = 3
     """An entry is there, but its accumulator is still in flight."""
     DRAIN = 4
-    """The tile sends accumulator rows or sets them to +0, or waits until its results are taken."""
+    """A product, an entry or another drain waits for accumulators that are being sent or set to +0, or nothing else than
+    that goes on: no stream is open, and no operands are awaited."""
     IDLE = 5
     """Nothing to do."""
 

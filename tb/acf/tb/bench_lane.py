@@ -27,17 +27,9 @@ class LaneBench:
         self.layout = lane_entry(lane=self.lane)
         self.dense = False
         self.row_bank: int | None = None
-        for port in ("load_enable", "load_row", "load_slot", "load_value", "sweep_read_row", "sweep_read"):
+        for port in ("load_enable", "load_row", "load_slot", "load_value", "dense", "sampled", "look_up"):
             getattr(dut, port).value = 0
-        for port in (
-            "sweep_read_slot",
-            "sweep_clear",
-            "sweep_clear_row",
-            "sweep_clear_slot",
-            "dense",
-            "sampled",
-            "look_up",
-        ):
+        for port in ("sweep_read", "sweep_row", "sweep_slot", "sweep_urgent"):
             getattr(dut, port).value = 0
         dut.used.value = (1 << self.lane.slots) - 1
         self.entries = StreamSource(dut, "entry", use=use)
@@ -55,6 +47,7 @@ class LaneBench:
         self.issued: list[int] = []
         self.effectual = 0
         self.hazards = 0
+        self.swept = 0
         self.overflows = 0
         self.idle_since: int | None = None
         self.model.start_counting()
@@ -67,10 +60,13 @@ class LaneBench:
                 self.taken.append(self.cycle)
             if int(dut.issued.value):
                 self.issued.append(self.cycle)
-            assert not (int(dut.issued.value) and int(dut.hazard.value)), "a product both issued and waiting"
+            states = int(dut.issued.value) + int(dut.hazard.value) + int(dut.swept.value)
+            assert states <= 1, "a product both issued and waiting, or waiting for two things"
+            assert not (int(dut.issued.value) and int(dut.sweep_taken.value)), "one port, two accumulators"
             assert int(dut.issued.value) or not int(dut.effectual.value), "effectual without a product"
             self.effectual += int(dut.effectual.value)
             self.hazards += int(dut.hazard.value)
+            self.swept += int(dut.swept.value)
             self.overflows += int(dut.overflow.value)
             if not int(dut.idle.value):
                 self.idle_since = None
@@ -93,17 +89,51 @@ class LaneBench:
         self.dut.load_enable.value = 0
         self.model.load(row, bits)
 
-    async def clear_all(self):
-        """Set all accumulators to +0."""
+    async def sweep(self, row: int, *, urgent: Callable[[], bool] = always) -> list[int]:
+        """Read an accumulator row, which is +0 then."""
         dut = self.dut
+        got = []
+        for slot in range(self.lane.slots):
+            dut.sweep_read.value = 1
+            dut.sweep_row.value = row
+            dut.sweep_slot.value = slot
+            taken = False
+            while not taken:
+                dut.sweep_urgent.value = int(urgent())
+                await FallingEdge(dut.clk)
+                taken = bool(int(dut.sweep_taken.value))
+                assert taken or not int(dut.sweep_urgent.value), "not at once"
+                await RisingEdge(dut.clk)
+            dut.sweep_read.value = 0
+            await FallingEdge(dut.clk)
+            got.append(int(dut.accumulator.value))
+            assert int(dut.clearing.value), "it is not +0 yet"
+            await RisingEdge(dut.clk)
+        dut.sweep_urgent.value = 0
+        return got
+
+    async def clear_all(self):
+        """Set all accumulators to +0, one a cycle."""
+        dut = self.dut
+        dut.sweep_read.value = 1
+        dut.sweep_urgent.value = 0
         for row in range(self.lane.accumulator_rows):
             for slot in range(self.lane.slots):
-                dut.sweep_clear.value = 1
-                dut.sweep_clear_row.value = row
-                dut.sweep_clear_slot.value = slot
+                dut.sweep_row.value = row
+                dut.sweep_slot.value = slot
                 await RisingEdge(dut.clk)
             self.model.clear(row)
-        dut.sweep_clear.value = 0
+        dut.sweep_read.value = 0
+        await self.settle()
+
+    async def settle(self):
+        """Wait until what was swept is +0."""
+        for _ in range(self.distance):
+            await FallingEdge(self.dut.clk)
+            if not int(self.dut.clearing.value):
+                break
+        assert not int(self.dut.clearing.value)
+        await RisingEdge(self.dut.clk)
 
     async def set_up(self, *, dense: bool, used: int | None = None, row_bank: int | None = None):
         """Switch skipping, columns and mode while the lane is idle; with a row bank the mode is SAMPLED."""
@@ -144,23 +174,19 @@ class LaneBench:
         await RisingEdge(dut.clk)
 
     async def check(self):
-        """Compare all accumulators and the counts."""
-        dut = self.dut
+        """Compare all accumulators, which are +0 then, and the counts."""
         for row in range(self.lane.accumulator_rows):
-            got = []
-            for slot in range(self.lane.slots):
-                dut.sweep_read.value = 1
-                dut.sweep_read_row.value = row
-                dut.sweep_read_slot.value = slot
-                await RisingEdge(dut.clk)
-                dut.sweep_read.value = 0
-                await FallingEdge(dut.clk)
-                got.append(int(dut.accumulator.value))
-            want = self.model.row_bits(row)
-            assert got == want, f"accumulator row {row}: {_hex(got)}, not {_hex(want)}"
+            await self.check_row(row)
+        await self.settle()
         assert len(self.issued) == self.model.issued.sum(), "products issued"
         assert self.effectual == self.model.effectual.sum(), "effectual products"
         assert bool(self.overflows) == self.model.overflow.any(), "overflow"
+
+    async def check_row(self, row: int, *, urgent: Callable[[], bool] = always):
+        """Compare an accumulator row, which is +0 then."""
+        got, want = await self.sweep(row, urgent=urgent), self.model.row_bits(row)
+        assert got == want, f"accumulator row {row}: {_hex(got)}, not {_hex(want)}"
+        self.model.clear(row)
 
 
 def _hex(values):
@@ -286,6 +312,65 @@ async def interleaved_rows_keep_the_operator_busy(dut):
     dut._log.info(f"utilization {utilization:.3f}, hazards {bench.hazards} of {span} cycles")
     assert utilization >= 0.95, f"{utilization:.3f}"
     await bench.check()
+
+
+@cocotb.test()
+async def accumulators_are_swept_while_others_are_summed(dut):
+    """Rows are read and set to +0 beside entries for others, which find them at +0 afterwards; in all modes."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    await load_density(bench, rng, [0, 1], range(8), 0.7)
+    waits, quiet = 0, 0
+    for turn in range(12):
+        bench.entries.use = at_random(rng.choice([0.3, 1.0]), rng)
+        bench.start_watching()
+        # Rows that are swept meanwhile have sums of the turn before.
+        rows = list(range(lane.accumulator_rows))
+        rng.shuffle(rows)
+        swept, summed = rows[: len(rows) // 2][:6], rows[len(rows) // 2 :][:6]
+        sampled = turn % 3 == 2
+        await bench.set_up(dense=turn % 4 == 1, row_bank=1 if sampled else None)
+        urgent = at_random([0.0, 0.3, 1.0][turn % 3], rng)
+        # The others follow, as soon as their row is swept.
+        later: list[Entry] = []
+        if sampled:
+            places = rng.sample([row * lane.slots + slot for row in summed for slot in range(lane.slots)], 20)
+            bench.send([Entry(rng.randrange(8), rng.randrange(8), place) for place in places], bank=0)
+        else:
+            bench.send(random_entries(rng, 80, lane=lane, rows=range(8), accumulators=summed), bank=0)
+            later = random_entries(rng, 30, lane=lane, rows=range(8), accumulators=swept)
+        for row in swept:
+            await bench.check_row(row, urgent=urgent)
+            bench.send([entry for entry in later if entry.accumulator == row], bank=0)
+        waits += bench.swept
+        quiet += turn % 3 == 0 and bench.swept
+        await bench.finish()
+        assert len(bench.issued) == bench.model.issued.sum()
+        assert bench.effectual == bench.model.effectual.sum()
+        assert bool(bench.overflows) == bench.model.overflow.any()
+    assert waits, "products were made to wait"
+    assert not quiet, "and only when it was urgent"
+    bench.start_watching()
+    await bench.check()
+
+
+@cocotb.test()
+async def a_swept_accumulator_is_free_at_once(dut):
+    """An entry for it may come in the cycle after it was read, and starts from +0."""
+    bench = await start(dut)
+    lane = bench.lane
+    one = 0x3F80 if lane.format == "bf16" else 1
+    await bench.load(0, [one] * lane.slots)
+    for pause in range(12):
+        bench.send([Entry(one, 0, 2)] * (pause + 1))
+        await bench.finish()
+        await bench.check_row(2)
+        bench.send([Entry(one, 0, 2)])
+        for _ in range(pause):
+            await RisingEdge(dut.clk)
+        await bench.finish()
+        await bench.check_row(2)
 
 
 @cocotb.test()
@@ -451,11 +536,9 @@ async def wrapping_is_reported(dut):
     assert 0 <= cycles - terms * bench.distance < 10, f"wrapped after {cycles} cycles"
     for _ in range(20 * lane.fifo_depth):
         await RisingEdge(dut.clk)
-    dut.sweep_read_row.value = 1
-    dut.sweep_read.value = 1
-    await RisingEdge(dut.clk)
-    await FallingEdge(dut.clk)
-    further, rest = divmod(int(dut.accumulator.value) - (1 << 31), 1 << 14)
+    total, *others = await bench.sweep(1)
+    assert not any(others)
+    further, rest = divmod(total - (1 << 31), 1 << 14)
     assert rest == 0
     assert 0 <= further <= lane.fifo_depth + 2
 

@@ -208,6 +208,8 @@ async def sums_take_a_cycle_for_each_accumulator(dut):
     for x in (1, bench.config.cols):
         bench.move_to(x)
         await bench.start_counting()
+        bench.set_up(bank=0, skip=True, columns=bench.columns)
+        bench.signal(NO_SEMAPHORE)
         bench.reduce(rng, 0, rows // lanes)
         await bench.finish()
         await bench.stop_counting()
@@ -259,31 +261,163 @@ async def a_load_without_rows_signals(dut):
 
 
 @cocotb.test()
-async def drain_sends_a_flit_every_cycle(dut):
-    """Also from one row to the next; the rows are +0 by then, so that entries may follow at once."""
+async def drained_rows_take_as_long_as_promised(dut):
+    """One cycle to start; for a row one for its head, and for each slot two and one for each flit."""
     rng = seeded()
     bench = await start(dut)
+    lane, lanes = bench.lane, bench.config.lanes
     bench.load(0, bench.random_rows(rng, range(4)), semaphore=0)
     await bench.finish()
+    await bench.start_counting()
     bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
     bench.stream([Entry(bench.one, n % 4, n % 8) for n in range(16)])
     bench.signal(NO_SEMAPHORE)
     bench.drain(0, 8)
-    bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
-    bench.stream([Entry(bench.one, n % 4, n % 8) for n in range(16)])
-    bench.signal(NO_SEMAPHORE)
     bench.results.cycles.clear()
-    await bench.start_counting()
-    flits = 8 * (1 + bench.columns // 2)
-    bench.results.received.clear()
     await bench.finish()
     cycles = bench.results.cycles
-    assert cycles[-1] - cycles[0] == flits - 1
-    for lane in range(bench.config.lanes):
-        causes = await bench.causes(lane)
-        assert causes[LaneCause.DRAIN] == 1 + flits, "one cycle to start, one per flit"
-    bench.drain(0, 8)
+    per_row = 1 + lane.slots * (2 + lanes // 2)
+    assert cycles[-1] - cycles[0] == 8 * per_row - 1
+    draining = 1 + 8 * per_row
+    for n in range(lanes):
+        causes = await bench.causes(n)
+        # The last accumulators may not be +0 yet.
+        assert 0 <= causes[LaneCause.DRAIN] - draining < bench_distance(lane)
+
+
+@cocotb.test()
+async def any_order_of_packets_looks_like_one_after_the_other(dut):
+    """Streams go into rows that are being swept, were swept and will be; drains, sums and clears follow each other."""
+    rng = seeded()
+    bench = await start(dut)
+    lane, lanes = bench.lane, bench.config.lanes
+    for bank in (0, 1):
+        bench.load(bank, bench.random_rows(rng, range(8)), semaphore=bank)
     await bench.finish()
+    await bench.start_counting()
+
+    def some_rows():
+        first = rng.randrange(lane.accumulator_rows)
+        return first, rng.randrange(min(12, lane.accumulator_rows - first) + 1)
+
+    def stream():
+        skip, bank, columns = rng.random() < 0.7, rng.randrange(2), rng.choice([3, 8]) * bench.columns // 2
+        if rng.random() < 0.3:
+            bench.set_up(bank=bank, skip=skip, columns=columns, row_bank=1 - bank)
+            bench.stream(random_sampled(rng, rng.randrange(30), lane=lane, rows=range(8), row_rows=range(8)))
+        else:
+            bench.set_up(bank=bank, skip=skip, columns=columns)
+            rows = rng.sample(range(lane.accumulator_rows), rng.choice([1, 3, 8]))
+            bench.stream(random_entries(rng, rng.randrange(40), lane=lane, rows=range(8), accumulators=rows))
+        if rng.random() < 0.7:
+            bench.signal(rng.randrange(8))
+
+    def drain():
+        gate = (rng.randrange(2), rng.randrange(8), 0) if rng.random() < 0.3 else None
+        bench.drain(*some_rows(), gate=gate)
+
+    def reduce():
+        first, count = some_rows()
+        bench.reduce(rng, first, count // lanes)
+
+    def clear():
+        bench.clear(*some_rows())
+        if rng.random() < 0.5:
+            bench.signal(rng.randrange(8))
+
+    for turn in range(8):
+        bench.close_ports()
+        bench.open_ports(at_random(rng.choice([0.3, 0.8, 1.0]), rng))
+        bench.results.use = at_random(rng.choice([0.1, 0.5, 1.0]), rng)
+        bench.move_to([TILE_X, 1][turn % 2])
+        for _ in range(20):
+            rng.choices([stream, drain, reduce, clear], weights=[5, 3, 1, 1])[0]()
+        await bench.finish()
+        assert bench.sums.idle
+    cycles = await bench.stop_counting()
+    bench.move_to(TILE_X)
+    await RisingEdge(dut.clk)
+    await bench.check_counters(cycles)
+
+
+@cocotb.test()
+async def lanes_go_on_while_results_wait(dut):
+    """Nobody takes results: entries for other rows are done and signalled, those for swept rows and CLEAR wait."""
+    rng = seeded()
+    bench = await start(dut)
+    lane, lanes = bench.lane, bench.config.lanes
+    bench.load(0, bench.random_rows(rng, range(4), density=1.0, corners=0), semaphore=0)
+    await bench.finish()
+    bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
+    bench.stream([Entry(bench.one, n % 4, n % 8) for n in range(16)])
+    bench.signal(NO_SEMAPHORE)
+    bench.results.use = lambda: False
+    bench.drain(2, 4)
+    for _ in range(100):
+        await RisingEdge(dut.clk)
+    await bench.start_counting()
+    bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
+    others = [0, 1, 6, 7]
+    bench.stream([Entry(bench.one, n % 4, others[n % 4]) for n in range(40)])
+    bench.signal(3)
+    await bench.control.wait_for(1)
+    assert bench.received_done() == [3]
+    assert await bench.counter(LaneCause.MAC) == bench.model.issued[::lanes].sum()
+    # Now the last of the rows that are swept, and behind it what could go on.
+    bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
+    bench.stream([Entry(bench.one, 0, 5)])
+    bench.stream([Entry(bench.one, 0, 7)])
+    bench.signal(4)
+    for _ in range(50):
+        await RisingEdge(dut.clk)
+    draining = (await bench.causes(0))[LaneCause.DRAIN]
+    for _ in range(50):
+        await RisingEdge(dut.clk)
+    assert 50 <= (await bench.causes(0))[LaneCause.DRAIN] - draining < 50 + 60, "the entry waits for the sweep"
+    assert len(bench.control.received) == 1
+    bench.results.use = always
+    await bench.finish()
+    # CLEAR waits for the drain before it, and is signalled when it has been done.
+    bench.results.use = lambda: False
+    bench.drain(0, 2)
+    bench.clear(4, 4)
+    bench.signal(5)
+    for _ in range(100):
+        await RisingEdge(dut.clk)
+    assert not bench.control.received
+    bench.results.use = always
+    await bench.finish()
+    bench.drain(0, lane.accumulator_rows)
+    await bench.finish()
+
+
+@cocotb.test()
+async def sweeping_takes_few_cycles_from_the_lanes(dut):
+    """Lanes that always have a product lose one cycle for each of their accumulators that is swept, and no more."""
+    rng = seeded()
+    bench = await start(dut)
+    lane = bench.lane
+    bench.load(0, bench.random_rows(rng, range(8), density=1.0, corners=0), semaphore=0)
+    await bench.finish()
+    rows = 4
+    spent = []
+    for sweeps in (False, True):
+        if sweeps:
+            bench.drain(0, rows)
+        await bench.start_counting()
+        bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
+        # As long as it takes that every slot waits for its patience to end.
+        busy = [Entry(bench.one, rng.randrange(8), rows + n % (lane.accumulator_rows - rows)) for n in range(16 * rows)]
+        bench.stream(busy)
+        bench.signal(1)
+        await bench.control.wait_for(1)
+        spent.append(await bench.stop_counting())
+        await bench.finish()
+        await bench.check_counters(spent[-1])
+        drained = (await bench.causes(0))[LaneCause.DRAIN]
+        # The first of them are taken before the entries are there.
+        assert rows * lane.slots // 2 <= drained <= rows * lane.slots if sweeps else drained == 0
+    assert drained - 2 <= spent[1] - spent[0] <= rows * lane.slots, spent
 
 
 @cocotb.test()
@@ -380,9 +514,9 @@ async def every_cycle_has_its_cause(dut):
     bench.operands.send(reversed(rest))
     await bench.finish()
     dut.counters_enable.value = 1
-    # Clearing: one cycle to start, one for each slot.
+    # Clearing: one cycle to start, one for each slot, and until the last is +0.
     bench.clear(2, 3)
-    clearing = 1 + 3 * lane.slots
+    clearing = 1 + 3 * lane.slots + bench_distance(lane) - 1
     counts = await phase(counts, 40, {LaneCause.DRAIN: clearing, LaneCause.IDLE: 40 - clearing})
     # Results that nobody takes.
     dut.counters_enable.value = 0

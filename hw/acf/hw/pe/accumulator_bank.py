@@ -1,6 +1,6 @@
 """Accumulators of one lane."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -12,26 +12,26 @@ __all__ = ["AccumulatorBank", "accumulator_sweep"]
 
 
 def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:
-    """Reading accumulators out and setting them to +0, seen from who asks; for lanes that are idle.
+    """Reading accumulators out, which sets them to +0, seen from who asks a lane for it.
 
     Members
     -------
     read : Out(1)
-        Read ``read_slot`` of ``read_row``; the accumulator follows in the next cycle and then stays.
-    read_row, read_slot : Out
-    clear : Out(1)
-        Set ``clear_slot`` of ``clear_row`` to +0. Not the one that is read in the same cycle.
-    clear_row, clear_slot : Out
+        Read ``slot`` of ``row``. No entry that was taken, and none that comes before it is read, adds to this
+        accumulator.
+    row, slot : Out
+    urgent : Out(1)
+        Now; otherwise in a cycle in which the lane has no product.
+    taken : In(1)
+        It is read in this cycle: the lane shows it in the next, and it is +0 for all entries from now on.
     """
-    row, slot = ceil_log2(lane.accumulator_rows), ceil_log2(lane.slots)
     return wiring.Signature(
         {
             "read": Out(1),
-            "read_row": Out(row),
-            "read_slot": Out(slot),
-            "clear": Out(1),
-            "clear_row": Out(row),
-            "clear_slot": Out(slot),
+            "row": Out(ceil_log2(lane.accumulator_rows)),
+            "slot": Out(ceil_log2(lane.slots)),
+            "urgent": Out(1),
+            "taken": In(1),
         }
     )
 
@@ -55,8 +55,6 @@ class AccumulatorBank(wiring.Component):
     write : In(1)
     write_address : In
     write_data : In(32)
-    sweep : In(accumulator_sweep)
-        Takes both ports when it asks for them; the lane must be idle then.
     """
 
     def __init__(self, *, lane: LaneConfig):
@@ -71,13 +69,12 @@ class AccumulatorBank(wiring.Component):
                 "write": In(1),
                 "write_address": In(address),
                 "write_data": In(width),
-                "sweep": In(accumulator_sweep(lane=lane)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        lane, sweep = self._lane, self.sweep
+        lane = self._lane
 
         # The interlock keeps reads and writes of one address apart, so synthesis need not order them.
         m.submodules.accumulators = accumulators = Memory(
@@ -87,13 +84,12 @@ class AccumulatorBank(wiring.Component):
             attrs={"no_rw_check": 1},
         )
         writer, reader = accumulators.write_port(), accumulators.read_port(transparent_for=())
-
         m.d.comb += [
-            reader.en.eq(self.read | sweep.read),
-            reader.addr.eq(Mux(sweep.read, Cat(sweep.read_slot, sweep.read_row), self.read_address)),
+            reader.en.eq(self.read),
+            reader.addr.eq(self.read_address),
             self.data.eq(reader.data),
-            writer.en.eq(self.write | sweep.clear),
-            writer.addr.eq(Mux(sweep.clear, Cat(sweep.clear_slot, sweep.clear_row), self.write_address)),
-            writer.data.eq(Mux(sweep.clear, 0, self.write_data)),
+            writer.en.eq(self.write),
+            writer.addr.eq(self.write_address),
+            writer.data.eq(self.write_data),
         ]
         return m

@@ -17,8 +17,11 @@ from acf.isa import COUNTERS_PER_LANE, LaneCause, LaneCounter, TileCounter
 
 __all__ = ["CycleCounters", "lane_events"]
 
-lane_events = wiring.Signature({"issued": Out(1), "effectual": Out(1), "hazard": Out(1), "overflow": Out(1)})
-"""What happens in a lane in a cycle: a product is issued, it is effectual, one waits, an accumulator has wrapped."""
+lane_events = wiring.Signature(
+    {"issued": Out(1), "effectual": Out(1), "hazard": Out(1), "swept": Out(1), "overflow": Out(1)}
+)
+"""What happens in a lane in a cycle: a product is issued, it is effectual, one waits for its accumulator, one waits
+because an accumulator is swept, an accumulator has wrapped."""
 
 # Words of the memory that belong to no lane's counter: the overflow flags are flip-flops.
 _TILE_WORDS = {TileCounter.ENTRIES: 7, TileCounter.OPERAND_FLITS: 15}
@@ -38,6 +41,8 @@ class CycleCounters(wiring.Component):
     Members
     -------
     events : In(lane_events).array(lanes)
+    held : In(1)
+        A packet waits until accumulators are swept.
     sweeping : In(1)
         Accumulators are sent or set to +0.
     open : In(1)
@@ -63,6 +68,7 @@ class CycleCounters(wiring.Component):
         super().__init__(
             {
                 "events": In(lane_events).array(lanes),
+                "held": In(1),
                 "sweeping": In(1),
                 "open": In(1),
                 "loading": In(1),
@@ -132,12 +138,15 @@ class CycleCounters(wiring.Component):
             _TILE_WORDS[TileCounter.OPERAND_FLITS]: self.flit_received,
         }
         for n, lane in enumerate(self.events):
+            operand_wait = self.loading | ~opened
+            # A sweep is the cause where something waits for it, or where nothing else goes on.
+            drain = lane.swept | self.held | (self.sweeping & ~self.open & ~operand_wait)
             tests = {
                 LaneCause.MAC: lane.issued,
                 LaneCause.HAZARD: lane.hazard,
-                LaneCause.DRAIN: self.sweeping,
+                LaneCause.DRAIN: drain,
                 LaneCause.ENTRY_WAIT: self.open,
-                LaneCause.OPERAND_WAIT: self.loading | ~opened,
+                LaneCause.OPERAND_WAIT: operand_wait,
                 LaneCause.IDLE: 1,
             }
             earlier = 0

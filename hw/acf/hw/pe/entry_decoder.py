@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2, exact_log2
 from acf.config import FabricConfig
 from acf.hw.noc.flit import drain_head, entry_head, flit_stream, setup_head, signal_head
 from acf.hw.pe.issue import lane_entry
-from acf.hw.pe.sweep import sweep_request
+from acf.hw.pe.sweep_job import sweep_request
 from acf.isa import NO_SEMAPHORE, EntryKind, Mode
 
 __all__ = ["EntryDecoder"]
@@ -17,8 +17,9 @@ __all__ = ["EntryDecoder"]
 class EntryDecoder(wiring.Component):
     """Passes entries to the lanes at one per cycle; everything else waits until the lanes are idle.
 
-    SETUP takes three cycles, the others what their work takes. Gather and scatter differ only in what the feeder puts
-    into an entry, so nobody tells them apart here.
+    A DRAIN or CLEAR is handed over in one cycle, when the one before it is done; what comes behind it goes on while
+    accumulators are swept. SETUP takes three cycles. Gather and scatter differ only in what the feeder puts into an
+    entry, so nobody tells them apart here.
 
     Parameters
     ----------
@@ -31,12 +32,18 @@ class EntryDecoder(wiring.Component):
         Column of the tile in the mesh; 1 is the first.
     entry : Out(stream), ``lane_entry``
         To all lanes at once.
+    must_wait : In(1)
+        The accumulators of ``entry`` are not swept yet; it is not offered.
+    looking_up : In(1)
+        The lanes look up a mask for the sweep; no entry is offered.
     idle : In(1)
         All lanes are idle.
+    swept : In(1)
+        No sweep is under way, and what was swept is +0.
     sweep : Out(stream), ``sweep_request``
-        DRAIN and CLEAR; taken when carried out.
+        DRAIN and CLEAR.
     done : Out(stream), semaphore
-        SIGNAL.
+        SIGNAL. One that closes no stream, which is that of a CLEAR, waits for the sweep too.
     sampled : Out(1)
         The mode is SAMPLED.
     dense : Out(1)
@@ -45,6 +52,8 @@ class EntryDecoder(wiring.Component):
         Slots of each lane that hold columns.
     open : Out(1)
         A stream is open: from its SETUP to its SIGNAL.
+    held : Out(1)
+        A packet waits for the sweep and for nothing else.
     received : Out(1)
         An entry is taken in this cycle.
     """
@@ -61,13 +70,17 @@ class EntryDecoder(wiring.Component):
                 "i": In(flit_stream(noc=config.noc)),
                 "x": In(4),
                 "entry": Out(stream.Signature(lane_entry(lane=config.lane))),
+                "must_wait": In(1),
+                "looking_up": In(1),
                 "idle": In(1),
+                "swept": In(1),
                 "sweep": Out(stream.Signature(sweep_request)),
                 "done": Out(stream.Signature(4)),
                 "sampled": Out(1),
                 "dense": Out(1),
                 "used": Out(config.lane.slots).array(config.lanes),
                 "open": Out(1),
+                "held": Out(1),
                 "received": Out(1),
             }
         )
@@ -109,10 +122,12 @@ class EntryDecoder(wiring.Component):
         phase = Signal(range(3))
         with m.Switch(entry.kind):
             with m.Case(EntryKind.ENTRY):
+                goes_on = ~self.must_wait & ~self.looking_up
                 m.d.comb += [
-                    self.entry.valid.eq(self.i.valid),
-                    self.i.ready.eq(self.entry.ready),
-                    self.received.eq(self.i.valid & self.entry.ready),
+                    self.entry.valid.eq(self.i.valid & goes_on),
+                    self.i.ready.eq(self.entry.ready & goes_on),
+                    self.received.eq(self.i.valid & self.i.ready),
+                    self.held.eq(self.i.valid & ~goes_on),
                 ]
             with m.Case(EntryKind.SETUP), m.If(self.i.valid & self.idle):
                 m.d.sync += phase.eq(phase + 1)
@@ -129,14 +144,17 @@ class EntryDecoder(wiring.Component):
                     m.d.sync += self._set_used(share)
             with m.Case(EntryKind.DRAIN, EntryKind.CLEAR):
                 m.d.comb += [
-                    self.sweep.valid.eq(self.i.valid & self.idle),
-                    self.i.ready.eq(self.idle & self.sweep.ready),
+                    self.sweep.valid.eq(self.i.valid & self.idle & self.swept),
+                    self.i.ready.eq(self.idle & self.swept & self.sweep.ready),
+                    self.held.eq(self.i.valid & self.idle & ~self.swept),
                 ]
             with m.Case(EntryKind.SIGNAL):
                 sends = signal.semaphore != NO_SEMAPHORE
+                goes_on = self.idle & (self.open | self.swept)
                 m.d.comb += [
-                    self.done.valid.eq(self.i.valid & self.idle & sends),
-                    self.i.ready.eq(self.idle & (self.done.ready | ~sends)),
+                    self.done.valid.eq(self.i.valid & goes_on & sends),
+                    self.i.ready.eq(goes_on & (self.done.ready | ~sends)),
+                    self.held.eq(self.i.valid & self.idle & ~goes_on),
                 ]
                 with m.If(self.i.valid & self.i.ready):
                     m.d.sync += self.open.eq(0)

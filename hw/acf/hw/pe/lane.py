@@ -32,6 +32,9 @@ class Lane(wiring.Component):
     2`` cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``latency +
     3`` cycles apart.
 
+    Accumulators are swept beside that, each in a cycle in which there is no product, or in which a product is made to
+    wait: the memory is then read for the sweep, and when a product's sum would be written, +0 is.
+
     Parameters
     ----------
     config : FabricConfig
@@ -43,13 +46,12 @@ class Lane(wiring.Component):
     load : In(operand_write)
         May go on while entries read another bank.
     sweep : In(accumulator_sweep)
-        Only while ``idle``.
     accumulator : Out(32)
-        What ``sweep`` has read.
+        What ``sweep`` has read in the cycle before.
     look_up : In(1)
-        Look up the mask of operand row ``entry.p.row``, although it is no entry's; ``mask`` follows in the next cycle
-        and then stays. Only while ``idle``.
+        Look up the mask of operand row ``entry.p.row``, although it is no entry's; no entry is taken in this cycle.
     mask : Out(slots)
+        What was looked up in the cycle before.
     sampled : In(1)
         The mode is SAMPLED. Changes only while ``idle``.
     dense : In(1)
@@ -58,13 +60,17 @@ class Lane(wiring.Component):
     used : In(slots)
         Slots that hold columns; the others give no products. Changes only while ``idle``.
     idle : Out(1)
-        Everything that was taken is written. Not in the first ``fifo_depth`` cycles after a reset.
+        All entries that were taken are done: every sum is written. Not in the first ``fifo_depth`` cycles after a reset.
+    clearing : Out(1)
+        An accumulator that was swept is not yet +0.
     issued : Out(1)
         A product is issued in this cycle.
     effectual : Out(1)
         One is, and neither of its operands is zero.
     hazard : Out(1)
         A product waits for its accumulator.
+    swept : Out(1)
+        A product waits because an accumulator is swept.
     overflow : Out(1)
         The accumulator that is written has wrapped.
     """
@@ -85,9 +91,11 @@ class Lane(wiring.Component):
                 "dense": In(1),
                 "used": In(lane.slots),
                 "idle": Out(1),
+                "clearing": Out(1),
                 "issued": Out(1),
                 "effectual": Out(1),
                 "hazard": Out(1),
+                "swept": Out(1),
                 "overflow": Out(1),
             }
         )
@@ -104,11 +112,10 @@ class Lane(wiring.Component):
             address_width=ceil_log2(lane.accumulator_rows * lane.slots), depth=operator.latency + 2
         )
         connect(m, flipped(self.load), operands.write)
-        connect(m, flipped(self.sweep), accumulators.sweep)
 
         looked_up = self._look_up_mask(m, operands, issue)
         self._issue_products(m, issue, interlock, operands, accumulators, operator)
-        m.d.comb += self.idle.eq(~(looked_up | issue.busy | interlock.busy))
+        m.d.comb += [self.idle.eq(~(looked_up | issue.busy | interlock.busy)), self.clearing.eq(interlock.clearing)]
         return m
 
     def _look_up_mask(self, m, operands, issue):
@@ -154,18 +161,26 @@ class Lane(wiring.Component):
         accumulator, slot_bits = product.p.entry.accumulator, len(product.p.slot)
         slot = Mux(self.sampled, accumulator[:slot_bits], product.p.slot)
         address = Cat(slot, accumulator[slot_bits:])
+        read_address = Signal.like(accumulators.read_address)
         issued = Signal()
         effectual = Signal()
+        # Whether there is a product is known early in the cycle, whether it waits for its accumulator is not.
+        made_to_wait = self.sweep.read & self.sweep.urgent
         m.d.comb += [
-            product.ready.eq(~interlock.hazard),
-            issued.eq(product.valid & ~interlock.hazard),
+            self.sweep.taken.eq(self.sweep.read & (self.sweep.urgent | ~product.valid)),
+            product.ready.eq(~interlock.hazard & ~made_to_wait),
+            issued.eq(product.valid & product.ready),
             effectual.eq(issued & product.p.effectual),
+            read_address.eq(Mux(self.sweep.taken, Cat(self.sweep.slot, self.sweep.row), address)),
             interlock.address.eq(address),
             interlock.issue.eq(issued),
             interlock.effectual.eq(product.p.effectual),
+            interlock.sweep.eq(self.sweep.taken),
+            interlock.read_address.eq(read_address),
             self.issued.eq(issued),
             self.effectual.eq(effectual),
             self.hazard.eq(product.valid & interlock.hazard),
+            self.swept.eq(product.valid & ~interlock.hazard & made_to_wait),
         ]
 
         # Only effectual products reach the memories and the operator; for the others everything holds still. The
@@ -189,8 +204,8 @@ class Lane(wiring.Component):
             operands.slot.eq(product.p.slot),
             operands.paired.eq(self.sampled),
             operands.partner_row.eq(product.p.entry.value),
-            accumulators.read.eq(effectual),
-            accumulators.read_address.eq(address),
+            accumulators.read.eq(effectual | self.sweep.taken),
+            accumulators.read_address.eq(read_address),
             operator.x.eq(x),
             operator.y.eq(y),
             operator.a.eq(a),
@@ -200,7 +215,7 @@ class Lane(wiring.Component):
         m.d.comb += [
             accumulators.write.eq(interlock.write),
             accumulators.write_address.eq(interlock.write_address),
-            accumulators.write_data.eq(operator.o),
+            accumulators.write_data.eq(Mux(interlock.clear, 0, operator.o)),
             self.accumulator.eq(accumulators.data),
-            self.overflow.eq(interlock.write & operator.overflow),
+            self.overflow.eq(interlock.write & ~interlock.clear & operator.overflow),
         ]

@@ -12,7 +12,8 @@ from acf.hw.noc.flit import flit_stream
 from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.interlock import Interlock
-from acf.hw.pe.sweep import sweep_request, tile_result_head
+from acf.hw.pe.sweep import tile_result_head
+from acf.hw.pe.sweep_job import sweep_walk
 from acf.isa import ResultKind
 
 __all__ = ["ReducingSweep"]
@@ -23,14 +24,15 @@ _PAIRS = 4
 
 class ReducingSweep(wiring.Component):
     """Adds the accumulators of lane 0, 1, ... to the sums that come from the tile in the east, or to +0 at the east end
-    of the mesh row; sends the sums to the west and sets the accumulators to +0.
+    of the mesh row, and sends the sums to the west. Lanes set to +0 what they have given.
 
     There is one adder. It works on an accumulator row at a time, lane after lane, so that the sums of the ``slots``
     accumulators hide its latency.
 
     One cycle to start, then ``lanes * slots`` cycles for each row, or ``lanes * (latency + 3)`` where slots are fewer
     than that, ``latency`` being the adder's; then ``latency`` and a few more until the last sums are sent. Sums of the
-    east are taken when they are needed; without them, and while the network takes no results, it waits.
+    east are taken when they are needed; without them, and while the network takes no results, it waits. It waits for no
+    lane: products make room.
 
     Parameters
     ----------
@@ -38,24 +40,21 @@ class ReducingSweep(wiring.Component):
 
     Members
     -------
-    request : In(stream), ``sweep_request``
-        A DRAIN with ``reduce``; ``count`` is a multiple of ``lanes``. Taken after the last sum is sent. The lanes must
-        be idle.
+    walk : In(sweep_walk)
+        A DRAIN with ``reduce``; its number of rows is a multiple of ``lanes``. Finished when the last sum is sent.
     incoming : In(flit_stream)
         SUMS packets of the tile in the east, as many as are sent.
     results : Out(flit_stream)
         One SUMS packet for every ``lanes`` rows.
-    lanes : Out(accumulator_sweep)
-        To all lanes.
+    lanes : Out(accumulator_sweep).array(lanes)
     accumulators : In(32).array(lanes)
-        What they have read.
+        What they have read in the cycle before.
     overflow : Out(lanes)
         A sum has wrapped when the accumulator of this lane was added.
     y, x : In(4)
         Position of the tile in the mesh.
     """
 
-    request: stream.Interface
     incoming: stream.Interface
     results: stream.Interface
 
@@ -63,10 +62,10 @@ class ReducingSweep(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "request": In(stream.Signature(sweep_request)),
+                "walk": In(sweep_walk(lane=config.lane)),
                 "incoming": In(flit_stream(noc=config.noc)),
                 "results": Out(flit_stream(noc=config.noc)),
-                "lanes": Out(accumulator_sweep(lane=config.lane)),
+                "lanes": Out(accumulator_sweep(lane=config.lane)).array(config.lanes),
                 "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
                 "overflow": Out(config.lanes),
                 "y": In(4),
@@ -87,9 +86,7 @@ class ReducingSweep(wiring.Component):
         m.submodules.sums = sums = Memory(shape=width, depth=slots, init=[])
         writer, reader = sums.write_port(), sums.read_port(domain="comb")
 
-        # Where the walk is.
-        row = Signal(12)
-        rows_left = Signal(13)
+        walk = self.walk
         lane = Signal(range(lanes))
         slot = Signal(range(slots))
         first_lane, last_lane, slot_ends = lane == 0, lane == lanes - 1, slot == slots - 1
@@ -105,20 +102,20 @@ class ReducingSweep(wiring.Component):
             step.eq(walking & ~interlock.hazard & sum_comes & (~last_lane | slot[0] | room.any())),
             self.incoming.ready.eq(from_east & (self.incoming.p.head | (step & slot[0]))),
             interlock.address.eq(slot),
+            interlock.read_address.eq(slot),
             interlock.issue.eq(step),
             interlock.effectual.eq(1),
-            self.lanes.read.eq(step),
-            self.lanes.read_row.eq(row),
-            self.lanes.read_slot.eq(slot),
         ]
+        for n, port in enumerate(self.lanes):
+            m.d.comb += [port.read.eq(step & (lane == n)), port.row.eq(walk.row), port.slot.eq(slot), port.urgent.eq(1)]
 
-        # The accumulator is there: set it to +0 in the last lane's turn (nobody needs those of the others by then).
+        # The accumulator is there.
         asked = Signal()
-        asked_row, asked_lane, asked_slot = Signal.like(row), Signal.like(lane), Signal.like(slot)
+        asked_lane, asked_slot = Signal.like(lane), Signal.like(slot)
         initial = Signal(width, reset_less=True)
         m.d.sync += asked.eq(step)
         with m.If(step):
-            m.d.sync += [asked_row.eq(row), asked_lane.eq(lane), asked_slot.eq(slot)]
+            m.d.sync += [asked_lane.eq(lane), asked_slot.eq(slot)]
         with m.If(step & first_lane):
             m.d.sync += initial.eq(Mux(at_east_end, 0, self.incoming.p.payload.word_select(slot[0], width)))
         a, b = (Signal(width, name=name, reset_less=True) for name in ("a", "b"))
@@ -131,9 +128,6 @@ class ReducingSweep(wiring.Component):
             ]
         m.d.comb += [
             reader.addr.eq(asked_slot),
-            self.lanes.clear.eq(asked & (asked_lane == lanes - 1)),
-            self.lanes.clear_row.eq(asked_row),
-            self.lanes.clear_slot.eq(asked_slot),
             adder.a.eq(a),
             adder.b.eq(b),
             adder.enable.eq(enable),
@@ -155,13 +149,11 @@ class ReducingSweep(wiring.Component):
         m.d.sync += room.eq(room - takes_room + sent)
 
         with m.FSM():
-            with m.State("START"):
-                m.d.sync += [row.eq(self.request.p.first), rows_left.eq(self.request.p.count)]
-                with m.If(self.request.valid):
-                    with m.If(self.request.p.count == 0):
-                        m.d.comb += self.request.ready.eq(1)
-                    with m.Else():
-                        m.next = "WALK"
+            with m.State("START"), m.If(walk.active):
+                with m.If(walk.rows_left == 0):
+                    m.d.comb += walk.finished.eq(1)
+                with m.Else():
+                    m.next = "WALK"
             with m.State("WALK"):
                 m.d.comb += walking.eq(1)
                 with m.If(step):
@@ -169,11 +161,11 @@ class ReducingSweep(wiring.Component):
                 with m.If(step & slot_ends):
                     m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
                 with m.If(step & slot_ends & last_lane):
-                    m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1)]
-                    with m.If(rows_left == 1):
+                    m.d.comb += walk.row_done.eq(1)
+                    with m.If(walk.rows_left == 1):
                         m.next = "FINISH"
             with m.State("FINISH"), m.If(room == _PAIRS):
-                m.d.comb += self.request.ready.eq(1)
+                m.d.comb += walk.finished.eq(1)
                 m.next = "START"
         return m
 
@@ -202,7 +194,7 @@ class ReducingSweep(wiring.Component):
         ]
         with m.If(moves):
             m.d.sync += left.eq(Mux(is_head, config.tile_columns // 2, left - 1))
-        with m.If(self.request.ready):
+        with m.If(self.walk.finished):
             m.d.sync += packet.eq(0)
         with m.Elif(moves & is_tail):
             m.d.sync += packet.eq(packet + 1)

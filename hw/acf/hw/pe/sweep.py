@@ -1,23 +1,20 @@
-"""Sends accumulator rows to the row feeder and sets them to +0."""
+"""Sends accumulator rows to the row feeder, or only sets them to +0."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
 from acf.hw.noc.flit import flit_stream, header_values, result_head
 from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.operand_bank import operand_row_width
+from acf.hw.pe.sweep_job import sweep_walk
 from acf.isa import ResultKind, TrafficClass
 
-__all__ = ["AccumulatorSweep", "sweep_request", "tile_result_head"]
+__all__ = ["AccumulatorSweep", "tile_result_head"]
 
-sweep_request = data.StructLayout(
-    {"first": 12, "count": 13, "send": 1, "reduce": 1, "gate": 1, "gate_bank": 2, "gate_row": 12, "gate_step": 7}
-)
-"""First accumulator row, number of rows, whether they are sent before they are set to +0, and as what: see
-``acf.hw.noc.flit.drain_head``."""
+_PATIENCE = 8
+"""Cycles for which the sweep waits that the lanes have no product, before it makes products wait."""
 
 
 def tile_result_head(m: Module, *, kind: ResultKind, y: Value, x: Value, to: ValueLike, row: Value) -> Value:
@@ -30,14 +27,14 @@ def tile_result_head(m: Module, *, kind: ResultKind, y: Value, x: Value, to: Val
 
 
 class AccumulatorSweep(wiring.Component):
-    """Walks over accumulator rows, all lanes at the same slot.
+    """Walks over accumulator rows, all lanes at the same slot; each lane gives its accumulator when it can.
 
     With ``gate``, what stands where an operand is zero is sent as +0: the mask of an operand row is looked up with each
     head.
 
-    Sending takes one cycle to start and then one per flit: a head and ``tile_columns / 2`` flits for each row (twice
-    these with a single lane, which gives one accumulator a cycle). Only clearing takes one cycle to start and ``slots``
-    cycles for each row.
+    Sending takes one cycle to start and then, for each row, one for the head, and for each slot two to fetch it and
+    one for each of its flits: one for two lanes. (A single lane needs three cycles for each slot.) Only clearing takes
+    one cycle to start and ``slots`` cycles for each row. Lanes that are busy may delay a slot by eight cycles.
 
     Parameters
     ----------
@@ -45,34 +42,31 @@ class AccumulatorSweep(wiring.Component):
 
     Members
     -------
-    request : In(stream), ``sweep_request``
-        Taken in the last cycle of the walk. The lanes must be idle.
+    walk : In(sweep_walk)
     results : Out(flit_stream)
         One packet for each row.
-    lanes : Out(accumulator_sweep)
-        To all lanes.
+    lanes : Out(accumulator_sweep).array(lanes)
     accumulators : In(32).array(lanes)
-        What they have read.
+        What they have read in the cycle before.
     look_up : Out(1)
         Have all lanes look up the mask of ``gate_row``.
     gate_row : Out
         Counted through all banks.
     masks : In(slots).array(lanes)
-        What they have looked up.
+        What they have looked up in the cycle before.
     y, x : In(4)
         Position of the tile in the mesh.
     """
 
-    request: stream.Interface
     results: stream.Interface
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
         super().__init__(
             {
-                "request": In(stream.Signature(sweep_request)),
+                "walk": In(sweep_walk(lane=config.lane)),
                 "results": Out(flit_stream(noc=config.noc)),
-                "lanes": Out(accumulator_sweep(lane=config.lane)),
+                "lanes": Out(accumulator_sweep(lane=config.lane)).array(config.lanes),
                 "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
                 "look_up": Out(1),
                 "gate_row": Out(operand_row_width(lane=config.lane)),
@@ -84,79 +78,67 @@ class AccumulatorSweep(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
+        config, walk = self._config, self.walk
         slots, pairs = config.lane.slots, max(1, config.lanes // 2)
 
-        row = Signal(12)
-        rows_left = Signal(13)
-        gate_row = Signal(ceil_log2(config.lane.operand_rows))
         slot = Signal(range(slots))
         pair = Signal(range(pairs))
         slot_ends = pair == pairs - 1
         row_ends = slot == slots - 1
 
-        head = tile_result_head(m, kind=ResultKind.ROW, y=self.y, x=self.x, to=0, row=row)
+        head = tile_result_head(m, kind=ResultKind.ROW, y=self.y, x=self.x, to=0, row=walk.row)
+        all_taken, fetch = self._fetching(m, slot)
+        held = self._hold(m)
+        shown = self._gated(m, held, slot)
 
-        def read(which):
-            """Ask the lanes for a slot; they show it from the next cycle on."""
-            m.d.comb += [self.lanes.read.eq(1), self.lanes.read_slot.eq(which)]
-
-        def clear_slot():
-            m.d.comb += self.lanes.clear.eq(1)
+        def end_slot(next_state):
             m.d.sync += slot.eq(slot + 1)  # back to 0 after the last
+            m.next = next_state
 
         def end_row(next_state):
-            m.d.sync += [
-                row.eq(row + 1),
-                rows_left.eq(rows_left - 1),
-                gate_row.eq(gate_row + self.request.p.gate_step),
-            ]
+            m.d.comb += walk.row_done.eq(1)
             m.next = next_state
-            with m.If(rows_left == 1):
-                m.d.comb += self.request.ready.eq(1)
+            with m.If(walk.rows_left == 1):
+                m.d.comb += walk.finished.eq(1)
                 m.next = "START"
 
-        # Whether the accumulators that the lanes show at this slot are sent as they are.
-        kept = [Signal(name=f"kept_{n}") for n in range(config.lanes)]
-        m.d.comb += [kept[n].eq(~self.request.p.gate | mask.bit_select(slot, 1)) for n, mask in enumerate(self.masks)]
-        shown = [Mux(kept[n], accumulator, 0) for n, accumulator in enumerate(self.accumulators)]
-
-        m.d.comb += [
-            self.lanes.read_row.eq(row),
-            self.lanes.clear_row.eq(row),
-            self.lanes.clear_slot.eq(slot),
-            self.gate_row.eq(Cat(gate_row, self.request.p.gate_bank)),
-        ]
         with m.FSM():
-            with m.State("START"):
-                m.d.sync += [
-                    row.eq(self.request.p.first),
-                    rows_left.eq(self.request.p.count),
-                    gate_row.eq(self.request.p.gate_row),
-                ]
-                with m.If(self.request.valid):
-                    with m.If(self.request.p.count == 0):
-                        m.d.comb += self.request.ready.eq(1)
-                    with m.Elif(self.request.p.send):
-                        m.next = "HEAD"
-                    with m.Else():
-                        m.next = "CLEAR"
+            with m.State("START"), m.If(walk.active):
+                with m.If(walk.rows_left == 0):
+                    m.d.comb += walk.finished.eq(1)
+                with m.Elif(walk.send):
+                    m.next = "HEAD"
+                with m.Else():
+                    m.next = "CLEAR"
             with m.State("CLEAR"):
-                clear_slot()
-                with m.If(row_ends):
-                    end_row("CLEAR")
+                fetch()
+                with m.If(all_taken):
+                    end_slot("CLEAR")
+                    with m.If(row_ends):
+                        end_row("CLEAR")
             with m.State("HEAD"):
                 m.d.comb += [
                     self.results.valid.eq(1),
                     self.results.p.payload.eq(head),
                     self.results.p.head.eq(1),
                 ]
-                m.d.comb += self.look_up.eq(self.request.p.gate)
                 with m.If(self.results.ready):
-                    read(0)
-                    m.next = "FIRST" if config.lanes == 1 else "PAIR"
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                fetch()
+                with m.If(all_taken):
+                    m.next = "ARRIVE"
+            with m.State("ARRIVE"):
+                m.next = "PAIR"
+                if config.lanes == 1:
+                    with m.If(~slot[0]):
+                        m.next = "LOWER"
             if config.lanes == 1:
-                lower = self._fetch_lower(m, read, clear_slot, slot, shown[0])
+                # A single lane gives the two accumulators of a flit one after the other.
+                lower = Signal.like(held[0], name="lower")
+                with m.State("LOWER"):
+                    m.d.sync += lower.eq(shown[0])
+                    end_slot("FETCH")
                 both = Cat(lower, shown[0])
             else:
                 both = Cat(shown).word_select(pair, config.noc.flit_width)
@@ -169,21 +151,65 @@ class AccumulatorSweep(wiring.Component):
                 with m.If(self.results.ready):
                     m.d.sync += pair.eq(Mux(slot_ends, 0, pair + 1))
                     with m.If(slot_ends):
-                        clear_slot()
+                        end_slot("FETCH")
                         with m.If(row_ends):
                             end_row("HEAD")
-                        with m.Else():
-                            read(slot + 1)
-                            if config.lanes == 1:
-                                m.next = "FIRST"
         return m
 
-    def _fetch_lower(self, m, read, clear_slot, slot, shown):
-        """A single lane gives the two accumulators of a flit one after the other; keep the first."""
-        lower = Signal(self._config.lane.number_format.accumulator_width)
-        with m.State("FIRST"):
-            m.d.sync += lower.eq(shown)
-            clear_slot()
-            read(slot + 1)
-            m.next = "PAIR"
-        return lower
+    def _fetching(self, m, slot):
+        """Whether all lanes have given the slot, and the verb that asks them for it."""
+        missing = Signal(self._config.lanes, init=-1)  # lanes that have not
+        taken = Cat(lane.taken for lane in self.lanes)
+        waited = Signal(range(_PATIENCE))
+        all_taken = Signal()
+        m.d.comb += all_taken.eq(~(missing & ~taken).any())
+        for lane in self.lanes:
+            m.d.comb += [
+                lane.row.eq(self.walk.row),
+                lane.slot.eq(slot),
+                lane.urgent.eq(waited == _PATIENCE - 1),
+            ]
+
+        def fetch():
+            m.d.comb += [lane.read.eq(missing[n]) for n, lane in enumerate(self.lanes)]
+            m.d.sync += missing.eq(Mux(all_taken, ~0, missing & ~taken))
+            with m.If(all_taken):
+                m.d.sync += waited.eq(0)
+            with m.Elif(waited != _PATIENCE - 1):
+                m.d.sync += waited.eq(waited + 1)
+
+        return all_taken, fetch
+
+    def _hold(self, m):
+        """What the lanes have read: they show it for one cycle only."""
+        held = []
+        for n, (lane, accumulator) in enumerate(zip(self.lanes, self.accumulators, strict=True)):
+            arrives = Signal(name=f"arrives_{n}")
+            kept = Signal.like(accumulator, name=f"held_{n}", reset_less=True)
+            m.d.sync += arrives.eq(lane.taken)
+            with m.If(arrives):
+                m.d.sync += kept.eq(accumulator)
+            held.append(kept)
+        return held
+
+    def _gated(self, m, held, slot):
+        """What was read, or +0 where the operand is zero. The mask is looked up in the first cycle of a head."""
+        walk = self.walk
+        looked_up, arrives = Signal(), Signal()
+        m.d.comb += [
+            self.look_up.eq(walk.gate & self.results.valid & self.results.p.head & ~looked_up),
+            self.gate_row.eq(Cat(walk.gate_row, walk.gate_bank)),
+        ]
+        m.d.sync += [
+            arrives.eq(self.look_up),
+            looked_up.eq((looked_up | self.look_up) & self.results.valid & ~self.results.ready),
+        ]
+        shown = []
+        for n, (mask, accumulator) in enumerate(zip(self.masks, held, strict=True)):
+            kept_mask = Signal.like(mask, name=f"mask_{n}", reset_less=True)
+            with m.If(arrives):
+                m.d.sync += kept_mask.eq(mask)
+            kept = Signal(name=f"kept_{n}")
+            m.d.comb += kept.eq(~walk.gate | kept_mask.bit_select(slot, 1))
+            shown.append(Mux(kept, accumulator, 0))
+        return shown

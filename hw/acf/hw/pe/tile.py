@@ -3,12 +3,12 @@
 from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
 from acf.hw.counters import counter_bus
 from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.noc.flit import flit_stream
-from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.cycle_counters import CycleCounters, lane_events
 from acf.hw.pe.done_sender import DoneSender
 from acf.hw.pe.entry_decoder import EntryDecoder
@@ -16,6 +16,7 @@ from acf.hw.pe.lane import Lane
 from acf.hw.pe.operand_loader import OperandLoader
 from acf.hw.pe.reduce import ReducingSweep
 from acf.hw.pe.sweep import AccumulatorSweep
+from acf.hw.pe.sweep_job import SweepJob
 
 __all__ = ["Tile"]
 
@@ -24,7 +25,9 @@ class Tile(wiring.Component):
     """Takes entries and operands from the network, sends accumulators and signals.
 
     ENTRIES packets are acted on in order. An ENTRY goes to all lanes in one cycle, when every lane has room; all other
-    kinds wait until the lanes have finished what came before. OPERANDS packets are written to the banks meanwhile.
+    kinds wait until the lanes have finished what came before. While a DRAIN or CLEAR sweeps the accumulators, packets
+    behind it are acted on; only an ENTRY whose accumulators are not swept yet, or another DRAIN or CLEAR, has to wait.
+    So all looks as if it had happened in order. OPERANDS packets are written to the banks meanwhile.
     Column ``k`` of the tile lives in lane ``k % lanes``, slot ``k // lanes``.
 
     Parameters
@@ -80,6 +83,7 @@ class Tile(wiring.Component):
 
         m.submodules.decoder = decoder = EntryDecoder(config=config)
         m.submodules.loader = loader = OperandLoader(config=config)
+        m.submodules.job = job = SweepJob(lane=config.lane)
         m.submodules.sweep = sweep = AccumulatorSweep(config=config)
         m.submodules.reduce = reduce = ReducingSweep(config=config)
         m.submodules.sender = sender = DoneSender(noc=config.noc)
@@ -93,33 +97,43 @@ class Tile(wiring.Component):
         connect(m, flipped(self.results_i), reduce.incoming)
         connect(m, sender.control, flipped(self.control))
         connect(m, flipped(self.counters), counting.counters)
+        connect(m, decoder.sweep, job.request)
         connect(m, decoder.done, sender.streams)
         connect(m, loader.done, sender.loads)
         m.d.comb += [block.x.eq(self.x) for block in (decoder, sweep, reduce, counting)]
         m.d.comb += [block.y.eq(self.y) for block in (sweep, reduce, counting)]
 
-        # One of the two at a time sends, and drives the lanes.
-        reduces = decoder.sweep.p.reduce
+        # One of the two at a time sends, and asks the lanes.
+        walk = job.walk
+        sends, reduces = walk.active & ~walk.reduce, walk.active & walk.reduce
+        for name in ("send", "reduce", "gate", "gate_bank", "row", "rows_left", "gate_row"):
+            m.d.comb += [getattr(block.walk, name).eq(getattr(walk, name)) for block in (sweep, reduce)]
         m.d.comb += [
-            sweep.request.payload.eq(decoder.sweep.payload),
-            reduce.request.payload.eq(decoder.sweep.payload),
-            sweep.request.valid.eq(decoder.sweep.valid & ~reduces),
-            reduce.request.valid.eq(decoder.sweep.valid & reduces),
-            decoder.sweep.ready.eq(Mux(reduces, reduce.request.ready, sweep.request.ready)),
-            self.results.payload.eq(Mux(reduces, reduce.results.payload, sweep.results.payload)),
-            self.results.valid.eq(Mux(reduces, reduce.results.valid, sweep.results.valid)),
-            sweep.results.ready.eq(self.results.ready & ~reduces),
-            reduce.results.ready.eq(self.results.ready & reduces),
+            sweep.walk.active.eq(sends),
+            reduce.walk.active.eq(reduces),
+            walk.row_done.eq(sweep.walk.row_done | reduce.walk.row_done),
+            walk.finished.eq(sweep.walk.finished | reduce.walk.finished),
+            self.results.payload.eq(Mux(walk.reduce, reduce.results.payload, sweep.results.payload)),
+            self.results.valid.eq(Mux(walk.reduce, reduce.results.valid, sweep.results.valid)),
+            sweep.results.ready.eq(self.results.ready & ~walk.reduce),
+            reduce.results.ready.eq(self.results.ready & walk.reduce),
         ]
-        swept = accumulator_sweep(lane=config.lane).create()
-        for name in swept.signature.members:
-            m.d.comb += getattr(swept, name).eq(Mux(reduces, getattr(reduce.lanes, name), getattr(sweep.lanes, name)))
+
+        # What is behind the sweep, and what has to wait for it.
+        clearing = Cat(lane.clearing for lane in lanes).any()
+        m.d.comb += [
+            job.entry_row.eq(decoder.entry.p.accumulator[ceil_log2(config.lane.slots) :]),
+            decoder.must_wait.eq(job.must_wait),
+            decoder.looking_up.eq(sweep.look_up),
+            decoder.swept.eq(~walk.active & ~clearing),
+        ]
 
         m.d.comb += [
             # Every lane takes the entry in the same cycle.
             decoder.entry.ready.eq(Cat(lane.entry.ready for lane in lanes).all()),
             decoder.idle.eq(Cat(lane.idle for lane in lanes).all()),
-            counting.sweeping.eq(decoder.sweep.valid),
+            counting.held.eq(decoder.held),
+            counting.sweeping.eq(~decoder.swept),
             counting.open.eq(decoder.open),
             counting.loading.eq(loader.under_way),
             counting.entry_received.eq(decoder.received),
@@ -139,8 +153,14 @@ class Tile(wiring.Component):
                 reduce.accumulators[n].eq(lane.accumulator),
                 sweep.masks[n].eq(lane.mask),
             ]
-            for name in lane.sweep.signature.members:
-                m.d.comb += getattr(lane.sweep, name).eq(getattr(swept, name))
+            for name in ("row", "slot", "urgent"):
+                choice = Mux(walk.reduce, getattr(reduce.lanes[n], name), getattr(sweep.lanes[n], name))
+                m.d.comb += getattr(lane.sweep, name).eq(choice)
+            m.d.comb += [
+                lane.sweep.read.eq(reduce.lanes[n].read | sweep.lanes[n].read),
+                reduce.lanes[n].taken.eq(lane.sweep.taken),
+                sweep.lanes[n].taken.eq(lane.sweep.taken),
+            ]
             for name in lane_events.members:
                 m.d.comb += getattr(counting.events[n], name).eq(getattr(lane, name))
             m.d.comb += counting.events[n].overflow.eq(lane.overflow | reduce.overflow[n])

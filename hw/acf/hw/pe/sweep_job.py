@@ -1,0 +1,120 @@
+"""Keeps the sweep under way, and the entries apart from it."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from acf.config import LaneConfig
+
+__all__ = ["SweepJob", "sweep_request", "sweep_walk"]
+
+sweep_request = data.StructLayout(
+    {"first": 12, "count": 13, "send": 1, "reduce": 1, "gate": 1, "gate_bank": 2, "gate_row": 12, "gate_step": 7}
+)
+"""First accumulator row, number of rows, whether they are sent before they are set to +0, and as what: see
+``acf.hw.noc.flit.drain_head``."""
+
+
+def sweep_walk(*, lane: LaneConfig) -> wiring.Signature:
+    """A sweep under way, seen from who keeps it.
+
+    Members
+    -------
+    active : Out(1)
+        There is one.
+    send, reduce, gate, gate_bank : Out
+        As asked for.
+    row : Out
+        The accumulator row that is swept.
+    rows_left : Out
+        Rows that are not swept yet, this one included.
+    gate_row : Out
+        The operand row that gates this one.
+    row_done : In(1)
+        All accumulators of the row have been read.
+    finished : In(1)
+        All is done; in the last cycle of the sweep.
+    """
+    rows = ceil_log2(lane.accumulator_rows)
+    return wiring.Signature(
+        {
+            "active": Out(1),
+            "send": Out(1),
+            "reduce": Out(1),
+            "gate": Out(1),
+            "gate_bank": Out(2),
+            "row": Out(rows),
+            "rows_left": Out(rows + 1),
+            "gate_row": Out(ceil_log2(lane.operand_rows)),
+            "row_done": In(1),
+            "finished": In(1),
+        }
+    )
+
+
+class SweepJob(wiring.Component):
+    """Takes a DRAIN or a CLEAR, so that what comes behind it may go on while the accumulators are swept.
+
+    Rows are swept in ascending order. An entry that comes later must find the accumulators as the sweep leaves them, so
+    it waits as long as its row lies between the row that is swept and the last one.
+
+    Parameters
+    ----------
+    lane : LaneConfig
+
+    Members
+    -------
+    request : In(stream), ``sweep_request``
+        Taken in one cycle, when there is no other.
+    walk : Out(sweep_walk)
+    entry_row : In
+        Accumulator row of the next entry.
+    must_wait : Out(1)
+        It is not swept yet.
+    """
+
+    request: stream.Interface
+
+    def __init__(self, *, lane: LaneConfig):
+        super().__init__(
+            {
+                "request": In(stream.Signature(sweep_request)),
+                "walk": Out(sweep_walk(lane=lane)),
+                "entry_row": In(ceil_log2(lane.accumulator_rows)),
+                "must_wait": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        walk = self.walk
+        gate_step = Signal.like(self.request.p.gate_step)
+        m.d.comb += self.request.ready.eq(~walk.active)
+        with m.If(~walk.active):
+            m.d.sync += [
+                walk.active.eq(self.request.valid),
+                walk.row.eq(self.request.p.first),
+                # Nobody is held back by what is not asked for.
+                walk.rows_left.eq(self.request.p.count),
+                *(walk_field.eq(self.request.p[name]) for name, walk_field in self._kept(walk)),
+                gate_step.eq(self.request.p.gate_step),
+            ]
+        with m.Elif(walk.finished):
+            m.d.sync += walk.active.eq(0)
+        with m.If(walk.row_done):
+            m.d.sync += [
+                walk.row.eq(walk.row + 1),
+                walk.rows_left.eq(walk.rows_left - 1),
+                walk.gate_row.eq(walk.gate_row + gate_step),
+            ]
+
+        distance = Signal.like(walk.row)
+        m.d.comb += [
+            distance.eq(self.entry_row - walk.row),
+            self.must_wait.eq(walk.active & (distance < walk.rows_left)),
+        ]
+        return m
+
+    def _kept(self, walk):
+        return [(name, getattr(walk, name)) for name in ("send", "reduce", "gate", "gate_bank", "gate_row")]
