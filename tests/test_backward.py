@@ -9,6 +9,7 @@ from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import gather, sampled, scatter
 from acf.isa import IndexSize, Opcode
+from acf.runtime import drains
 from acf.runtime.backward import sampled_chains, scatter_steps, tile_sampled, tile_scatter
 from acf.runtime.compiler import add_clear
 from acf.runtime.gather import run_gather
@@ -110,6 +111,58 @@ def test_random_shapes(banks, seed):
     config = tiny(operand_banks=banks)
     check_scatter(config, weights, gradient)
     check_sampled(config, weights, gradient, activation)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (33, 33, 17), (7, 11, 13), (37, 97, 41)])
+def test_drains_in_parts(monkeypatch, shape):
+    """As many parts as there may be: all results are drained once, and their bits are the same."""
+    monkeypatch.setattr(drains, "_PART_CYCLES", 1)
+    weights, gradient, activation = operands(shape)
+    config = tiny()
+    programs = [
+        check_sampled(config, weights, gradient, activation).program,
+        check_scatter(config, weights, gradient).program,
+        run_gather(device_for(config, weights, shape[2]), weights, activation).program,
+    ]
+    if shape == (37, 97, 41):
+        tiling = tile_sampled(config, rows=37, inner=97, entries=weights.entries)
+        counts = [sum(opcode is Opcode.DRAIN for opcode, _ in program.commands) for program in programs]
+        packets = tiling.entry_count // config.tile_columns
+        assert counts[0] == tiling.groups * packets * config.rows, "a part for each packet of sums, of each row feeder"
+        assert drains.MOST_PARTS < counts[1] < counts[0]
+        assert counts[2] > drains.MOST_PARTS
+    gated = run_scatter(device_for(config, weights, shape[2]), weights, gradient, gate=activation).accumulators
+    plain = run_scatter(device_for(config, weights, shape[2]), weights, gradient).accumulators
+    assert gated.tobytes() == np.where(activation.astype(np.float32) == 0, np.float32(0), plain).tobytes()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 64, 100])
+@pytest.mark.parametrize("granule", [1, 4, 8])
+def test_parts_cover_everything_once(rows, granule):
+    for cycles in (0, 199, 200, 800, 1800, 10**6):
+        parts = drains.drain_parts(cycles=cycles, rows=rows, granule=granule)
+        assert [place for first, count in parts for place in range(first, first + count)] == list(range(rows))
+        assert all(first % granule == 0 for first, _ in parts)
+        wanted = {0: 1, 199: 1, 200: 1, 800: 2, 1800: 3, 10**6: drains.MOST_PARTS}[cycles]
+        assert len(parts) == max(1, min(wanted, -(-rows // granule)))
+        assert rows == 0 or all(count for _, count in parts)
+
+
+def test_accumulators_lie_in_a_ring():
+    """Sums that follow each other have different accumulators, as far as there are enough."""
+    config = tiny()  # 16 rows
+    sums = [drains.Accumulators(rows=rows) for rows in (6, 6, 3, 5, 16, 1)]
+    assert drains.place_accumulators(config, [of for of in sums for _ in range(2)]) == 16
+    assert [of.first for of in sums] == [0, 6, 12, 0, 0, 0]
+
+
+def test_a_block_is_halved_where_drains_cost_more():
+    config = preset("base")
+    fits = config.rows * config.lane.accumulator_rows
+    assert tile_scatter(config, rows=256, inner=fits // 2, entries=10000).block == fits // 2 // config.rows
+    # As many entries as make the products cost more than the drain, or nothing to hide the drain behind.
+    assert tile_scatter(config, rows=256, inner=fits, entries=100000).block == fits // 2 // config.rows
+    assert tile_scatter(config, rows=256, inner=fits, entries=0).block == fits // config.rows
 
 
 def test_a_dense_sampled_product_is_the_whole_gradient():
@@ -214,5 +267,5 @@ def test_scatter_may_leave_out_the_last_rows(results):
     found, whole = (session.read_rows(place, rows=41, columns=columns, dtype=dtype) for place in places)
     assert found[:results].tobytes() == expected[:results].tobytes()
     assert whole.tobytes() == expected.tobytes()
-    block = tile_scatter(config, rows=20, inner=results).block
+    block = tile_scatter(config, rows=20, inner=results, entries=weights.entries).block
     assert (found[-(-results // (block * config.rows)) * block * config.rows :].view(np.uint32) == 0xFFFFFFFF).all()

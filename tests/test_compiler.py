@@ -10,6 +10,7 @@ from acf.golden.formats import golden_format
 from acf.golden.products import gather
 from acf.isa import NO_SEMAPHORE, Decoder, IndexSize, Opcode
 from acf.runtime.compiler import compile_gather, tile_gather
+from acf.runtime.drains import MOST_PARTS
 from acf.runtime.gather import gather_memory_bytes, run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import Operand, Weights
@@ -152,6 +153,7 @@ def test_semaphores_join_what_must_be_joined(banks, shape):
     under_way: dict[int, str] = {}  # semaphore -> what will signal it
     bank_state = ["empty"] * banks
     drains = 0
+    rows_drained = 0
     for opcode, fields in program.commands:
         semaphore = fields.get("semaphore", NO_SEMAPHORE)
         if opcode is Opcode.WAIT:
@@ -172,13 +174,18 @@ def test_semaphores_join_what_must_be_joined(banks, shape):
                 bank_state[fields["bank"]] = "reading for the last time"
         elif opcode is Opcode.DRAIN:
             drains += 1
-        if semaphore != NO_SEMAPHORE and opcode is not Opcode.WAIT:
+            rows_drained += fields["row_end"] - fields["row_begin"]
+            # Drains are waited for together.
+            pending[semaphore] += config.rows
+            under_way[semaphore] = "drain"
+        if semaphore != NO_SEMAPHORE and opcode not in (Opcode.WAIT, Opcode.DRAIN):
             assert semaphore not in under_way, "a semaphore counts one thing at a time"
-            under_way[semaphore] = {Opcode.LOAD: "load", Opcode.STREAM: "stream", Opcode.DRAIN: "drain"}[opcode]
-            pending[semaphore] = config.rows if opcode is Opcode.DRAIN else tiles
+            under_way[semaphore] = {Opcode.LOAD: "load", Opcode.STREAM: "stream"}[opcode]
+            pending[semaphore] = tiles
     assert "drain" not in under_way.values(), "the last drain is waited for"
     tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
-    assert drains == tiling.passes * tiling.row_tiles
+    assert rows_drained == tiling.passes * rows
+    assert drains - tiling.passes * tiling.row_tiles in range(MOST_PARTS)
 
 
 def test_operands_that_fit_are_loaded_once_a_pass():

@@ -7,6 +7,7 @@ from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import gather, sampled, scatter
 from acf.isa import COMMAND_BYTES, ErrorCode, FeederCounter, IndexSize, Opcode
+from acf.runtime import drains
 from acf.runtime.backward import sampled_chains
 from acf.runtime.device import FabricError, RunResult, whole_memory
 from acf.runtime.devices import open_device
@@ -22,6 +23,12 @@ TIMINGS = {
     "plain": MemoryTiming(),
     "rough": MemoryTiming(latency=60, jitter=30, stall=0.3, bandwidth=4.0, reorder=True, interleave=True),
 }
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """The fabric is so small that no drain would be cut into parts."""
+    monkeypatch.setattr(drains, "_PART_CYCLES", 5)
 
 
 @pytest.fixture(scope="module", params=["bf16", "int8"])

@@ -487,7 +487,8 @@ class Register(enum.IntEnum):
 class LaneCause(enum.IntEnum):
     """Where a lane's cycle went; every cycle of a program has exactly one cause.
 
-    The first that holds, in the order MAC, HAZARD, DRAIN, ENTRY_WAIT, OPERAND_WAIT, IDLE.
+    The first that holds, in the order MAC, HAZARD, DRAIN where something waits for it, ENTRY_WAIT, OPERAND_WAIT, DRAIN,
+    IDLE.
     """
 
     MAC = 0
@@ -499,8 +500,8 @@ class LaneCause(enum.IntEnum):
     HAZARD = 3
     """An entry is there, but its accumulator is still in flight."""
     DRAIN = 4
-    """A product, an entry or another drain waits for accumulators that are being sent or set to +0, or nothing else than
-    that goes on: no stream is open, and no operands are awaited."""
+    """A product, an entry or another drain waits for accumulators that are being sent or set to +0, or nothing but that
+    goes on: no stream is open, and no operands are awaited."""
     IDLE = 5
     """Nothing to do."""
 

@@ -5,7 +5,8 @@ column index lies in its block of the result's rows. So each sum is taken in one
 partial sums are added.
 
 *Sampled*, ``S[e] = sum over k of G[i, k] A[j, k]``: the entries are dealt to the row feeders by their place in memory,
-as many to each, whatever their rows; they stay in the accumulators while all columns pass by, and are drained once.
+as many to each, whatever their rows; they stay in the accumulators while all columns pass by, and are drained once. The
+last columns are streamed in parts, one range of entries after another, each drained while the next one is streamed.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.isa import Mode
+from acf.runtime.drains import Accumulators, drain_cycles, drain_parts
 from acf.runtime.layout import Operand, Weights, column_passes, cut
 from acf.runtime.memory import round_up
 from acf.runtime.schedule import Step
@@ -46,13 +48,27 @@ class ScatterTiling:
     block: int
 
 
-def tile_scatter(config: FabricConfig, *, rows: int, inner: int, gated: bool = False) -> ScatterTiling:
-    """The tiling of a scatter with ``W`` of ``rows x inner`` elements."""
+def tile_scatter(
+    config: FabricConfig, *, rows: int, inner: int, entries: int = 0, gated: bool = False
+) -> ScatterTiling:
+    """The tiling of a scatter with ``W`` of ``rows x inner`` elements, of which ``entries`` are stored.
+
+    A block that fits into half of the accumulators can be drained while the next one is summed. Where the blocks of the
+    fewest tiles do not, more tiles are made if reading ``W`` for each of them is estimated to cost less than drains.
+    """
     lane = config.lane
     most = config.rows * lane.accumulator_rows
     if gated:
         most = min(most, lane.operand_rows)
     row_tiles, inner_tiles = max(1, ceil(rows / lane.operand_rows)), max(1, ceil(inner / most))
+    halves = max(1, ceil(inner / min(most, config.rows * lane.accumulator_rows // 2)))
+    if halves > inner_tiles:
+        drains = drain_cycles(config, rows=ceil(inner / config.rows))
+        # Half of the operands are taken for zero.
+        products = entries * lane.slots / (2 * config.rows)
+        reading = entries / config.feeder.group
+        if max(products, reading * halves, drains) < max(products, reading * inner_tiles) + drains:
+            inner_tiles = halves
     return ScatterTiling(
         row_tile=max(1, ceil(rows / row_tiles)), block=max(1, ceil(ceil(inner / inner_tiles) / config.rows))
     )
@@ -93,7 +109,7 @@ def scatter_steps(
         Whether lanes skip zeros.
     """
     wanted = weights.inner if results is None else results
-    tiling = tile_scatter(config, rows=weights.rows, inner=wanted, gated=gate is not None)
+    tiling = tile_scatter(config, rows=weights.rows, inner=wanted, entries=weights.entries, gated=gate is not None)
     number_format = config.lane.number_format
     result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
     steps = []
@@ -104,6 +120,7 @@ def scatter_steps(
                 count = min(tiling.block * config.rows, weights.inner - first)
                 gates = {"gate": gate.tile(config, first=first, rows=count, columns=column_pass)}
             row_tiles = list(cut(weights.rows, tiling.row_tile))
+            accumulators = Accumulators(rows=tiling.block)
             for row, count in row_tiles:
                 tile = operand.tile(config, first=row, rows=count, columns=column_pass)
                 stream = {
@@ -113,7 +130,6 @@ def scatter_steps(
                     "row_offset": 0,
                     "row_step": 1,
                     "row_limit": count,
-                    "accumulator_first": 0,
                     "inner_begin": first,
                     "inner_offset": tiling.block,
                     "inner_count": tiling.block,
@@ -122,9 +138,10 @@ def scatter_steps(
                     **column_pass.fields,
                 }
                 last = row + count == weights.rows
-                steps.append(Step(operands={"bank": tile, **(gates if last else {})}, stream=stream))
-            if not row_tiles:
-                steps.append(Step(operands={}, stream=None))  # the sums are empty: nothing but a drain
+                needed = {"bank": tile, **(gates if last else {})}
+                steps.append(Step(operands=needed, stream=stream, accumulators=accumulators))
+            if not row_tiles:  # the sums are empty: nothing but a drain
+                steps.append(Step(operands={}, stream=None, accumulators=accumulators))
             steps[-1].drain = {
                 "address": result.address + column_pass.first * result_bytes,
                 "row_stride": result.stride,
@@ -133,11 +150,32 @@ def scatter_steps(
                 "row_offset": tiling.block,
                 "row_step": 1,
                 "row_limit": tiling.block,
-                "accumulator_first": 0,
                 "narrow": int(narrow),
                 **column_pass.fields,
             }
+    if steps and steps[-1].stream:
+        steps[-1:] = _scattered_in_parts(config, steps[-1])
     return steps
+
+
+def _scattered_in_parts(config: FabricConfig, step: Step) -> list[Step]:
+    """Steps that sum and drain the block of ``step`` in parts, one after the other."""
+    assert step.stream is not None
+    assert step.drain is not None
+    block = step.accumulators.rows
+    parts = []
+    for first, count in drain_parts(cycles=drain_cycles(config, rows=block), rows=block, granule=1):
+        range_begin = step.stream["inner_begin"] + first
+        parts.append(
+            Step(
+                operands=step.operands,
+                stream=step.stream | {"inner_begin": range_begin, "inner_count": count},
+                accumulators=step.accumulators,
+                drain=step.drain | {"row_begin": range_begin, "row_limit": count, "gate_first": first},
+                offset=first,
+            )
+        )
+    return parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +198,12 @@ class SampledTiling:
     inner_tile: int
 
 
-def tile_sampled(
-    config: FabricConfig, *, rows: int, inner: int, entries: int, accumulator_rows: int | None = None
-) -> SampledTiling:
-    """The tiling of a sampled product; ``accumulator_rows`` are free for it, all of them by default."""
+def tile_sampled(config: FabricConfig, *, rows: int, inner: int, entries: int) -> SampledTiling:
+    """The tiling of a sampled product."""
     lane = config.lane
-    free = lane.accumulator_rows if accumulator_rows is None else accumulator_rows
     # Whole packets of sums, and whole beats of memory.
-    granule = max(config.tile_columns, config.memory.beat_bytes // lane.number_format.accumulator_bytes)
-    most = free // config.lanes * config.tile_columns // granule * granule
+    granule = _entry_granule(config)
+    most = lane.accumulator_rows // config.lanes * config.tile_columns // granule * granule
     groups = ceil(entries / (config.rows * most))
     row_tiles, inner_tiles = max(1, ceil(rows / lane.operand_rows)), max(1, ceil(inner / lane.operand_rows))
     return SampledTiling(
@@ -179,6 +214,10 @@ def tile_sampled(
     )
 
 
+def _entry_granule(config: FabricConfig) -> int:
+    return max(config.tile_columns, config.memory.beat_bytes // config.lane.number_format.accumulator_bytes)
+
+
 def sampled_steps(
     config: FabricConfig,
     weights: Weights,
@@ -187,7 +226,6 @@ def sampled_steps(
     row_operand: Operand,
     operand: Operand,
     result: int,
-    accumulator_first: int = 0,
     skip: bool = True,
 ) -> list[Step]:
     """The steps of ``S[e] = sum over k of G[i, k] A[j, k]``, for ``acf.runtime.schedule.add_steps``.
@@ -203,22 +241,17 @@ def sampled_steps(
         ``G``, as many rows as ``W``, and ``A``, as many rows as ``W`` has columns.
     result : int
         Address of ``S``, an accumulator for each entry.
-    accumulator_first : int
-        First accumulator row that may be used.
     skip : bool
         Whether lanes skip zeros.
     """
-    free = config.lane.accumulator_rows - accumulator_first
-    tiling = tile_sampled(
-        config, rows=weights.rows, inner=weights.inner, entries=weights.entries, accumulator_rows=free
-    )
+    tiling = tile_sampled(config, rows=weights.rows, inner=weights.inner, entries=weights.entries)
     steps = []
     for group in range(tiling.groups):
         entries = {
             "entry_begin": group * tiling.entry_count * config.rows,
             "entry_count": tiling.entry_count,
-            "accumulator_first": accumulator_first,
         }
+        accumulators = Accumulators(rows=_accumulator_rows(config, tiling.entry_count))
         for column_pass in column_passes(config, columns):
             for row, row_count in cut(weights.rows, tiling.row_tile):
                 for inner, inner_count in cut(weights.inner, tiling.inner_tile):
@@ -241,16 +274,49 @@ def sampled_steps(
                         "row_bank": row_operand.tile(config, first=row, rows=row_count, columns=column_pass),
                         "bank": operand.tile(config, first=inner, rows=inner_count, columns=column_pass),
                     }
-                    steps.append(Step(operands=operands, stream=stream))
-        if columns == 0:
-            steps.append(Step(operands={}, stream=None))  # the sums are empty: nothing but a drain
+                    steps.append(Step(operands=operands, stream=stream, accumulators=accumulators))
+        if columns == 0:  # the sums are empty: nothing but a drain
+            steps.append(Step(operands={}, stream=None, accumulators=accumulators))
         steps[-1].drain = {
             "address": result,
             "reduce": 1,
             "entries": weights.entries,
             **entries,
         }
+        if columns:
+            steps[-1:] = _sampled_in_parts(config, steps[-1])
     return steps
+
+
+def _accumulator_rows(config: FabricConfig, entries: int) -> int:
+    """Accumulator rows of all lanes of a tile that hold the sums of so many entries, in whole packets."""
+    return ceil(entries / config.tile_columns) * config.lanes
+
+
+def _sampled_in_parts(config: FabricConfig, step: Step) -> list[Step]:
+    """Steps that stream and drain the entries of ``step`` in parts, one after the other.
+
+    Each mesh row has a range of entries, and a part of it in each step; so these begin elsewhere for each row feeder.
+    """
+    assert step.stream is not None
+    assert step.drain is not None
+    begin, most = step.stream["entry_begin"], step.stream["entry_count"]
+    parts = []
+    for first, count in drain_parts(cycles=most * config.lanes, rows=most, granule=_entry_granule(config)):
+        entries = {"entry_count": count}
+        # Row feeder r begins r * entry_count behind entry_begin.
+        begins = [begin + first + feeder * (most - count) for feeder in range(config.rows)]
+        parts.append(
+            Step(
+                operands=step.operands,
+                stream=step.stream | entries,
+                accumulators=step.accumulators,
+                drain=step.drain | entries,
+                offset=_accumulator_rows(config, first),
+                feeders=None if count == most else [{"entry_begin": entry} for entry in begins],
+            )
+        )
+    return parts
 
 
 def sampled_chains(config: FabricConfig, columns: int) -> list[np.ndarray]:

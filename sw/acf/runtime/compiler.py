@@ -2,8 +2,9 @@
 
 The columns of the result are done in *column passes* as wide as the fabric, its rows in *row tiles* as large as the
 accumulator banks, the inner dimension in *inner tiles* as large as an operand bank. For each pass and row tile the
-inner tiles are streamed one after another into the same accumulators, then these are drained. Operands of the next
-inner tile are loaded into another bank while the present one is streamed, unless they still lie in one.
+inner tiles are streamed one after another into the same accumulators, then these are drained while the next ones go on
+in others. The last of all is drained in parts. Operands of the next inner tile are loaded into another bank while the
+present one is streamed, unless they still lie in one.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from math import ceil
 
 from acf.config import FabricConfig
 from acf.isa import Mode, Opcode
+from acf.runtime.drains import Accumulators, drain_cycles, drain_parts, place_accumulators
 from acf.runtime.layout import Operand, Weights, column_passes, column_tiling, cut
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
@@ -101,8 +103,7 @@ def compile_gather(
         config, weights, columns=columns, operand=operand, result=result, relu=relu, narrow=narrow, skip=skip
     )
     if steps:
-        tiling = tile_gather(config, rows=weights.rows, inner=weights.inner, columns=columns)
-        add_clear(program, config, rows=tiling.row_tile // config.rows)
+        add_clear(program, config, rows=place_accumulators(config, [step.accumulators for step in steps]))
         add_steps(program, config, steps)
     program.add(Opcode.END)
     return program
@@ -159,10 +160,10 @@ def gather_steps(
                 "row_offset": 1,
                 "row_step": config.rows,
                 "row_limit": config.lane.accumulator_rows,
-                "accumulator_first": 0,
             }
-            if not tiling.inner_tiles:
-                steps.append(Step(operands={}, stream=None))  # the sums are empty: nothing but a drain
+            accumulators = Accumulators(rows=tiling.row_tile // config.rows)
+            if not tiling.inner_tiles:  # the sums are empty: nothing but a drain
+                steps.append(Step(operands={}, stream=None, accumulators=accumulators))
             for first, count in cut(weights.inner, config.lane.operand_rows):
                 stream = {
                     **weights.fields(),
@@ -174,7 +175,7 @@ def gather_steps(
                     **column_pass.fields,
                 }
                 tile = operand.tile(config, first=first, rows=count, columns=column_pass)
-                steps.append(Step(operands={"bank": tile}, stream=stream))
+                steps.append(Step(operands={"bank": tile}, stream=stream, accumulators=accumulators))
             steps[-1].drain = {
                 "address": result.address + column_pass.first * result_bytes,
                 "row_stride": result.stride,
@@ -183,4 +184,30 @@ def gather_steps(
                 **rows,
                 **column_pass.fields,
             }
+    if steps and tiling.inner_tiles:
+        steps[-1:] = _drained_in_parts(config, steps[-1])
     return steps
+
+
+def _drained_in_parts(config: FabricConfig, step: Step) -> list[Step]:
+    """Steps that stream and drain the rows of ``step`` one after the other."""
+    assert step.stream is not None
+    assert step.drain is not None
+    begin, end = step.stream["row_begin"], step.stream["row_end"]
+    parts = []
+    for first, count in drain_parts(
+        cycles=drain_cycles(config, rows=step.accumulators.rows),
+        rows=end - begin,
+        granule=config.rows,
+    ):
+        rows = {"row_begin": begin + first, "row_end": begin + first + count}
+        parts.append(
+            Step(
+                operands=step.operands,
+                stream=step.stream | rows,
+                accumulators=step.accumulators,
+                drain=step.drain | rows,
+                offset=first // config.rows,
+            )
+        )
+    return parts

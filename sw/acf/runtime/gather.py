@@ -9,6 +9,7 @@ from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize
 from acf.runtime.compiler import GatherTiling, compile_gather, tile_gather
 from acf.runtime.device import Device, RunResult
+from acf.runtime.drains import MOST_PARTS
 from acf.runtime.matrices import CsrMatrix, check_operand
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
@@ -46,7 +47,7 @@ def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns:
     )
     row_bytes = round_up(columns, 64) * (number_format.operand_bytes * inner + number_format.accumulator_bytes * rows)
     tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
-    commands = 16 + 6 * tiling.passes * tiling.row_tiles * max(1, tiling.inner_tiles)
+    commands = 16 + 2 * MOST_PARTS + 6 * tiling.passes * tiling.row_tiles * max(1, tiling.inner_tiles)
     return weights + row_bytes + commands * COMMAND_BYTES + 16 * _ALIGNMENT
 
 

@@ -10,6 +10,7 @@ from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.compiler import add_clear
 from acf.runtime.device import Device, RunResult
+from acf.runtime.drains import MOST_PARTS, place_accumulators
 from acf.runtime.layout import Operand, column_tiling
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
@@ -45,9 +46,9 @@ def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, column
     row_bytes = round_up(columns, 64) * number_format.accumulator_bytes
     passes = column_tiling(config, columns)[0]
     row_tiles = rows // config.lane.operand_rows + 1
-    inner_tiles = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows) + 1
+    inner_tiles = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows // 2) + 1
     groups = tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
-    commands = 16 + 8 * passes * row_tiles * inner_tiles * groups
+    commands = 16 + 8 * passes * row_tiles * inner_tiles * groups + 2 * MOST_PARTS * config.rows * groups
     results = elements * number_format.accumulator_bytes
     return weights + (rows + 2 * inner) * row_bytes + results + commands * COMMAND_BYTES + 4096
 
@@ -170,7 +171,7 @@ def run_sampled(
 def _program(config: FabricConfig, steps: list[Step]) -> Program:
     program = Program()
     if steps:
-        add_clear(program, config, rows=config.lane.accumulator_rows)
+        add_clear(program, config, rows=place_accumulators(config, [step.accumulators for step in steps]))
         add_steps(program, config, steps)
     program.add(Opcode.END)
     return program

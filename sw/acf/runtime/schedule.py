@@ -6,18 +6,26 @@ one is streamed, and leaves in its bank what is wanted again soonest (Belady's r
 
 Each bank has a semaphore of its own. At any time at most one thing is under way that signals it: the load that fills
 the bank, or the last stream that reads it. (A stream that is the last to read two banks signals one of the two, and who
-fills the other waits for that.) So a WAIT can never be satisfied by signals that were meant for another.
+fills the other waits for that.) So a WAIT can never be satisfied by signals that were meant for another. Drains share
+one semaphore, and are only waited for all at once. Where accumulators lie is decided in ``acf.runtime.drains``.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from acf.config import FabricConfig
 from acf.isa import NO_SEMAPHORE, Opcode
+from acf.runtime.drains import Accumulators, place_accumulators
 from acf.runtime.program import Program
 
 __all__ = ["OperandTile", "Step", "add_steps"]
 
+MOST_PARTS = 8
+"""Parts that a drain is cut into, at most."""
+
 _DRAIN_SEMAPHORE = 7
+_MOST_SIGNALS = 1 << 15
+"""Of drains that nobody has waited for; the semaphore counts twice as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +59,22 @@ class Step:
         Two operands come to lie in banks of different parity.
     stream : dict or None
         The other fields of the STREAM.
+    accumulators : Accumulators
+        Where the sums are taken; those of several steps when these share it.
     drain : dict or None
         Fields of the DRAIN.
+    offset : int
+        Row of the accumulators where STREAM and DRAIN begin.
+    feeders : list of dict or None
+        Fields of both commands that are another's for each row feeder.
     """
 
     operands: dict[str, OperandTile]
     stream: dict[str, int] | None
+    accumulators: Accumulators
     drain: dict[str, int] | None = None
+    offset: int = 0
+    feeders: list[dict[str, int]] | None = None
 
     banks: dict[str, int] = field(default_factory=dict, init=False)
     loads: set[str] = field(default_factory=set, init=False)
@@ -74,6 +91,7 @@ def add_steps(program: Program, config: FabricConfig, steps: list[Step]) -> None
         If a step has two operands and there is only one bank, or a field does not fit its command.
     """
     _assign_banks(config, steps)
+    place_accumulators(config, [step.accumulators for step in steps])
     _Emitter(program, config).emit(steps)
 
 
@@ -123,8 +141,8 @@ class _Emitter:
         self._all_rows = (1 << config.rows) - 1
         self._all_columns = (1 << config.cols) - 1
         self._released_by: dict[int, int] = {}  # bank: semaphore of the stream that reads it last, not yet waited for
-        self._draining = False
-        self._gate: int | None = None  # bank that the DRAIN under way reads
+        self._draining = 0  # signals of drains under way
+        self._gates: set[int] = set()  # banks that these read
 
     def emit(self, steps: list[Step]) -> None:
         issued: set[tuple[int, str]] = set()
@@ -152,18 +170,19 @@ class _Emitter:
             if step.drain is not None:
                 self._drain(step)
         if self._draining:
-            self._wait_for_drain()
+            self._wait_for_drains()
 
     def _must_wait(self, bank: int) -> bool:
-        return bank in self._released_by or bank == self._gate
+        return bank in self._released_by or bank in self._gates
 
-    def _wait_for_drain(self) -> None:
-        self._program.add(Opcode.WAIT, semaphore=_DRAIN_SEMAPHORE, count=self._rows)
-        self._draining, self._gate = False, None
+    def _wait_for_drains(self) -> None:
+        self._program.add(Opcode.WAIT, semaphore=_DRAIN_SEMAPHORE, count=self._draining)
+        self._draining = 0
+        self._gates.clear()
 
     def _load(self, tile: OperandTile, bank: int) -> None:
-        if bank == self._gate:
-            self._wait_for_drain()
+        if bank in self._gates:
+            self._wait_for_drains()
         if bank in self._released_by:
             semaphore = self._released_by[bank]
             self._program.add(Opcode.WAIT, semaphore=semaphore, count=self._tiles)
@@ -187,12 +206,26 @@ class _Emitter:
         semaphore = min(step.releases, default=NO_SEMAPHORE)
         self._released_by.update(dict.fromkeys(step.releases, semaphore))
         banks = {role: bank for role, bank in step.banks.items() if role != "gate"}
-        self._program.add(Opcode.STREAM, semaphore=semaphore, targets=self._all_rows, **banks, **step.stream)
+        for target in self._targets(step):
+            self._program.add(Opcode.STREAM, semaphore=semaphore, **{**banks, **step.stream, **target})
 
     def _drain(self, step: Step) -> None:
         assert step.drain is not None
-        if self._draining:
-            self._wait_for_drain()
-        self._draining, self._gate = True, step.banks.get("gate")
-        gate = {} if self._gate is None else {"gate": 1, "bank": self._gate}
-        self._program.add(Opcode.DRAIN, semaphore=_DRAIN_SEMAPHORE, targets=self._all_rows, **gate, **step.drain)
+        if self._draining + self._rows > _MOST_SIGNALS:
+            self._wait_for_drains()
+        self._draining += self._rows
+        gate = {}
+        if "gate" in step.banks:
+            self._gates.add(step.banks["gate"])
+            gate = {"gate": 1, "bank": step.banks["gate"]}
+        for target in self._targets(step):
+            self._program.add(Opcode.DRAIN, semaphore=_DRAIN_SEMAPHORE, **{**gate, **step.drain, **target})
+
+    def _targets(self, step: Step) -> Iterator[dict[str, int]]:
+        """The fields that say whom a command is for, for each command that is needed."""
+        first = {"accumulator_first": step.accumulators.first + step.offset}
+        if step.feeders is None:
+            yield {"targets": self._all_rows, **first}
+            return
+        for feeder, fields in enumerate(step.feeders):
+            yield {"targets": 1 << feeder, **first, **fields}

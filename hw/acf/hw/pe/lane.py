@@ -60,7 +60,7 @@ class Lane(wiring.Component):
     used : In(slots)
         Slots that hold columns; the others give no products. Changes only while ``idle``.
     idle : Out(1)
-        All entries that were taken are done: every sum is written. Not in the first ``fifo_depth`` cycles after a reset.
+        All entries that were taken are done, every sum is written. Not in the first ``fifo_depth`` cycles after reset.
     clearing : Out(1)
         An accumulator that was swept is not yet +0.
     issued : Out(1)

@@ -1,0 +1,73 @@
+"""Lays out sums so that drains and streams overlap.
+
+Tiles go on with other accumulators while some are drained. So the accumulators of one sum after the other lie one
+behind the other, in a ring, and the last drain of a product is cut into *parts*, so that only the last part has no
+stream beside it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import isqrt
+
+from acf.config import FabricConfig
+from acf.runtime.memory import round_up
+
+__all__ = ["MOST_PARTS", "Accumulators", "drain_cycles", "drain_parts", "place_accumulators"]
+
+MOST_PARTS = 8
+"""Parts that a drain is cut into, at most."""
+
+_PART_CYCLES = 200
+"""About what a further STREAM and DRAIN cost."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Accumulators:
+    """Accumulator rows of each tile that hold sums together, until they are drained.
+
+    Parameters
+    ----------
+    rows : int
+    """
+
+    rows: int
+
+    first: int = field(default=0, init=False)
+    """The first of them, which ``place_accumulators`` decides."""
+
+
+def place_accumulators(config: FabricConfig, uses: Iterable[Accumulators]) -> int:
+    """Decide where accumulators lie, given in the order in which they are used.
+
+    Returns how many rows are used of those of a tile.
+    """
+    following = used = 0
+    placed = None
+    for accumulators in uses:
+        if accumulators is placed:
+            continue
+        placed = accumulators
+        # Sums over lanes start at a multiple of the lanes.
+        first = round_up(following, config.lanes)
+        placed.first = first if first + placed.rows <= config.lane.accumulator_rows else 0
+        following = placed.first + placed.rows
+        used = max(used, following)
+    return used
+
+
+def drain_cycles(config: FabricConfig, *, rows: int) -> int:
+    """Cycles in which a row feeder takes ``rows`` accumulator rows from each of its tiles."""
+    return rows * config.cols * (1 + config.tile_columns // 2)
+
+
+def drain_parts(*, cycles: int, rows: int, granule: int) -> list[tuple[int, int]]:
+    """Cut a drain of ``cycles`` cycles, and its stream, into parts: (first, count) of ``rows``.
+
+    What is left of the drain behind the last stream gets shorter the more parts there are, and every part costs some
+    cycles. Parts are multiples of ``granule``, but for the last one.
+    """
+    granules = -(-rows // granule)
+    parts = max(1, min(isqrt(cycles // _PART_CYCLES), granules, MOST_PARTS))
+    borders = [min(rows, n * granules // parts * granule) for n in range(parts + 1)]
+    return [(first, end - first) for first, end in pairwise(borders)]
