@@ -15,6 +15,7 @@ from acf.hw.noc.flit import operand_head, result_head
 from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.operand_loader import OperandLoader
 from acf.hw.pe.reduce import ReducingSweep
+from acf.hw.pe.result_sender import ResultSender
 from acf.hw.pe.sweep import AccumulatorSweep
 from acf.hw.pe.sweep_job import SweepJob
 from acf.isa import NO_SEMAPHORE, ResultKind
@@ -102,13 +103,21 @@ def test_operands_reach_their_slots(lanes, format, slots):
     run(dut, bench)
 
 
-def with_job(config, sweep):
-    """A sweep and who keeps what it is to do."""
+def between(config, sweep, *, sums):
+    """A sweep between who keeps what it is to do and who sends what it reads."""
     m = Module()
     m.submodules.job = job = SweepJob(lane=config.lane)
     m.submodules.sweep = sweep
+    m.submodules.sender = sender = ResultSender(config=config)
     connect(m, job.walk, sweep.walk)
-    return m, job
+    connect(m, sweep.pairs, sender.pairs)
+    m.d.comb += [
+        sender.sums.eq(sums),
+        sender.packet.eq(job.packet),
+        job.packet_sent.eq(sender.packet_sent),
+        (sweep.sent.eq(sender.sent) if sums else sweep.sender_idle.eq(sender.idle)),
+    ]
+    return m, job, sender
 
 
 def give_accumulators(ctx, ports, banks, free):
@@ -124,14 +133,15 @@ def give_accumulators(ctx, ports, banks, free):
     return shown
 
 
+@pytest.mark.parametrize("stalls", [False, True])
 @pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.parametrize("gate", [0, 1])
 @pytest.mark.parametrize(("lanes", "format", "slots"), SHAPES)
-def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate, busy):
+def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate, busy, stalls):
     rng = random.Random(lanes)
     config = shape(lanes, format, slots)
     dut = AccumulatorSweep(config=config)
-    module, job = with_job(config, dut)
+    module, job, sender = between(config, dut, sums=False)
     banks = [[[rng.getrandbits(32) for _ in range(slots)] for _ in range(8)] for _ in range(lanes)]
     masks = [[rng.getrandbits(slots) for _ in range(16)] for _ in range(lanes)]
     first, count = 3, 4
@@ -149,23 +159,25 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate, busy)
 
     async def bench(ctx):
         nonlocal cycles
-        ctx.set(dut.x, 4)
-        ctx.set(dut.y, 2)
+        ctx.set(sender.x, 4)
+        ctx.set(sender.y, 2)
         gating = {"gate": gate, "gate_bank": gate_bank, "gate_row": gate_row, "gate_step": gate_step}
         ctx.set(job.request.payload, {"first": first, "count": count, "send": 1, **gating})
         ctx.set(job.request.valid, 1)
         await ctx.tick()
         ctx.set(job.request.valid, 0)
         ctx.set(job.request.payload, {"first": 7, "count": 7, "gate_bank": 3})  # what comes next changes nothing
-        stalls, delays, waited = 0, 0, 0
+        delays, waited, gap = 0, 0, False
         while ctx.get(job.walk.active):
-            ready = rng.random() < 0.6
-            ctx.set(dut.results.ready, ready)
-            if ctx.get(dut.results.valid):
-                stalls += not ready
+            ready = not stalls or rng.random() < 0.2
+            ctx.set(sender.results.ready, ready)
+            if ctx.get(sender.results.valid):
                 if ready:
-                    flit = ctx.get(dut.results.payload)
+                    flit = ctx.get(sender.results.payload)
                     received.append((flit.payload, flit.head, flit.tail))
+                    gap = not flit.tail
+            else:
+                assert not gap, "a packet under way has all its flits"
             asked = any(ctx.get(port.read) for port in dut.lanes)
             shown = give_accumulators(ctx, dut.lanes, banks, lambda: not busy or rng.random() < 0.1)
             delayed = asked and any(ctx.get(port.read) and not ctx.get(port.taken) for port in dut.lanes)
@@ -181,8 +193,10 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate, busy)
                 ctx.set(dut.accumulators[n], rng.getrandbits(32) if value is None else value)
             cycles += 1
             assert cycles < 5000
-        per_slot = 2 + max(1, lanes // 2)
-        assert cycles - stalls - delays == 1 + count * (1 + slots * per_slot)
+        reading = 1 + count * (1 + slots * (2 + max(1, lanes // 2)))
+        sending = 1 + config.tile_columns // 2
+        if not stalls:
+            assert cycles == delays + reading + sending + 1
 
     run(module, bench)
     per_packet = 1 + config.tile_columns // 2
@@ -238,7 +252,7 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
     rows = 4 * lanes
     config = shape(lanes, format, slots, accumulator_rows=max(8, rows))
     dut = ReducingSweep(config=config)
-    module, job = with_job(config, dut)
+    module, job, sender = between(config, dut, sums=True)
     banks = [[[random_accumulator(rng, format) for _ in range(slots)] for _ in range(rows)] for _ in range(lanes)]
     untouched = [copy.deepcopy(bank[3 * lanes :]) for bank in banks]
     requests = [(0, 2 * lanes), (1, 0), (2 * lanes, lanes)]
@@ -260,8 +274,9 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
 
     async def bench(ctx):
         nonlocal busy
+        ctx.set(sender.x, config.cols if at_end else config.cols - 1)
         ctx.set(dut.x, config.cols if at_end else config.cols - 1)
-        ctx.set(dut.y, 2)
+        ctx.set(sender.y, 2)
         pending = list(requests)
         cycles, offered = 0, False
         while pending or ctx.get(job.walk.active) or cycles < 10:
@@ -270,7 +285,7 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
             if valid:
                 ctx.set(job.request.payload, {"first": pending[0][0], "count": pending[0][1], "send": 1, "reduce": 1})
             ready = not stalls or rng.random() < 0.4
-            ctx.set(dut.results.ready, ready)
+            ctx.set(sender.results.ready, ready)
             offered = bool(arriving) and (offered or not stalls or rng.random() < 0.4)
             ctx.set(dut.incoming.valid, offered)
             if offered:
@@ -279,8 +294,8 @@ def test_sums_over_lanes_go_west(lanes, format, slots, at_end, stalls):
             if offered and ctx.get(dut.incoming.ready):
                 arriving.pop(0)
                 offered = False
-            if ready and ctx.get(dut.results.valid):
-                flit = ctx.get(dut.results.payload)
+            if ready and ctx.get(sender.results.valid):
+                flit = ctx.get(sender.results.payload)
                 received.append((flit.payload, flit.head, flit.tail))
             if valid and ctx.get(job.request.ready):
                 pending.pop(0)

@@ -262,7 +262,7 @@ async def a_load_without_rows_signals(dut):
 
 @cocotb.test()
 async def drained_rows_take_as_long_as_promised(dut):
-    """One cycle to start; for a row one for its head, and for each slot two and one for each flit."""
+    """One cycle to start; for a row one, and for each slot two and one for each pair; packets have no gaps."""
     rng = seeded()
     bench = await start(dut)
     lane, lanes = bench.lane, bench.config.lanes
@@ -277,8 +277,11 @@ async def drained_rows_take_as_long_as_promised(dut):
     await bench.finish()
     cycles = bench.results.cycles
     per_row = 1 + lane.slots * (2 + lanes // 2)
-    assert cycles[-1] - cycles[0] == 8 * per_row - 1
-    draining = 1 + 8 * per_row
+    flits = 1 + bench.columns // 2
+    starts = cycles[::flits]
+    assert [start - starts[0] for start in starts] == [n * max(per_row, flits) for n in range(8)]
+    assert cycles == [start + n for start in starts for n in range(flits)]
+    draining = 1 + 8 * per_row + flits + 1
     for n in range(lanes):
         causes = await bench.causes(n)
         # The last accumulators may not be +0 yet.

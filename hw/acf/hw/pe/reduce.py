@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -12,14 +11,10 @@ from acf.hw.noc.flit import flit_stream
 from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.interlock import Interlock
-from acf.hw.pe.sweep import tile_result_head
+from acf.hw.pe.result_sender import sender_depth
 from acf.hw.pe.sweep_job import sweep_walk
-from acf.isa import ResultKind
 
 __all__ = ["ReducingSweep"]
-
-_PAIRS = 4
-"""Flits that wait to be sent, at most."""
 
 
 class ReducingSweep(wiring.Component):
@@ -44,19 +39,21 @@ class ReducingSweep(wiring.Component):
         A DRAIN with ``reduce``; its number of rows is a multiple of ``lanes``. Finished when the last sum is sent.
     incoming : In(flit_stream)
         SUMS packets of the tile in the east, as many as are sent.
-    results : Out(flit_stream)
-        One SUMS packet for every ``lanes`` rows.
+    pairs : Out(stream)
+        Two sums at a time; there is room for them.
+    sent : In(1)
+        A pair is sent.
     lanes : Out(accumulator_sweep).array(lanes)
     accumulators : In(32).array(lanes)
         What they have read in the cycle before.
     overflow : Out(lanes)
         A sum has wrapped when the accumulator of this lane was added.
-    y, x : In(4)
-        Position of the tile in the mesh.
+    x : In(4)
+        Column of the tile in the mesh.
     """
 
     incoming: stream.Interface
-    results: stream.Interface
+    pairs: stream.Interface
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
@@ -64,11 +61,11 @@ class ReducingSweep(wiring.Component):
             {
                 "walk": In(sweep_walk(lane=config.lane)),
                 "incoming": In(flit_stream(noc=config.noc)),
-                "results": Out(flit_stream(noc=config.noc)),
+                "pairs": Out(stream.Signature(config.noc.flit_width)),
+                "sent": In(1),
                 "lanes": Out(accumulator_sweep(lane=config.lane)).array(config.lanes),
                 "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
                 "overflow": Out(config.lanes),
-                "y": In(4),
                 "x": In(4),
             }
         )
@@ -90,7 +87,8 @@ class ReducingSweep(wiring.Component):
         lane = Signal(range(lanes))
         slot = Signal(range(slots))
         first_lane, last_lane, slot_ends = lane == 0, lane == lanes - 1, slot == slots - 1
-        room = Signal(range(_PAIRS + 1), init=_PAIRS)  # for flits with sums
+        depth = sender_depth(config=config)
+        room = Signal(range(depth + 1), init=depth)  # for pairs of sums
 
         # Ask the lanes for the next accumulator, when the sum so far is there, or will be.
         walking = Signal()
@@ -144,9 +142,12 @@ class ReducingSweep(wiring.Component):
         with m.If(interlock.write & (summed_slot == slots - 1)):
             m.d.sync += summed_lane.eq(Mux(summed_lane == lanes - 1, 0, summed_lane + 1))
         complete = interlock.write & (summed_lane == lanes - 1)
-        sent = self._send(m, complete & summed_slot[0], complete & ~summed_slot[0], adder.o)
+        lower = Signal.like(adder.o, name="lower", reset_less=True)
+        with m.If(complete & ~summed_slot[0]):
+            m.d.sync += lower.eq(adder.o)
+        m.d.comb += [self.pairs.valid.eq(complete & summed_slot[0]), self.pairs.payload.eq(Cat(lower, adder.o))]
         takes_room = step & last_lane & ~slot[0]
-        m.d.sync += room.eq(room - takes_room + sent)
+        m.d.sync += room.eq(room - takes_room + (self.sent & walk.active))
 
         with m.FSM():
             with m.State("START"), m.If(walk.active):
@@ -164,38 +165,7 @@ class ReducingSweep(wiring.Component):
                     m.d.comb += walk.row_done.eq(1)
                     with m.If(walk.rows_left == 1):
                         m.next = "FINISH"
-            with m.State("FINISH"), m.If(room == _PAIRS):
+            with m.State("FINISH"), m.If(room == depth):
                 m.d.comb += walk.finished.eq(1)
                 m.next = "START"
         return m
-
-    def _send(self, m, is_upper, is_lower, total):
-        """Send complete sums, two in a flit. Returns whether a flit with sums leaves in this cycle."""
-        config = self._config
-        m.submodules.pairs = pairs = SyncFIFO(width=config.noc.flit_width, depth=_PAIRS)
-        lower = Signal.like(total, name="lower", reset_less=True)
-        with m.If(is_lower):
-            m.d.sync += lower.eq(total)
-        m.d.comb += [pairs.w_en.eq(is_upper), pairs.w_data.eq(Cat(lower, total))]
-
-        packet = Signal(16)
-        left = Signal(range(config.tile_columns // 2 + 1))  # flits of the packet whose head is sent
-        is_head, is_tail = left == 0, left == 1
-        head = tile_result_head(m, kind=ResultKind.SUMS, y=self.y, x=self.x, to=self.x - 1, row=packet)
-        moves = pairs.r_rdy & self.results.ready
-        sent = Signal()
-        m.d.comb += [
-            self.results.valid.eq(pairs.r_rdy),
-            self.results.p.payload.eq(Mux(is_head, head, pairs.r_data)),
-            self.results.p.head.eq(is_head),
-            self.results.p.tail.eq(is_tail),
-            sent.eq(moves & ~is_head),
-            pairs.r_en.eq(sent),
-        ]
-        with m.If(moves):
-            m.d.sync += left.eq(Mux(is_head, config.tile_columns // 2, left - 1))
-        with m.If(self.walk.finished):
-            m.d.sync += packet.eq(0)
-        with m.Elif(moves & is_tail):
-            m.d.sync += packet.eq(packet + 1)
-        return sent

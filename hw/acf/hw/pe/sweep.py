@@ -1,40 +1,28 @@
-"""Sends accumulator rows to the row feeder, or only sets them to +0."""
+"""Reads accumulator rows, which sets them to +0, to be sent or only for that."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from acf.config import FabricConfig
-from acf.hw.noc.flit import flit_stream, header_values, result_head
 from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.operand_bank import operand_row_width
 from acf.hw.pe.sweep_job import sweep_walk
-from acf.isa import ResultKind, TrafficClass
 
-__all__ = ["AccumulatorSweep", "tile_result_head"]
+__all__ = ["AccumulatorSweep"]
 
 _PATIENCE = 8
 """Cycles for which the sweep waits that the lanes have no product, before it makes products wait."""
 
 
-def tile_result_head(m: Module, *, kind: ResultKind, y: Value, x: Value, to: ValueLike, row: Value) -> Value:
-    """Head of a packet from the tile at ``x`` to the node at ``to`` of the same mesh row."""
-    head = Signal(result_head)
-    header = header_values(y=y, x=to, traffic_class=TrafficClass.RESULTS, kind=kind)
-    m.d.comb += head.eq(0)
-    m.d.comb += [head[name].eq(value) for name, value in {**header, "column": x - 1, "row": row}.items()]
-    return head.as_value()
-
-
 class AccumulatorSweep(wiring.Component):
     """Walks over accumulator rows, all lanes at the same slot; each lane gives its accumulator when it can.
 
-    With ``gate``, what stands where an operand is zero is sent as +0: the mask of an operand row is looked up with each
-    head.
+    With ``gate``, what stands where an operand is zero is sent as +0: the mask of an operand row is looked up first.
 
-    Sending takes one cycle to start and then, for each row, one for the head, and for each slot two to fetch it and
-    one for each of its flits: one for two lanes. (A single lane needs three cycles for each slot.) Only clearing takes
-    one cycle to start and ``slots`` cycles for each row. Lanes that are busy may delay a slot by eight cycles.
+    Sending takes one cycle to start and then, for each row, one to look up its mask, and for each slot two to fetch it
+    and one for each of its pairs: one for two lanes. (A single lane needs three cycles for each slot.) Only clearing
+    takes one cycle to start and ``slots`` cycles for each row. Lanes that are busy may delay a slot by seven cycles.
 
     Parameters
     ----------
@@ -43,8 +31,10 @@ class AccumulatorSweep(wiring.Component):
     Members
     -------
     walk : In(sweep_walk)
-    results : Out(flit_stream)
-        One packet for each row.
+    pairs : Out(stream)
+        Two accumulators at a time, those of lower columns first and in the lower bits.
+    sender_idle : In(1)
+        All pairs are sent.
     lanes : Out(accumulator_sweep).array(lanes)
     accumulators : In(32).array(lanes)
         What they have read in the cycle before.
@@ -54,25 +44,22 @@ class AccumulatorSweep(wiring.Component):
         Counted through all banks.
     masks : In(slots).array(lanes)
         What they have looked up in the cycle before.
-    y, x : In(4)
-        Position of the tile in the mesh.
     """
 
-    results: stream.Interface
+    pairs: stream.Interface
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
         super().__init__(
             {
                 "walk": In(sweep_walk(lane=config.lane)),
-                "results": Out(flit_stream(noc=config.noc)),
+                "pairs": Out(stream.Signature(config.noc.flit_width)),
+                "sender_idle": In(1),
                 "lanes": Out(accumulator_sweep(lane=config.lane)).array(config.lanes),
                 "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
                 "look_up": Out(1),
                 "gate_row": Out(operand_row_width(lane=config.lane)),
                 "masks": In(config.lane.slots).array(config.lanes),
-                "y": In(4),
-                "x": In(4),
             }
         )
 
@@ -86,7 +73,6 @@ class AccumulatorSweep(wiring.Component):
         slot_ends = pair == pairs - 1
         row_ends = slot == slots - 1
 
-        head = tile_result_head(m, kind=ResultKind.ROW, y=self.y, x=self.x, to=0, row=walk.row)
         all_taken, fetch = self._fetching(m, slot)
         held = self._hold(m)
         shown = self._gated(m, held, slot)
@@ -99,15 +85,14 @@ class AccumulatorSweep(wiring.Component):
             m.d.comb += walk.row_done.eq(1)
             m.next = next_state
             with m.If(walk.rows_left == 1):
-                m.d.comb += walk.finished.eq(1)
-                m.next = "START"
+                m.next = "FINISH"
 
         with m.FSM():
             with m.State("START"), m.If(walk.active):
                 with m.If(walk.rows_left == 0):
                     m.d.comb += walk.finished.eq(1)
                 with m.Elif(walk.send):
-                    m.next = "HEAD"
+                    m.next = "ROW"
                 with m.Else():
                     m.next = "CLEAR"
             with m.State("CLEAR"):
@@ -116,14 +101,9 @@ class AccumulatorSweep(wiring.Component):
                     end_slot("CLEAR")
                     with m.If(row_ends):
                         end_row("CLEAR")
-            with m.State("HEAD"):
-                m.d.comb += [
-                    self.results.valid.eq(1),
-                    self.results.p.payload.eq(head),
-                    self.results.p.head.eq(1),
-                ]
-                with m.If(self.results.ready):
-                    m.next = "FETCH"
+            with m.State("ROW"):
+                m.d.comb += self.look_up.eq(walk.gate)
+                m.next = "FETCH"
             with m.State("FETCH"):
                 fetch()
                 with m.If(all_taken):
@@ -143,17 +123,16 @@ class AccumulatorSweep(wiring.Component):
             else:
                 both = Cat(shown).word_select(pair, config.noc.flit_width)
             with m.State("PAIR"):
-                m.d.comb += [
-                    self.results.valid.eq(1),
-                    self.results.p.payload.eq(both),
-                    self.results.p.tail.eq(row_ends & slot_ends),
-                ]
-                with m.If(self.results.ready):
+                m.d.comb += [self.pairs.valid.eq(1), self.pairs.payload.eq(both)]
+                with m.If(self.pairs.ready):
                     m.d.sync += pair.eq(Mux(slot_ends, 0, pair + 1))
                     with m.If(slot_ends):
                         end_slot("FETCH")
                         with m.If(row_ends):
-                            end_row("HEAD")
+                            end_row("ROW")
+            with m.State("FINISH"), m.If(self.sender_idle):
+                m.d.comb += walk.finished.eq(1)
+                m.next = "START"
         return m
 
     def _fetching(self, m, slot):
@@ -193,17 +172,11 @@ class AccumulatorSweep(wiring.Component):
         return held
 
     def _gated(self, m, held, slot):
-        """What was read, or +0 where the operand is zero. The mask is looked up in the first cycle of a head."""
+        """What was read, or +0 where the operand is zero."""
         walk = self.walk
-        looked_up, arrives = Signal(), Signal()
-        m.d.comb += [
-            self.look_up.eq(walk.gate & self.results.valid & self.results.p.head & ~looked_up),
-            self.gate_row.eq(Cat(walk.gate_row, walk.gate_bank)),
-        ]
-        m.d.sync += [
-            arrives.eq(self.look_up),
-            looked_up.eq((looked_up | self.look_up) & self.results.valid & ~self.results.ready),
-        ]
+        arrives = Signal()
+        m.d.comb += self.gate_row.eq(Cat(walk.gate_row, walk.gate_bank))
+        m.d.sync += arrives.eq(self.look_up)
         shown = []
         for n, (mask, accumulator) in enumerate(zip(self.masks, held, strict=True)):
             kept_mask = Signal.like(mask, name=f"mask_{n}", reset_less=True)

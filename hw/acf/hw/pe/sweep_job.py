@@ -1,6 +1,6 @@
 """Keeps the sweep under way, and the entries apart from it."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -68,6 +68,10 @@ class SweepJob(wiring.Component):
     request : In(stream), ``sweep_request``
         Taken in one cycle, when there is no other.
     walk : Out(sweep_walk)
+    packet : Out(16)
+        Number of the packet of results: the accumulator row, or of sums 0, 1, ...
+    packet_sent : In(1)
+        It is sent; on to the next.
     entry_row : In
         Accumulator row of the next entry.
     must_wait : Out(1)
@@ -81,6 +85,8 @@ class SweepJob(wiring.Component):
             {
                 "request": In(stream.Signature(sweep_request)),
                 "walk": Out(sweep_walk(lane=lane)),
+                "packet": Out(16),
+                "packet_sent": In(1),
                 "entry_row": In(ceil_log2(lane.accumulator_rows)),
                 "must_wait": Out(1),
             }
@@ -95,10 +101,10 @@ class SweepJob(wiring.Component):
             m.d.sync += [
                 walk.active.eq(self.request.valid),
                 walk.row.eq(self.request.p.first),
-                # Nobody is held back by what is not asked for.
                 walk.rows_left.eq(self.request.p.count),
                 *(walk_field.eq(self.request.p[name]) for name, walk_field in self._kept(walk)),
                 gate_step.eq(self.request.p.gate_step),
+                self.packet.eq(Mux(self.request.p.reduce, 0, self.request.p.first)),
             ]
         with m.Elif(walk.finished):
             m.d.sync += walk.active.eq(0)
@@ -108,6 +114,9 @@ class SweepJob(wiring.Component):
                 walk.rows_left.eq(walk.rows_left - 1),
                 walk.gate_row.eq(walk.gate_row + gate_step),
             ]
+
+        with m.If(self.packet_sent):
+            m.d.sync += self.packet.eq(self.packet + 1)
 
         distance = Signal.like(walk.row)
         m.d.comb += [

@@ -15,6 +15,7 @@ from acf.hw.pe.entry_decoder import EntryDecoder
 from acf.hw.pe.lane import Lane
 from acf.hw.pe.operand_loader import OperandLoader
 from acf.hw.pe.reduce import ReducingSweep
+from acf.hw.pe.result_sender import ResultSender
 from acf.hw.pe.sweep import AccumulatorSweep
 from acf.hw.pe.sweep_job import SweepJob
 
@@ -86,6 +87,7 @@ class Tile(wiring.Component):
         m.submodules.job = job = SweepJob(lane=config.lane)
         m.submodules.sweep = sweep = AccumulatorSweep(config=config)
         m.submodules.reduce = reduce = ReducingSweep(config=config)
+        m.submodules.results = results = ResultSender(config=config)
         m.submodules.sender = sender = DoneSender(noc=config.noc)
         m.submodules.counting = counting = CycleCounters(lanes=config.lanes)
         lanes = [Lane(config=config) for _ in range(config.lanes)]
@@ -95,13 +97,14 @@ class Tile(wiring.Component):
         connect(m, flipped(self.entries), decoder.i)
         connect(m, flipped(self.operands), loader.i)
         connect(m, flipped(self.results_i), reduce.incoming)
+        connect(m, results.results, flipped(self.results))
         connect(m, sender.control, flipped(self.control))
         connect(m, flipped(self.counters), counting.counters)
         connect(m, decoder.sweep, job.request)
         connect(m, decoder.done, sender.streams)
         connect(m, loader.done, sender.loads)
-        m.d.comb += [block.x.eq(self.x) for block in (decoder, sweep, reduce, counting)]
-        m.d.comb += [block.y.eq(self.y) for block in (sweep, reduce, counting)]
+        m.d.comb += [block.x.eq(self.x) for block in (decoder, reduce, results, counting)]
+        m.d.comb += [block.y.eq(self.y) for block in (results, counting)]
 
         # One of the two at a time sends, and asks the lanes.
         walk = job.walk
@@ -113,10 +116,15 @@ class Tile(wiring.Component):
             reduce.walk.active.eq(reduces),
             walk.row_done.eq(sweep.walk.row_done | reduce.walk.row_done),
             walk.finished.eq(sweep.walk.finished | reduce.walk.finished),
-            self.results.payload.eq(Mux(walk.reduce, reduce.results.payload, sweep.results.payload)),
-            self.results.valid.eq(Mux(walk.reduce, reduce.results.valid, sweep.results.valid)),
-            sweep.results.ready.eq(self.results.ready & ~walk.reduce),
-            reduce.results.ready.eq(self.results.ready & walk.reduce),
+            results.sums.eq(walk.reduce),
+            results.packet.eq(job.packet),
+            job.packet_sent.eq(results.packet_sent),
+            results.pairs.valid.eq(sweep.pairs.valid | reduce.pairs.valid),
+            results.pairs.payload.eq(Mux(walk.reduce, reduce.pairs.payload, sweep.pairs.payload)),
+            sweep.pairs.ready.eq(results.pairs.ready),
+            reduce.pairs.ready.eq(results.pairs.ready),
+            sweep.sender_idle.eq(results.idle),
+            reduce.sent.eq(results.sent),
         ]
 
         # What is behind the sweep, and what has to wait for it.
