@@ -66,8 +66,7 @@ def tile_scatter(
         drains = drain_cycles(config, rows=ceil(inner / config.rows))
         # Half of the operands are taken for zero.
         products = entries * lane.slots / (2 * config.rows)
-        reading = entries / config.feeder.group
-        if max(products, reading * halves, drains) < max(products, reading * inner_tiles) + drains:
+        if max(products, entries * halves, drains) < max(products, entries * inner_tiles) + drains:
             inner_tiles = halves
     return ScatterTiling(
         row_tile=max(1, ceil(rows / row_tiles)), block=max(1, ceil(ceil(inner / inner_tiles) / config.rows))
@@ -153,29 +152,7 @@ def scatter_steps(
                 "narrow": int(narrow),
                 **column_pass.fields,
             }
-    if steps and steps[-1].stream:
-        steps[-1:] = _scattered_in_parts(config, steps[-1])
     return steps
-
-
-def _scattered_in_parts(config: FabricConfig, step: Step) -> list[Step]:
-    """Steps that sum and drain the block of ``step`` in parts, one after the other."""
-    assert step.stream is not None
-    assert step.drain is not None
-    block = step.accumulators.rows
-    parts = []
-    for first, count in drain_parts(cycles=drain_cycles(config, rows=block), rows=block, granule=1):
-        range_begin = step.stream["inner_begin"] + first
-        parts.append(
-            Step(
-                operands=step.operands,
-                stream=step.stream | {"inner_begin": range_begin, "inner_count": count},
-                accumulators=step.accumulators,
-                drain=step.drain | {"row_begin": range_begin, "row_limit": count, "gate_first": first},
-                offset=first,
-            )
-        )
-    return parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +279,9 @@ def _sampled_in_parts(config: FabricConfig, step: Step) -> list[Step]:
     assert step.drain is not None
     begin, most = step.stream["entry_begin"], step.stream["entry_count"]
     parts = []
-    for first, count in drain_parts(cycles=most * config.lanes, rows=most, granule=_entry_granule(config)):
+    for first, count in drain_parts(
+        cycles=most * config.lanes, rows=most, granule=_entry_granule(config), halving=False
+    ):
         entries = {"entry_count": count}
         # Row feeder r begins r * entry_count behind entry_begin.
         begins = [begin + first + feeder * (most - count) for feeder in range(config.rows)]

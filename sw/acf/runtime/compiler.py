@@ -185,11 +185,12 @@ def gather_steps(
                 **column_pass.fields,
             }
     if steps and tiling.inner_tiles:
-        steps[-1:] = _drained_in_parts(config, steps[-1])
+        # Sums before these may still be drained while the first part is streamed.
+        steps[-1:] = _drained_in_parts(config, steps[-1], halving=tiling.passes * tiling.row_tiles > 1)
     return steps
 
 
-def _drained_in_parts(config: FabricConfig, step: Step) -> list[Step]:
+def _drained_in_parts(config: FabricConfig, step: Step, *, halving: bool) -> list[Step]:
     """Steps that stream and drain the rows of ``step`` one after the other."""
     assert step.stream is not None
     assert step.drain is not None
@@ -199,6 +200,7 @@ def _drained_in_parts(config: FabricConfig, step: Step) -> list[Step]:
         cycles=drain_cycles(config, rows=step.accumulators.rows),
         rows=end - begin,
         granule=config.rows,
+        halving=halving,
     ):
         rows = {"row_begin": begin + first, "row_end": begin + first + count}
         parts.append(

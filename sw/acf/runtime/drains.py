@@ -61,13 +61,24 @@ def drain_cycles(config: FabricConfig, *, rows: int) -> int:
     return rows * config.cols * (1 + config.tile_columns // 2)
 
 
-def drain_parts(*, cycles: int, rows: int, granule: int) -> list[tuple[int, int]]:
+def drain_parts(*, cycles: int, rows: int, granule: int, halving: bool) -> list[tuple[int, int]]:
     """Cut a drain of ``cycles`` cycles, and its stream, into parts: (first, count) of ``rows``.
 
     What is left of the drain behind the last stream gets shorter the more parts there are, and every part costs some
     cycles. Parts are multiples of ``granule``, but for the last one.
+
+    Parameters
+    ----------
+    cycles, rows, granule : int
+    halving : bool
+        Each part is half of what is left: for drains that are shorter than their streams, so that a part waits neither
+        for the drain of a part before it nor for that of earlier sums. Otherwise all are of about the same size.
     """
     granules = -(-rows // granule)
-    parts = max(1, min(isqrt(cycles // _PART_CYCLES), granules, MOST_PARTS))
-    borders = [min(rows, n * granules // parts * granule) for n in range(parts + 1)]
-    return [(first, end - first) for first, end in pairwise(borders)]
+    wanted = cycles // _PART_CYCLES
+    parts = max(1, min((wanted // 2).bit_length() if halving else isqrt(wanted), granules, MOST_PARTS))
+    if halving:
+        done = [granules - (granules >> n) for n in range(parts) if granules >> n] + [granules]
+    else:
+        done = [n * granules // parts for n in range(parts + 1)]
+    return [(first * granule, min(rows, end * granule) - first * granule) for first, end in pairwise(done)]

@@ -11,7 +11,7 @@ from acf.hw.pe.sweep_job import sweep_walk
 
 __all__ = ["AccumulatorSweep"]
 
-_PATIENCE = 8
+_PATIENCE = 4
 """Cycles for which the sweep waits that the lanes have no product, before it makes products wait."""
 
 
@@ -22,7 +22,7 @@ class AccumulatorSweep(wiring.Component):
 
     Sending takes one cycle to start and then, for each row, one to look up its mask, and for each slot two to fetch it
     and one for each of its pairs: one for two lanes. (A single lane needs three cycles for each slot.) Only clearing
-    takes one cycle to start and ``slots`` cycles for each row. Lanes that are busy may delay a slot by seven cycles.
+    takes one cycle to start and ``slots`` cycles for each row. Lanes that are busy may delay a slot by three cycles.
 
     Parameters
     ----------
