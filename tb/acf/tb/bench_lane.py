@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterable
 
 import cocotb
+import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 from cocotb.utils import get_sim_time
 
@@ -361,16 +362,39 @@ async def a_swept_accumulator_is_free_at_once(dut):
     bench = await start(dut)
     lane = bench.lane
     one = 0x3F80 if lane.format == "bf16" else 1
-    await bench.load(0, [one] * lane.slots)
-    for pause in range(12):
-        bench.send([Entry(one, 0, 2)] * (pause + 1))
-        await bench.finish()
-        await bench.check_row(2)
-        bench.send([Entry(one, 0, 2)])
-        for _ in range(pause):
+    await bench.load(0, [one] + [0] * (lane.slots - 1))
+    bench.entries.stop()
+    once, twice = (bench.model.golden.accumulator_dtype.type(n) for n in (1, 2))
+    entry = pack(bench.layout, value=one, row=0, accumulator=2 * lane.slots)
+    dut.entry_payload.value = entry
+    dut.sweep_row.value = 2
+    dut.sweep_slot.value = 0
+    dut.sweep_urgent.value = 1
+
+    async def during(port, cycles=1):
+        port.value = 1
+        for _ in range(cycles):
             await RisingEdge(dut.clk)
-        await bench.finish()
-        await bench.check_row(2)
+        port.value = 0
+
+    async def elapse(cycles):
+        for _ in range(cycles):
+            await RisingEdge(dut.clk)
+
+    for pause in range(12):
+        await during(dut.entry_valid, cycles=2)
+        await elapse(30)
+        await during(dut.sweep_read)
+        if pause:
+            await FallingEdge(dut.clk)
+            assert int(dut.accumulator.value) == int(twice.view(np.uint32))
+        await elapse(pause)
+        await during(dut.entry_valid)
+        await elapse(30)
+        await during(dut.sweep_read)
+        await FallingEdge(dut.clk)
+        assert int(dut.accumulator.value) == int(once.view(np.uint32)), f"{pause} cycles behind the sweep"
+        await bench.settle()
 
 
 @cocotb.test()
@@ -536,11 +560,31 @@ async def wrapping_is_reported(dut):
     assert 0 <= cycles - terms * bench.distance < 10, f"wrapped after {cycles} cycles"
     for _ in range(20 * lane.fifo_depth):
         await RisingEdge(dut.clk)
+    # Back again, a smaller step at a time, until the last product is one that wraps.
+    dut.entry_payload.value = pack(bench.layout, value=0x7F, row=3, accumulator=lane.slots)
+    steps, wrapped = 0, False
+    while not wrapped:
+        dut.entry_valid.value = 1
+        await RisingEdge(dut.clk)
+        dut.entry_valid.value = 0
+        for _ in range(2 * bench.distance):
+            await FallingEdge(dut.clk)
+            wrapped |= bool(int(dut.overflow.value))
+        await RisingEdge(dut.clk)
+        steps += 1
+        assert steps <= lane.fifo_depth + 5
     total, *others = await bench.sweep(1)
     assert not any(others)
-    further, rest = divmod(total - (1 << 31), 1 << 14)
+    further, rest = divmod(total + steps * 127 * 128 - (1 << 31), 1 << 14)
     assert rest == 0
     assert 0 <= further <= lane.fifo_depth + 2
+    # What is set to +0 does not wrap.
+    for row in (0, 2):
+        await bench.sweep(row)
+        for _ in range(bench.distance):
+            await FallingEdge(dut.clk)
+            assert not int(dut.overflow.value)
+        await RisingEdge(dut.clk)
 
 
 @cocotb.test()
