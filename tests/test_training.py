@@ -205,6 +205,8 @@ def test_entries_move_from_row_to_row(method):
     assert first.fan_in.tolist() != before["layer1"].fan_in.tolist()
     assert experiment.trainer.host.written_bytes["training", "weights"] == 0
     assert experiment.trainer.host.read_bytes["training", "second"] == 0
+    report = experiment.report()
+    assert 0 < report["second_buffer_bytes"] < report["weights_region_bytes"]
 
 
 def test_the_second_buffer_is_as_large_as_one_layer():
@@ -381,6 +383,7 @@ def test_reports_are_plain_data():
     assert report["config_digest"] == TINY.digest
     assert report["phases"]["forward"]["runs"] == report["phases"]["update"]["runs"] == 15
     assert report["phases"]["forward"]["cycles"] is None
+    assert report["second_buffer_bytes"] == 0
     assert 0 < report["phases"]["backward"]["effectual_macs"] < report["phases"]["backward"]["dense_macs"]
     assert [layer["entries"] for layer in report["layers"]] == [
         row["entries"] for row in trained().trainer.pruner.rows()

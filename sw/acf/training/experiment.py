@@ -227,6 +227,7 @@ class Experiment:
         phases["backward"]["dense_macs"] = (2 * sum(elements) - elements[0]) * plan.batch * phases["backward"]["runs"]
         host = trainer.host
         weights_begin, weights_end = plan.regions["weights"]
+        second_begin, second_end = plan.regions.get("second", (0, 0))
         return {
             "data": self.dataset.name,
             "training_images": len(self.dataset.training.labels),
@@ -256,6 +257,7 @@ class Experiment:
             "network_sparsity": 1 - sum(entries.values()) / sum(elements),
             "phases": phases,
             "weights_region_bytes": weights_end - weights_begin,
+            "second_buffer_bytes": second_end - second_begin,
             "host_bytes_read": {f"{purpose}: {region}": n for (purpose, region), n in host.read_bytes.items()},
             "host_bytes_written": {f"{purpose}: {region}": n for (purpose, region), n in host.written_bytes.items()},
             "losses_sha256": hashlib.sha256(np.array(self._history.losses).tobytes()).hexdigest(),

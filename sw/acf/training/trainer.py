@@ -277,6 +277,7 @@ class Trainer:
             return
         self._plan = self._plan.with_entries(entries)
         for name, program in self._blueprint.step_programs(self._plan).items():
+            assert len(program) <= len(self._programs[name].program), "another program lies behind it"
             self._programs[name] = PlacedProgram(self._programs[name].address, program)
             self._programs[name].write(self.host)
 
