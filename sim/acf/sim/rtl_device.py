@@ -4,6 +4,7 @@ The Verilog comes from the caller: this package does not know how hardware is de
 the simulation reads and writes by pointer; Python takes part only before and after a program.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class RtlDevice:
     quiet : bool
         No progress on standard error while the simulator is built.
 
+    Members
+    -------
+    verilog_digest : str
+        First 12 hexadecimal digits of the SHA-256 of ``verilog``.
+
     Raises
     ------
     ValueError
@@ -93,6 +99,7 @@ class RtlDevice:
             raise ValueError(f"a trace must be a .vcd or .fst file, not {str(trace)!r}")
         self.config = config
         self.memory = np.zeros(memory_bytes, dtype=np.uint8)
+        self.verilog_digest = hashlib.sha256(verilog.encode()).hexdigest()[:12]
         self._watchdog = watchdog
         self._max_cycles = max_cycles
         self._progress = progress

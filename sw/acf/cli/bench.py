@@ -3,21 +3,30 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from acf.cli.bench_grid import grid
 from acf.cli.bench_update import update
-from acf.cli.options import FormatOption, JsonOption, PresetOption, configuration
+from acf.cli.options import (
+    BandwidthOption,
+    DeviceOption,
+    FormatOption,
+    JsonOption,
+    LatencyOption,
+    PresetOption,
+    SeedOption,
+    configuration,
+    memory_timing,
+)
 from acf.config import FabricConfig
-
-if TYPE_CHECKING:
-    from acf.sim.memory_timing import MemoryTiming
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Measure the products of sparse layers, and the update of their weights.", no_args_is_help=True)
 app.command("update")(update)
+app.command("grid")(grid)
 
 RowsOption = Annotated[int, typer.Option("--rows", help="Rows of the weights W.")]
 InnerOption = Annotated[int, typer.Option("--inner", help="Columns of W.")]
@@ -26,17 +35,9 @@ WeightDensityOption = Annotated[float, typer.Option("--weight-density", help="Pa
 OperandDensityOption = Annotated[
     float, typer.Option("--operand-density", help="Part of the operands that is not zero.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of all random numbers.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")]
 MatrixOption = Annotated[
     Path | None,
     typer.Option("--matrix", help="Read W from a .mtx, .smtx (also .gz) or .npz file.", show_default=False),
-]
-LatencyOption = Annotated[
-    int | None, typer.Option("--memory-latency", help="Cycles from a read's address to its data.")
-]
-BandwidthOption = Annotated[
-    float | None, typer.Option("--bytes-per-cycle", help="Bandwidth of the memory, both directions together.")
 ]
 
 
@@ -120,7 +121,7 @@ def _bench(
 
     config = configuration(preset, format)
     number_format = config.lane.format
-    timing = _memory_timing(device, memory_latency, bytes_per_cycle)
+    timing = memory_timing(device, memory_latency, bytes_per_cycle)
     if seed < 0:
         raise ValueError(f"seed must not be negative, not {seed}")
     if matrix is not None:
@@ -128,7 +129,8 @@ def _bench(
     else:
         weights = random_weights(rows=rows, inner=inner, density=weight_density, seed=seed, format=number_format)
     operands = random_operands(product, weights, columns=columns, density=operand_density, seed=seed)
-    size = product_memory_bytes(product, config, weights, columns=columns)
+    rows, inner = weights.shape
+    size = product_memory_bytes(product, config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
 
     console = Console(stderr=True)
     with console.status(f"opening the {device} device") as status:
@@ -155,18 +157,6 @@ def _bench(
         _print_table(report, config)
     if not report["bit_exact"]:
         raise RuntimeError(f"the result of the {device} device differs from the golden product (seed {seed})")
-
-
-def _memory_timing(device: str, latency: int | None, bandwidth: float | None) -> "MemoryTiming | None":
-    given = {"latency": latency, "bandwidth": bandwidth}
-    given = {name: value for name, value in given.items() if value is not None}
-    if device != "rtl":
-        if given:
-            raise ValueError(f"the {device} device has no time, so a memory {next(iter(given))} means nothing to it")
-        return None
-    from acf.sim.memory_timing import MemoryTiming
-
-    return MemoryTiming(**given)
 
 
 def _print_table(report: dict[str, Any], config: FabricConfig) -> None:

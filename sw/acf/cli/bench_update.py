@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from acf.cli.options import JsonOption, PresetOption, configuration
+from acf.cli.options import DeviceOption, JsonOption, PresetOption, SeedOption, configuration
 
 __all__ = ["update"]
 
@@ -13,9 +13,9 @@ __all__ = ["update"]
 def update(
     entries: Annotated[int, typer.Option("--entries", help="Weights that are updated.")] = 10000,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Round the weights stochastically.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 1,
+    seed: SeedOption = 1,
     preset: PresetOption = "base",
-    device: Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")] = "rtl",
+    device: DeviceOption = "rtl",
     as_json: JsonOption = False,
 ) -> None:
     """Take a step of SGD with momentum over the master values of a layer, in memory.

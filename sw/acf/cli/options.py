@@ -1,12 +1,25 @@
 """Options that several commands share."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acf.config import NUMBER_FORMATS, PRESETS, FabricConfig, preset
 
-__all__ = ["FormatOption", "JsonOption", "PresetOption", "configuration"]
+if TYPE_CHECKING:
+    from acf.sim.memory_timing import MemoryTiming
+
+__all__ = [
+    "BandwidthOption",
+    "DeviceOption",
+    "FormatOption",
+    "JsonOption",
+    "LatencyOption",
+    "PresetOption",
+    "SeedOption",
+    "configuration",
+    "memory_timing",
+]
 
 PresetOption = Annotated[str, typer.Option("--preset", help=f"Configuration: {', '.join(PRESETS)}.", metavar="NAME")]
 
@@ -22,6 +35,16 @@ FormatOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
+SeedOption = Annotated[int, typer.Option("--seed", help="Of all random numbers.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")]
+
+LatencyOption = Annotated[
+    int | None, typer.Option("--memory-latency", help="Cycles from a read's address to its data.")
+]
+BandwidthOption = Annotated[
+    float | None, typer.Option("--bytes-per-cycle", help="Bandwidth of the memory, both directions together.")
+]
+
 
 def configuration(preset_name: str, format: str | None) -> FabricConfig:
     """The preset, in another number format if one is given.
@@ -33,3 +56,22 @@ def configuration(preset_name: str, format: str | None) -> FabricConfig:
     """
     config = preset(preset_name)
     return config if format is None else config.with_format(format)
+
+
+def memory_timing(device: str, latency: int | None, bandwidth: float | None) -> "MemoryTiming | None":
+    """How fast the memory of a device is, as far as options say; None for a device without time.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range, or there is one for a device without time.
+    """
+    given = {"latency": latency, "bandwidth": bandwidth}
+    given = {name: value for name, value in given.items() if value is not None}
+    if device != "rtl":
+        if given:
+            raise ValueError(f"the {device} device has no time, so a memory {next(iter(given))} means nothing to it")
+        return None
+    from acf.sim.memory_timing import MemoryTiming
+
+    return MemoryTiming(**given)

@@ -297,11 +297,12 @@ def random_operands(
     )
 
 
-def product_memory_bytes(product: str, config: FabricConfig, weights: CsrMatrix, *, columns: int) -> int:
+def product_memory_bytes(
+    product: str, config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int
+) -> int:
     """Bytes of device memory that are enough for a measurement of a product."""
     memory_bytes = gather_memory_bytes if product == "gather" else backward_memory_bytes
-    rows, inner = weights.shape
-    return memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
+    return memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=entries)
 
 
 def _is_exact(result: ProductRun, expected: Product) -> bool:
