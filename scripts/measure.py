@@ -36,7 +36,7 @@ BLOCKS = [
     "update_engine",
     "rewire_engine",
 ]
-TIMED_BLOCKS = ["mac", "lane", "tile", "router"]
+TIMED_BLOCKS = ["mac", "lane", "router"]
 
 
 def product_commands() -> dict[str, str]:

@@ -9,7 +9,12 @@ from acf.isa import Decoder, IndexSize
 from acf.runtime.memory import round_up
 from acf.runtime.schedule import OperandTile
 
-__all__ = ["ColumnPass", "Operand", "Weights", "column_passes", "column_tiling", "cut"]
+__all__ = ["ColumnPass", "Operand", "Weights", "column_passes", "column_tiling", "cut", "smallest_index"]
+
+
+def smallest_index(inner: int) -> IndexSize:
+    """The width of column indices that is enough for ``inner`` columns."""
+    return IndexSize.UINT16 if inner <= 1 << 16 else IndexSize.INT32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from acf.config import FabricConfig
 from acf.isa import IndexSize
+from acf.runtime.layout import smallest_index
 
 __all__ = ["UNITS", "Roofline", "product_roofline", "update_roofline"]
 
@@ -98,7 +99,7 @@ def product_roofline(
     entries: int,
     effectual_macs: int,
     bytes_per_cycle: float | None = None,
-    index_size: IndexSize = IndexSize.INT32,
+    index_size: IndexSize | None = None,
 ) -> Roofline:
     """The bound of a product with ``rows x inner`` weights, of which ``entries`` are stored.
 
@@ -117,8 +118,8 @@ def product_roofline(
         Products with two non-zero operands.
     bytes_per_cycle : float or None
         Bandwidth of the memory, see ``Roofline``.
-    index_size : IndexSize
-        Width of the column indices in memory.
+    index_size : IndexSize or None
+        Width of the column indices in memory; None: the smallest.
 
     Raises
     ------
@@ -130,6 +131,7 @@ def product_roofline(
     results = {"gather": rows * columns, "scatter": inner * columns, "sampled": entries}
     if product not in results:
         raise ValueError(f"product must be one of {', '.join(results)}, not {product!r}")
+    index_size = smallest_index(inner) if index_size is None else index_size
     index_bytes = 2 if index_size is IndexSize.UINT16 else 4
     entry_bytes = index_bytes + (0 if product == "sampled" else number_format.operand_bytes)
     read = (rows + 1) * _POINTER_BYTES + entries * entry_bytes

@@ -5,7 +5,7 @@ import numpy as np
 from acf.golden.formats import golden_format
 from acf.isa import Decoder, IndexSize
 from acf.runtime.device import Device, RunResult, Window
-from acf.runtime.layout import Operand, Weights
+from acf.runtime.layout import Operand, Weights, smallest_index
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import Allocator, round_up
 from acf.runtime.program import Program
@@ -29,9 +29,7 @@ class Session:
         self._allocator = Allocator(device.memory, alignment=max(_ALIGNMENT, self._beat))
         self._inputs_end: int | None = None
 
-    def place_weights(
-        self, weights: CsrMatrix, *, dense: bool = False, index_size: IndexSize | None = None
-    ) -> Weights:
+    def place_weights(self, weights: CsrMatrix, *, dense: bool = False, index_size: IndexSize | None = None) -> Weights:
         """The CSR arrays of ``weights``, or with ``dense`` all their elements.
 
         Column indices have 16 bits where ``index_size`` is not given and all columns have such an index.
@@ -45,7 +43,7 @@ class Session:
         if weights.format != format:
             raise ValueError(f"the device computes in {format}, but the weights are in {weights.format}")
         if index_size is None:
-            index_size = IndexSize.UINT16 if weights.shape[1] <= 1 << 16 else IndexSize.INT32
+            index_size = smallest_index(weights.shape[1])
         if index_size is IndexSize.UINT16 and weights.shape[1] > 1 << 16:
             raise ValueError(f"indices of 16 bits allow 65536 columns of weights, not {weights.shape[1]}")
         rows, inner = weights.shape
