@@ -254,9 +254,9 @@ def test_roofline_chart(records, tmp_path):
     (axes,) = figure.axes
     roof, *dots = axes.lines
     assert len(dots) == sum(record["effectual_macs"] > 0 for record in records)
-    assert np.allclose(roof.get_ydata(), np.minimum(8, 8 * roof.get_xdata()))
+    assert np.allclose(roof.get_ydata(), np.minimum(8, 8 * np.asarray(roof.get_xdata())))
     for dot in dots:
-        x, y = dot.get_xydata()[0]
+        x, y = np.asarray(dot.get_xydata())[0]
         assert axes.get_xlim()[0] < x < axes.get_xlim()[1]
         assert axes.get_ylim()[0] < y < axes.get_ylim()[1]
     figure.savefig(tmp_path / "roofline.png")
