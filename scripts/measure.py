@@ -35,6 +35,7 @@ BLOCKS = [
     "command_processor",
     "update_engine",
     "rewire_engine",
+    "prune_engine",
 ]
 TIMED_BLOCKS = ["mac", "lane", "router"]
 
