@@ -38,7 +38,7 @@ BUSY, DONE, ERROR = 1, 2, 4
 START, ABORT = 1, 2
 PROGRAM = 0x4_0000
 COMMANDS_TO_ROWS = (Opcode.CLEAR, Opcode.STREAM, Opcode.DRAIN)
-COMMANDS_TO_STRUCTURE = (Opcode.UPDATE, Opcode.REWIRE)
+COMMANDS_TO_STRUCTURE = (Opcode.UPDATE, Opcode.REWIRE, Opcode.PRUNE, Opcode.SURVEY, Opcode.MERGE)
 
 
 def counter_of(select):
