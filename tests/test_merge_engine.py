@@ -15,6 +15,7 @@ def test_merge_engine_verilator(seed):
     run(seed=seed)
 
 
+@pytest.mark.regress
 def test_merge_engine_base():
     run(config=preset("base"))
 

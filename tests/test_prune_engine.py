@@ -19,6 +19,7 @@ def test_prune_engine_verilator(seed):
     run(seed=seed)
 
 
+@pytest.mark.regress
 def test_prune_engine_base():
     run(config=preset("base"))
 

@@ -13,7 +13,9 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
+from acf.runtime.backward import tile_sampled
 from acf.runtime.device import Device, Window
+from acf.runtime.drains import MOST_PARTS
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
 from acf.sparsity.pruner import Pruner
@@ -103,11 +105,11 @@ class Blueprint:
         self._programs_begin = address
         for name, program in programs.items():
             self.programs[name] = PlacedProgram(address, program)
-            address += len(program) * COMMAND_BYTES
+            address += (len(program) + self._further_commands(name)) * COMMAND_BYTES
         self.memory_bytes = round_up(address, 4096)
 
     def step_programs(self, plan: NetworkPlan) -> dict[str, Program]:
-        """What every step runs, by name; it has no more commands when ``plan`` has fewer entries."""
+        """What every step runs, by name, with the entries of ``plan``."""
         update = {
             "momentum_factor": bfloat16_bits(self.settings.momentum),
             "stochastic": int(self.settings.rounding == "stochastic"),
@@ -120,6 +122,25 @@ class Blueprint:
             programs["backward"] = backward_program(plan)
             programs["update"] = update_program(plan, update=update)
         return programs
+
+    def most_commands(self, name: str) -> int:
+        """Commands that a program has room for."""
+        return len(self.programs[name].program) + self._further_commands(name)
+
+    def _further_commands(self, name: str) -> int:
+        """Commands that a program may have more than now, when layers have fewer entries.
+
+        Groups of a sampled product never become more, but the last streams of each may be cut into more parts; a part
+        has a STREAM and a DRAIN for every row feeder, and a WAIT or two for each.
+        """
+        if name != "backward" or self.settings.method != "gradual":
+            return 0
+        config = self.plan.config
+        groups = sum(
+            tile_sampled(config, rows=weights.rows, inner=weights.inner, entries=weights.entries).groups
+            for weights in (layer.weights for layer in self.plan.layers)
+        )
+        return groups * MOST_PARTS * 4 * config.rows
 
     @property
     def regions(self) -> dict[str, tuple[int, int]]:
@@ -277,7 +298,7 @@ class Trainer:
             return
         self._plan = self._plan.with_entries(entries)
         for name, program in self._blueprint.step_programs(self._plan).items():
-            assert len(program) <= len(self._programs[name].program), "another program lies behind it"
+            assert len(program) <= self._blueprint.most_commands(name), "another program lies behind it"
             self._programs[name] = PlacedProgram(self._programs[name].address, program)
             self._programs[name].write(self.host)
 

@@ -134,27 +134,28 @@ class PruneEngine(wiring.Component):
         for array in _ARRAYS:
             reader, writer = readers[array], writers[array]
             half = Const(1, 1) if array == "values" else job.index_size if array == "indices" else Const(0, 1)
-            read_begins = begins if array in ("pointers", "indices", "master") else begins & writing
+            read_begins = begins if array in ("indices", "master") else begins & writing
+            address, count, new_count = job[array], entries, kept
+            if array == "pointers":
+                # The last one first, alone. Not by an override: a field that is constant beside one that is overridden
+                # becomes Verilog that never runs.
+                read_begins = begins | asks_bound
+                address = address + Mux(asks_bound, job.row_end << 2, 0)
+                new_count = job.row_end + 1
+                count = Mux(asks_bound, 1, new_count)
             m.d.comb += [
                 reader.i.valid.eq(read_begins),
-                reader.i.p.address.eq(job[array]),
-                reader.i.p.count.eq(entries),
+                reader.i.p.address.eq(address),
+                reader.i.p.count.eq(count),
                 reader.i.p.half.eq(half),
                 writer.i.valid.eq(begins & writing),
                 writer.i.p.address.eq(job[array] + job.shift),
-                writer.i.p.count.eq(kept),
+                writer.i.p.count.eq(new_count),
                 writer.i.p.half.eq(half),
                 writer.elements.payload.eq(reader.o.payload),
             ]
         rows = readers["pointers"]
         new_rows = writers["pointers"]
-        m.d.comb += [rows.i.p.count.eq(job.row_end + 1), new_rows.i.p.count.eq(job.row_end + 1)]
-        with m.If(asks_bound):
-            m.d.comb += [
-                rows.i.valid.eq(1),
-                rows.i.p.address.eq(job.pointers + (job.row_end << 2)),
-                rows.i.p.count.eq(1),
-            ]
 
         # Where a pass is: pointers and entries that have gone by, where the row ends, and entries that stay.
         number = Signal(33)
