@@ -36,7 +36,11 @@ def test_reads_alone_and_in_pairs(banks, format):
                 ctx.set(dut.write.slot, slot)
                 ctx.set(dut.write.value, value)
                 await ctx.tick()
-        ctx.set(dut.write.enable, 0)
+            ctx.set(dut.write.enable, 0)
+            ctx.set(dut.write.mask_enable, 1)
+            ctx.set(dut.write.mask, mask(row))
+            await ctx.tick()
+            ctx.set(dut.write.mask_enable, 0)
         for _ in range(200):
             paired, mask_paired = (banks > 1 and rng.random() < 0.5 for _ in range(2))
             row, mask_row = pick(0 if paired else None), pick(0 if mask_paired else None)

@@ -79,6 +79,20 @@ def test_unknown_product_is_named():
         product_roofline("update", preset("tiny"), **LAYER, effectual_macs=0)
 
 
+def test_operands_count_as_what_they_need_at_least():
+    """A bit for each element and the non-zero ones, or all elements."""
+    config = preset("base")
+    sizes = {"rows": 8, "inner": 16, "columns": 32, "entries": 10, "effectual_macs": 0}
+
+    def read(*nonzeros):
+        return product_roofline("sampled", config, **sizes, operand_nonzeros=nonzeros).bytes_read
+
+    whole = product_roofline("sampled", config, **sizes).bytes_read
+    assert read(8 * 32, 16 * 32) == whole
+    assert read(8 * 32, 100) == whole - 2 * 16 * 32 + (16 * 32 // 8 + 2 * 100)
+    assert read(0, 16 * 32) == whole - 2 * 8 * 32 + 8 * 32 // 8
+
+
 @pytest.mark.parametrize("product", [*PRODUCTS, "update"])
 def test_every_bench_states_it(capsys, product):
     sizes = ["--entries", "100"] if product == "update" else ["--rows", "9", "--inner", "20", "--cols", "11"]
@@ -88,7 +102,7 @@ def test_every_bench_states_it(capsys, product):
     if product == "update":
         assert report["roofline_cycles"] == 12 * 100 / 8
     else:
-        layer = {**LAYER, "entries": report["weight_entries"]}
+        layer = {**LAYER, "entries": report["weight_entries"], "operand_nonzeros": report["nonzeros_by_operand"]}
         bound = product_roofline(product, preset("tiny"), **layer, effectual_macs=report["effectual_macs"])
         assert {name: report[name] for name in bound.report(None)} == bound.report(None)
     assert {name for name in report if "roofline" in name or "compulsory" in name} <= report["units"].keys()

@@ -13,6 +13,7 @@ from acf.runtime.device import FabricError, RunResult, whole_memory
 from acf.runtime.devices import open_device
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.layout import OperandForm
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.program import Program
@@ -92,6 +93,24 @@ def test_decoders_and_skipping(devices, dense, skip):
     weights, operand = operands(devices, 19, 45, 21)
     check(devices, weights, operand, dense=dense, skip=skip)
     check(devices, weights, operand, dense=dense, skip=skip, index_size=IndexSize.UINT16)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5, 1])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (17, 45, 16), (33, 31, 41)])
+def test_packed_operands(devices, shape, density):
+    """The three products, with the bits and the counters of dense operands."""
+    rows, inner, columns = shape
+    weights, operand = operands(devices, rows, inner, columns, operand_density=density)
+    gradient = operands(devices, inner, rows, columns, operand_density=density, seed=2)[1]
+    packed = {"form": OperandForm.PACKED}
+    check(devices, weights, operand, **packed)
+    for run, parts in ((run_scatter, (gradient,)), (run_sampled, (gradient, operand))):
+        golden = run(devices["golden"], weights, *parts)
+        for timing in TIMINGS:
+            result = run(devices[timing], weights, *parts, **packed)
+            assert set(result.forms) == {OperandForm.PACKED}
+            assert result.accumulators.tobytes() == golden.accumulators.tobytes()
+            check_counters(result.run, golden.run)
 
 
 @pytest.mark.parametrize("densities", [(0, 0.5), (0.5, 0), (1, 1), (0.02, 1), (1, 0.02)])

@@ -9,8 +9,9 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
 
-from acf.config import FabricConfig, LaneConfig, MemoryConfig
+from acf.config import FabricConfig, FeederConfig, LaneConfig, MemoryConfig
 from acf.golden.formats import golden_format
+from acf.golden.packed import pack_rows, unpack_chunk
 from acf.hw.noc.flit import operand_head, result_head
 from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.operand_loader import OperandLoader
@@ -29,6 +30,7 @@ def shape(lanes, format, slots, accumulator_rows=8):
         cols=3,
         lanes=lanes,
         lane=LaneConfig(format=format, slots=slots, operand_rows=8, accumulator_rows=accumulator_rows),
+        feeder=FeederConfig(chunk_rows=4),
         memory=MemoryConfig(data_width=64),
     )
 
@@ -99,6 +101,87 @@ def test_operands_reach_their_slots(lanes, format, slots):
             await watched_tick(ctx)
         assert written == expected
         assert signalled == [4, 6]
+
+    run(dut, bench)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize(("lanes", "format", "slots"), [*SHAPES, (16, "bf16", 8)])
+def test_packed_operands_reach_their_slots(lanes, format, slots, damaged):
+    rng = random.Random(lanes + damaged)
+    config = shape(lanes, format, slots)
+    arithmetic = golden_format(format)
+    width, chunk_rows = config.lane.number_format.operand_width, config.feeder.chunk_rows
+    dut = OperandLoader(config=config)
+    operands, masks, signalled = {}, {}, []
+
+    async def watched_tick(ctx):
+        ctx.set(dut.done.ready, rng.random() < 0.5)
+        for lane, write in enumerate(dut.writes):
+            row = ctx.get(write.row)
+            if ctx.get(write.enable):
+                operands[lane, row, ctx.get(write.slot)] = ctx.get(write.value)
+            if ctx.get(write.mask_enable):
+                assert (lane, row) not in masks, "a mask is written twice"
+                masks[lane, row] = ctx.get(write.mask)
+        if ctx.get(dut.done.valid & dut.done.ready):
+            signalled.append(ctx.get(dut.done.payload))
+        taken = ctx.get(dut.i.ready)
+        await ctx.tick()
+        return taken
+
+    async def bench(ctx):
+        expected = {}
+        for first, rows, density, last in (
+            (0, 4, 0.5, 0),
+            (4, 3, 1.0, 1),
+            (8, 1, 0.0, 0),
+            (9, 4, 0.05, 0),
+            (13, 2, 0.8, 1),
+        ):
+            values = np.array([[rng.getrandbits(width) for _ in range(config.tile_columns)] for _ in range(chunk_rows)])
+            there = np.array([[rng.random() < density for _ in row] for row in values])
+            values = np.where(there, values, 0).astype(f"u{width // 8}").view(arithmetic.dtype)
+            packed = pack_rows(values, config=config, tile_columns=config.tile_columns)
+            mask_flits, length = config.chunk_mask_flits, int(packed.lengths[0, 0])
+            content = packed.chunks[0, 0].copy()
+            if damaged:  # values that are zero, masks that are wrong, ends that are too early or too late
+                length = rng.randint(0, config.chunk_value_flits)
+                for _ in range(rng.randint(0, 20)):
+                    content[rng.randrange(8 * (mask_flits + length))] = rng.choice([0, rng.getrandbits(8)])
+            content = content[: 8 * (mask_flits + length)]
+            loaded = unpack_chunk(content, config=config)[:rows]
+            for (row, column), value in np.ndenumerate(loaded):
+                expected[column % lanes, first + row, column // lanes] = value
+            head = pack(
+                operand_head,
+                row=first % 8,
+                bank=first // 8,
+                last=last,
+                semaphore=first,
+                packed=1,
+                rows=rows,
+            )
+            words = content.view("<u8").tolist()
+            for n, word in enumerate([head, *words]):
+                while rng.random() < 0.3:
+                    ctx.set(dut.i.valid, 0)
+                    await watched_tick(ctx)
+                ctx.set(dut.i.valid, 1)
+                ctx.set(dut.i.payload, {"payload": word, "head": int(n == 0), "tail": int(n == len(words))})
+                while not await watched_tick(ctx):
+                    pass
+            ctx.set(dut.i.valid, 0)
+        for _ in range(20):
+            await watched_tick(ctx)
+        assert {key[:2] for key in expected} == set(masks)
+        for (lane, row, slot), value in expected.items():
+            nonzero = not bool(arithmetic.is_zero(value))
+            assert masks[lane, row] >> slot & 1 == nonzero, (lane, row, slot)
+            if nonzero:
+                bits = int(np.array(value).view(f"u{width // 8}"))
+                assert operands[lane, row, slot] == bits, (lane, row, slot)
+        assert signalled == [4, 13]
 
     run(dut, bench)
 

@@ -173,7 +173,9 @@ class FeederConfig:
     outstanding : int
         Read bursts that one engine may have in flight; a power of two.
     packet_rows : int
-        Operand rows in one operand packet.
+        Operand rows in one operand packet, where they lie dense in memory.
+    chunk_rows : int
+        Operand rows in one chunk of packed operands; a power of two.
     group : int
         Entries of a row that are looked at in one cycle where most of them are passed over; a power of two.
     interleaved : int
@@ -184,6 +186,7 @@ class FeederConfig:
     line_buffers: int = 4
     outstanding: int = 8
     packet_rows: int = 4
+    chunk_rows: int = 16
     group: int = 4
     interleaved: int = 32
 
@@ -192,6 +195,7 @@ class FeederConfig:
         _require_power_of_two("line buffers", self.line_buffers, 2, 16)
         _require_power_of_two("outstanding bursts", self.outstanding, 1, 64)
         _require_range("rows of an operand packet", self.packet_rows, 1, 64)
+        _require_power_of_two("rows of a chunk of packed operands", self.chunk_rows, 2, 64)
         _require_power_of_two("entries of a group", self.group, 1, 8)
         _require_power_of_two("interleaved entries", self.interleaved, 2, 256)
 
@@ -296,6 +300,11 @@ class FabricConfig:
             (self.lanes * self.lane.slots) % per_flit == 0,
             f"columns of a tile must fill whole flits of {per_flit} operands, not {self.tile_columns!r}",
         )
+        _require(
+            self.feeder.chunk_rows <= self.lane.operand_rows,
+            f"rows of a chunk of packed operands must be at most the {self.lane.operand_rows} rows of a bank, "
+            f"not {self.feeder.chunk_rows!r}",
+        )
         row_bytes = self.tile_columns * self.lane.number_format.operand_bytes
         _require(
             row_bytes % self.memory.beat_bytes == 0,
@@ -307,6 +316,23 @@ class FabricConfig:
     def tile_columns(self) -> int:
         """Columns that one tile holds: lanes x slots."""
         return self.lanes * self.lane.slots
+
+    @property
+    def chunk_mask_flits(self) -> int:
+        """Flits of the masks of one chunk of packed operands."""
+        return -(-self.feeder.chunk_rows * self.tile_columns // self.noc.flit_width)
+
+    @property
+    def chunk_value_flits(self) -> int:
+        """Flits of the values of one chunk of packed operands, if none of them is zero."""
+        operands = self.feeder.chunk_rows * self.tile_columns
+        return operands * self.lane.number_format.operand_width // self.noc.flit_width
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes from one chunk of packed operands to that of the next mesh column."""
+        size = (self.chunk_mask_flits + self.chunk_value_flits) * self.noc.flit_width // 8
+        return -(-size // self.memory.beat_bytes) * self.memory.beat_bytes
 
     @property
     def columns(self) -> int:
@@ -344,7 +370,7 @@ PRESETS = {
             lanes=2,
             lane=LaneConfig(slots=4, operand_rows=32, accumulator_rows=16),
             noc=NocConfig(buffer_depth=4),
-            feeder=FeederConfig(cursors=2, line_buffers=2, outstanding=4, packet_rows=2),
+            feeder=FeederConfig(cursors=2, line_buffers=2, outstanding=4, packet_rows=2, chunk_rows=4),
             memory=MemoryConfig(data_width=64),
         ),
         FabricConfig(

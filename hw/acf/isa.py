@@ -163,10 +163,15 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         **_COMMON,
         "targets": Field(1, 0, 16),  # column feeders, bit c is column c
         "address": Field(2, 0, 32),  # of operand row 0, column 0
-        "row_stride": Field(3, 0, 32),  # bytes from one operand row to the next
+        "row_stride": Field(3, 0, 32),  # bytes from one operand row to the next, of packed operands from chunk to chunk
         "rows": Field(4, 0, 16),
         "operand_first": Field(4, 16, 16),  # operand row of the bank that takes the first
+        # Packed operands: address is that of the first chunk of mesh column 0, those of the other columns lie behind
+        # it. Column feeder c finds the lengths of its chunks, 16 bits each, from lengths + c * length_stride on.
+        "lengths": Field(5, 0, 32),
+        "length_stride": Field(6, 0, 16),
         "bank": Field(10, 16, 4),
+        "packed": Field(10, 20, 1),
         **_COLUMNS,
     },
     Opcode.CLEAR: {

@@ -18,6 +18,7 @@ from acf.golden.entries import EntryReader, Stream
 from acf.golden.formats import golden_format
 from acf.golden.guarded_memory import CommandFault, GuardedMemory, WindowRights
 from acf.golden.merge import LayerGrowth
+from acf.golden.packed import unpack_chunk
 from acf.golden.structure_commands import StructureCommands
 from acf.golden.tiles import TileArray
 from acf.isa import (
@@ -178,28 +179,67 @@ class CommandInterpreter:
             f"operand rows {values['operand_first']} and {values['rows']} more, "
             f"but a bank has {config.lane.operand_rows}",
         )
-        size = self._arithmetic.dtype.itemsize
         shares = self._checks.column_shares(values)
+        read = self._read_packed if values["packed"] else self._read_dense
         for feeder in feeders:
-            source = (0, feeder + 1)
-            for what, value in (
-                ("address", values["address"]),
-                ("row_stride", values["row_stride"]),
-                ("tile_columns in bytes", values["tile_columns"] * size),
-            ):
-                self._checks.require_aligned(
-                    what, value, config.memory.beat_bytes, address=values["address"], source=source
-                )
-            loaded = np.zeros((values["rows"], config.tile_columns), dtype=self._arithmetic.dtype)
-            share = int(shares[feeder])
-            if share and values["rows"]:
-                address = values["address"] + feeder * values["tile_columns"] * size
-                data = self._read_rows(address, values["row_stride"], values["rows"], share * size, source=source)
-                loaded[:, :share] = data.view(self._arithmetic.dtype)
+            loaded = read(feeder, int(shares[feeder]), values)
             rows = slice(values["operand_first"], values["operand_first"] + values["rows"])
             self._tiles.banks[values["bank"], rows, feeder] = loaded
             self._outcome.column_feeders[FeederCounter.OPERAND_ROWS][feeder] += values["rows"]
         self._signal(values, len(feeders) * config.rows)
+
+    def _require_beats(self, feeder: int, values: dict[str, int], **sizes: int) -> None:
+        for what, value in sizes.items():
+            self._checks.require_aligned(
+                what.replace("_in_bytes", " in bytes"),
+                value,
+                self._config.memory.beat_bytes,
+                address=values["address"],
+                source=(0, feeder + 1),
+            )
+
+    def _read_dense(self, feeder: int, share: int, values: dict[str, int]) -> np.ndarray:
+        """Operand rows of a column feeder, of which ``share`` columns are valid."""
+        dtype, width = self._arithmetic.dtype, values["tile_columns"] * self._arithmetic.dtype.itemsize
+        self._require_beats(
+            feeder,
+            values,
+            address=values["address"],
+            row_stride=values["row_stride"],
+            tile_columns_in_bytes=width,
+        )
+        loaded = np.zeros((values["rows"], self._config.tile_columns), dtype=dtype)
+        if share and values["rows"]:
+            address = values["address"] + feeder * width
+            size = share * dtype.itemsize
+            data = self._read_rows(address, values["row_stride"], values["rows"], size, source=(0, feeder + 1))
+            loaded[:, :share] = data.view(dtype)
+        return loaded
+
+    def _read_packed(self, feeder: int, share: int, values: dict[str, int]) -> np.ndarray:
+        """The same of packed operands; where no column is valid nothing is read."""
+        config = self._config
+        self._require_beats(feeder, values, address=values["address"], row_stride=values["row_stride"])
+        source = (0, feeder + 1)
+        chunk_rows, flit_bytes = config.feeder.chunk_rows, config.noc.flit_width // 8
+        chunks = [np.zeros((0, config.tile_columns), dtype=self._arithmetic.dtype)]
+        for chunk in range(-(-values["rows"] // chunk_rows)):
+            if not share:
+                chunks.append(np.zeros((chunk_rows, config.tile_columns), dtype=self._arithmetic.dtype))
+                continue
+            place = values["lengths"] + feeder * values["length_stride"] + 2 * chunk
+            length = int(self._memory.read(place & ~1, 2, source=source).view("<u2")[0])
+            address = values["address"] + feeder * config.chunk_bytes + chunk * values["row_stride"]
+            if length > config.chunk_value_flits:
+                raise CommandFault(
+                    ErrorCode.COMMAND_RANGE,
+                    address=address,
+                    source=source,
+                    detail=f"a chunk has at most {config.chunk_value_flits} flits of values, not {length}",
+                )
+            flits = self._memory.read(address, (config.chunk_mask_flits + length) * flit_bytes, source=source)
+            chunks.append(unpack_chunk(flits, config=config))
+        return np.concatenate(chunks)[: values["rows"]]
 
     def _read_rows(self, address: int, stride: int, rows: int, size: int, *, source: tuple[int, int]) -> np.ndarray:
         found = self._memory.rows(address, stride, rows=rows, size=size, write=False)

@@ -21,6 +21,7 @@ from acf.cli.options import (
     memory_timing,
 )
 from acf.config import FabricConfig
+from acf.runtime.layout import OperandForm
 
 __all__ = ["app"]
 
@@ -34,6 +35,12 @@ ColumnsOption = Annotated[int, typer.Option("--cols", help="Columns of the opera
 WeightDensityOption = Annotated[float, typer.Option("--weight-density", help="Part of W that is not zero.")]
 OperandDensityOption = Annotated[
     float, typer.Option("--operand-density", help="Part of the operands that is not zero.")
+]
+OperandFormOption = Annotated[
+    OperandForm,
+    typer.Option(
+        "--operand-form", help="How operands lie in memory: all elements, masks and non-zeros, or the shorter."
+    ),
 ]
 MatrixOption = Annotated[
     Path | None,
@@ -62,6 +69,7 @@ def _command(product: str) -> Callable[..., None]:
         columns: ColumnsOption = 256,
         weight_density: WeightDensityOption = 0.2,
         operand_density: OperandDensityOption = 0.5,
+        operand_form: OperandFormOption = OperandForm.AUTO,
         seed: SeedOption = 1,
         preset: PresetOption = "base",
         format: FormatOption = None,
@@ -78,6 +86,7 @@ def _command(product: str) -> Callable[..., None]:
             columns=columns,
             weight_density=weight_density,
             operand_density=operand_density,
+            operand_form=operand_form,
             seed=seed,
             preset=preset,
             format=format,
@@ -103,6 +112,7 @@ def _bench(
     columns: int,
     weight_density: float,
     operand_density: float,
+    operand_form: OperandForm,
     seed: int,
     preset: str,
     format: str | None,
@@ -141,6 +151,7 @@ def _bench(
             fabric,
             weights,
             operands,
+            form=operand_form,
             progress=lambda text: status.update(f"{device}, {config.name}: {text}"),
         )
     report = {
@@ -183,6 +194,7 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
         row(name, f"{size} x {columns}", f"random, seed {report['seed']}")
     size = columns * sum(shapes.values())
     row("operand density", _percent(report["operand_density"]), f"{report['operand_nonzeros']:,} of {size:,}")
+    row("operand form", " and ".join(report["operand_forms"]), f"asked for: {report['asked_operand_form']}")
     table.add_section()
     row("bit exact", "yes" if report["bit_exact"] else "[bold red]NO[/]", "both runs beside the golden product")
     row("effectual MACs", f"{report['effectual_macs']:,}", f"of {report['dense_macs']:,} dense MACs")

@@ -17,7 +17,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.isa import Mode
 from acf.runtime.drains import Accumulators, drain_cycles, drain_parts
-from acf.runtime.layout import Operand, Weights, column_passes, cut
+from acf.runtime.layout import Operand, PlacedOperand, Weights, column_passes, cut, piece_length
 from acf.runtime.memory import round_up
 from acf.runtime.schedule import Step
 
@@ -60,7 +60,7 @@ def tile_scatter(
     most = config.rows * lane.accumulator_rows
     if gated:
         most = min(most, lane.operand_rows)
-    row_tiles, inner_tiles = max(1, ceil(rows / lane.operand_rows)), max(1, ceil(inner / most))
+    inner_tiles = max(1, ceil(inner / most))
     halves = max(1, ceil(inner / min(most, config.rows * lane.accumulator_rows // 2)))
     if halves > inner_tiles:
         drains = drain_cycles(config, rows=ceil(inner / config.rows))
@@ -69,7 +69,8 @@ def tile_scatter(
         if max(products, entries * halves, drains) < max(products, entries * inner_tiles) + drains:
             inner_tiles = halves
     return ScatterTiling(
-        row_tile=max(1, ceil(rows / row_tiles)), block=max(1, ceil(ceil(inner / inner_tiles) / config.rows))
+        row_tile=piece_length(rows, lane.operand_rows, granule=config.feeder.chunk_rows),
+        block=max(1, ceil(ceil(inner / inner_tiles) / config.rows)),
     )
 
 
@@ -78,10 +79,10 @@ def scatter_steps(
     weights: Weights,
     *,
     columns: int,
-    operand: Operand,
+    operand: PlacedOperand,
     result: Operand,
     results: int | None = None,
-    gate: Operand | None = None,
+    gate: PlacedOperand | None = None,
     narrow: bool = False,
     skip: bool = True,
 ) -> list[Step]:
@@ -93,13 +94,13 @@ def scatter_steps(
     weights : Weights
     columns : int
         Columns of ``G`` and ``D``.
-    operand : Operand
+    operand : Operand or PackedOperand
         ``G``, as many rows as ``W``.
     result : Operand
         ``D``, as many rows as ``W`` has columns.
     results : int or None
         Rows of ``D`` that are wanted, from the first one on; all of them by default. Others may be left out.
-    gate : Operand or None
+    gate : Operand, PackedOperand or None
         Of the shape of ``D``, in the storage type of the operands: where it is zero, so is the result. The derivative
         of a ReLU, when it is its output.
     narrow : bool
@@ -118,7 +119,7 @@ def scatter_steps(
             if gate is not None:
                 count = min(tiling.block * config.rows, weights.inner - first)
                 gates = {"gate": gate.tile(config, first=first, rows=count, columns=column_pass)}
-            row_tiles = list(cut(weights.rows, tiling.row_tile))
+            row_tiles = list(cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows))
             accumulators = Accumulators(rows=tiling.block)
             for row, count in row_tiles:
                 tile = operand.tile(config, first=row, rows=count, columns=column_pass)
@@ -182,12 +183,11 @@ def tile_sampled(config: FabricConfig, *, rows: int, inner: int, entries: int) -
     granule = _entry_granule(config)
     most = lane.accumulator_rows // config.lanes * config.tile_columns // granule * granule
     groups = ceil(entries / (config.rows * most))
-    row_tiles, inner_tiles = max(1, ceil(rows / lane.operand_rows)), max(1, ceil(inner / lane.operand_rows))
     return SampledTiling(
         entry_count=round_up(ceil(ceil(entries / max(1, groups)) / config.rows), granule),
         groups=groups,
-        row_tile=max(1, ceil(rows / row_tiles)),
-        inner_tile=max(1, ceil(inner / inner_tiles)),
+        row_tile=piece_length(rows, lane.operand_rows, granule=config.feeder.chunk_rows),
+        inner_tile=piece_length(inner, lane.operand_rows, granule=config.feeder.chunk_rows),
     )
 
 
@@ -200,8 +200,8 @@ def sampled_steps(
     weights: Weights,
     *,
     columns: int,
-    row_operand: Operand,
-    operand: Operand,
+    row_operand: PlacedOperand,
+    operand: PlacedOperand,
     result: int,
     skip: bool = True,
 ) -> list[Step]:
@@ -214,7 +214,7 @@ def sampled_steps(
         Of its entries only the places matter.
     columns : int
         Columns of ``G`` and ``A``.
-    row_operand, operand : Operand
+    row_operand, operand : Operand or PackedOperand
         ``G``, as many rows as ``W``, and ``A``, as many rows as ``W`` has columns.
     result : int
         Address of ``S``, an accumulator for each entry.
@@ -230,8 +230,8 @@ def sampled_steps(
         }
         accumulators = Accumulators(rows=_accumulator_rows(config, tiling.entry_count))
         for column_pass in column_passes(config, columns):
-            for row, row_count in cut(weights.rows, tiling.row_tile):
-                for inner, inner_count in cut(weights.inner, tiling.inner_tile):
+            for row, row_count in cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows):
+                for inner, inner_count in cut(weights.inner, tiling.inner_tile, granule=config.feeder.chunk_rows):
                     stream = {
                         **weights.fields(),
                         **entries,

@@ -13,7 +13,15 @@ from math import ceil
 from acf.config import FabricConfig
 from acf.isa import Mode, Opcode
 from acf.runtime.drains import Accumulators, drain_cycles, drain_parts, place_accumulators
-from acf.runtime.layout import Operand, Weights, column_passes, column_tiling, cut
+from acf.runtime.layout import (
+    Operand,
+    PlacedOperand,
+    Weights,
+    column_passes,
+    column_tiling,
+    cut,
+    piece_length,
+)
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
 from acf.runtime.schedule import Step, add_steps
@@ -68,7 +76,7 @@ def tile_gather(config: FabricConfig, *, rows: int, inner: int, columns: int) ->
         tile_columns=tile_columns,
         pass_columns=tile_columns * config.cols,
         row_tile=round_up(ceil(rows / max(1, row_tiles)), config.rows),
-        inner_tile=ceil(inner / max(1, inner_tiles)) or 1,
+        inner_tile=piece_length(inner, config.lane.operand_rows, granule=config.feeder.chunk_rows),
         passes=passes,
         row_tiles=row_tiles,
         inner_tiles=inner_tiles,
@@ -80,7 +88,7 @@ def compile_gather(
     weights: Weights,
     *,
     columns: int,
-    operand: Operand,
+    operand: PlacedOperand,
     result: Operand,
     relu: bool = False,
     narrow: bool = False,
@@ -119,7 +127,7 @@ def gather_steps(
     weights: Weights,
     *,
     columns: int,
-    operand: Operand,
+    operand: PlacedOperand,
     result: Operand,
     relu: bool = False,
     narrow: bool = False,
@@ -133,7 +141,7 @@ def gather_steps(
     weights : Weights
     columns : int
         Columns of ``A`` and ``O``.
-    operand : Operand
+    operand : Operand or PackedOperand
         ``A``, as many rows as ``W`` has columns.
     result : Operand
         ``O``, as many rows as ``W``.
@@ -164,7 +172,7 @@ def gather_steps(
             accumulators = Accumulators(rows=tiling.row_tile // config.rows)
             if not tiling.inner_tiles:  # the sums are empty: nothing but a drain
                 steps.append(Step(operands={}, stream=None, accumulators=accumulators))
-            for first, count in cut(weights.inner, config.lane.operand_rows):
+            for first, count in cut(weights.inner, config.lane.operand_rows, granule=config.feeder.chunk_rows):
                 stream = {
                     **weights.fields(),
                     "inner_begin": first,

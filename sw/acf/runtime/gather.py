@@ -10,6 +10,7 @@ from acf.isa import COMMAND_BYTES, IndexSize
 from acf.runtime.compiler import GatherTiling, compile_gather, tile_gather
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS
+from acf.runtime.layout import OperandForm, packed_bytes
 from acf.runtime.matrices import CsrMatrix, check_operand
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
@@ -31,12 +32,15 @@ class GatherResult:
     run : RunResult
     program : Program
     tiling : GatherTiling
+    forms : tuple of OperandForm
+        How ``A`` lay in memory.
     """
 
     accumulators: np.ndarray
     run: RunResult
     program: Program
     tiling: GatherTiling
+    forms: tuple[OperandForm, ...]
 
 
 def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
@@ -48,6 +52,7 @@ def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns:
     row_bytes = round_up(columns, 64) * (number_format.operand_bytes * inner + number_format.accumulator_bytes * rows)
     tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
     commands = 16 + 2 * MOST_PARTS + 6 * tiling.passes * tiling.row_tiles * max(1, tiling.inner_tiles)
+    row_bytes += packed_bytes(config, rows=inner, columns=columns)
     return weights + row_bytes + commands * COMMAND_BYTES + 16 * _ALIGNMENT
 
 
@@ -59,6 +64,7 @@ def run_gather(
     dense: bool = False,
     skip: bool = True,
     index_size: IndexSize | None = None,
+    form: OperandForm = OperandForm.DENSE,
     relu: bool = False,
     narrow: bool = False,
 ) -> GatherResult:
@@ -77,6 +83,8 @@ def run_gather(
         Whether lanes skip zeros.
     index_size : IndexSize or None
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
+    form : OperandForm
+        How ``A`` lies in memory.
     relu, narrow : bool
         Whether negative results become +0, and results are rounded to operands.
 
@@ -91,7 +99,7 @@ def run_gather(
     session = Session(device)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
     check_operand(operand, weights=weights)
-    source = session.place_operand(operand)
+    source = session.place_operand(operand, form=form)
     rows, inner, columns = (*weights.shape, operand.shape[1])
     arithmetic = golden_format(config.lane.format)
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
@@ -105,4 +113,5 @@ def run_gather(
         run=run,
         program=program,
         tiling=tile_gather(config, rows=rows, inner=inner, columns=columns),
+        forms=(source.form,),
     )

@@ -1,5 +1,6 @@
 """Where the operands of a product lie in memory, and how they are cut to what the fabric holds."""
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -9,7 +10,20 @@ from acf.isa import Decoder, IndexSize
 from acf.runtime.memory import round_up
 from acf.runtime.schedule import OperandTile
 
-__all__ = ["ColumnPass", "Operand", "Weights", "column_passes", "column_tiling", "cut", "smallest_index"]
+__all__ = [
+    "ColumnPass",
+    "Operand",
+    "OperandForm",
+    "PackedOperand",
+    "PlacedOperand",
+    "Weights",
+    "column_passes",
+    "column_tiling",
+    "cut",
+    "packed_bytes",
+    "piece_length",
+    "smallest_index",
+]
 
 
 def smallest_index(inner: int) -> IndexSize:
@@ -53,12 +67,22 @@ class Weights:
         }
 
 
+class OperandForm(enum.StrEnum):
+    """How an operand lies in memory."""
+
+    DENSE = "dense"
+    PACKED = "packed"
+    AUTO = "auto"
+    """The one of fewer beats."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operand:
     """Where a dense array of rows lies in memory: address of its first element, bytes from row to row."""
 
     address: int
     stride: int
+    form = OperandForm.DENSE
 
     def tile(self, config: FabricConfig, *, first: int, rows: int, columns: "ColumnPass") -> OperandTile:
         """Rows ``first`` to ``first + rows - 1`` of the columns of a pass."""
@@ -66,8 +90,65 @@ class Operand:
             address=self.address + first * self.stride + columns.first * config.lane.number_format.operand_bytes,
             stride=self.stride,
             rows=rows,
-            **columns.fields,
+            columns=columns.fields["columns"],
+            tile_columns=columns.fields["tile_columns"],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedOperand:
+    """Where an array of rows lies in packed form, see ``acf.golden.packed``.
+
+    Parameters
+    ----------
+    address : int
+        Of the first chunk of the first tile.
+    chunk_stride : int
+        Bytes from a chunk to the next one of the same tile.
+    lengths : int
+        Address of the lengths of the first tile.
+    length_stride : int
+        Bytes from the lengths of a tile to those of the next one.
+    """
+
+    address: int
+    chunk_stride: int
+    lengths: int
+    length_stride: int
+    form = OperandForm.PACKED
+
+    def tile(self, config: FabricConfig, *, first: int, rows: int, columns: "ColumnPass") -> OperandTile:
+        """Rows ``first``, the first one of a chunk, to ``first + rows - 1`` of the columns of a pass.
+
+        Raises
+        ------
+        ValueError
+            If ``first`` lies inside a chunk.
+        """
+        chunk, inside = divmod(first, config.feeder.chunk_rows)
+        if inside:
+            raise ValueError(f"packed rows are taken from a multiple of {config.feeder.chunk_rows} on, not {first!r}")
+        tiles = columns.first // columns.fields["tile_columns"]
+        return OperandTile(
+            address=self.address + tiles * config.chunk_bytes + chunk * self.chunk_stride,
+            stride=self.chunk_stride,
+            rows=rows,
+            columns=columns.fields["columns"],
+            tile_columns=columns.fields["tile_columns"],
+            packed=True,
+            lengths=self.lengths + tiles * self.length_stride + 2 * chunk,
+            length_stride=self.length_stride,
+        )
+
+
+PlacedOperand = Operand | PackedOperand
+
+
+def packed_bytes(config: FabricConfig, *, rows: int, columns: int) -> int:
+    """Bytes of memory that packed rows take, whatever they hold."""
+    chunks = ceil(rows / config.feeder.chunk_rows)
+    tiles = column_tiling(config, columns)[0] * config.cols
+    return chunks * tiles * config.chunk_bytes + tiles * round_up(2 * chunks, config.memory.beat_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +175,15 @@ def column_passes(config: FabricConfig, columns: int) -> Iterator[ColumnPass]:
         yield ColumnPass(first=first, fields={"columns": width, "tile_columns": tile_columns})
 
 
-def cut(size: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut ``size`` into as few pieces of at most ``most`` as there must be, as equal as possible: (first, count)."""
-    pieces = ceil(size / most)
-    length = ceil(size / max(1, pieces))
-    for first in range(0, size, max(1, length)):
+def piece_length(size: int, most: int, *, granule: int) -> int:
+    """The size of pieces, so that they are few and equal: at most ``most``, and multiples of ``granule`` as that is."""
+    return round_up(ceil(size / max(1, ceil(size / most))), granule) or granule
+
+
+def cut(size: int, most: int, *, granule: int) -> Iterator[tuple[int, int]]:
+    """Cut ``size`` into pieces of ``piece_length``, the last one may be shorter: (first, count)."""
+    length = piece_length(size, most, granule=granule)
+    for first in range(0, size, length):
         yield first, min(length, size - first)
 
 

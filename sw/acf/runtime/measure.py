@@ -14,6 +14,7 @@ from acf.runtime import roofline
 from acf.runtime.backward import sampled_chains
 from acf.runtime.device import Device, RunResult
 from acf.runtime.gather import gather_memory_bytes, run_gather
+from acf.runtime.layout import OperandForm
 from acf.runtime.matrices import CsrMatrix, random_operand
 from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
 
@@ -51,6 +52,7 @@ UNITS = {
     "bytes_read": "bytes of the beats read through the memory port, program included",
     "bytes_written": "bytes written through the memory port",
     "weight_density": "non-zero weights / (rows x inner)",
+    "operand_forms": "how each operand lies in memory, with skipping: dense, or packed as masks and non-zeros",
     "operand_density": "non-zero operands / all, both operands of a sampled product together",
     **roofline.UNITS,
 }
@@ -64,6 +66,8 @@ class ProductRun(Protocol):
     def accumulators(self) -> np.ndarray: ...
     @property
     def run(self) -> RunResult: ...
+    @property
+    def forms(self) -> tuple[OperandForm, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,8 @@ class Measurement:
         With skipping.
     dense : GatherResult, ProductResult or None
         Without it and with ``W`` stored dense.
+    form : OperandForm
+        Asked for for ``sparse``; for ``dense`` operands are dense.
     bit_exact : bool
         Whether the results have the bits of ``acf.golden.products``, and the effectual products were counted right.
     """
@@ -90,6 +96,7 @@ class Measurement:
     operands: tuple[np.ndarray, ...]
     sparse: ProductRun
     dense: ProductRun | None
+    form: OperandForm
     bit_exact: bool
 
     @property
@@ -108,7 +115,8 @@ class Measurement:
         config = self.sparse.run.config
         run, dense_run = self.sparse.run, None if self.dense is None else self.dense.run
         is_zero = golden_format(config.lane.format).is_zero
-        operand_nonzeros = sum(int(np.count_nonzero(~is_zero(operand))) for operand in self.operands)
+        nonzeros = [int(np.count_nonzero(~is_zero(operand))) for operand in self.operands]
+        operand_nonzeros = sum(nonzeros)
         operand_size = sum(operand.size for operand in self.operands)
         effectual = run.effectual_macs
         dense_cycles = dense_run.cycles if dense_run else None
@@ -120,6 +128,7 @@ class Measurement:
             columns=self.operands[0].shape[1],
             entries=self.weights.entries,
             effectual_macs=effectual,
+            operand_nonzeros=nonzeros,
             bytes_per_cycle=bytes_per_cycle,
         )
         return {
@@ -131,7 +140,10 @@ class Measurement:
             "weight_nonzeros": self.weights.nonzeros,
             "weight_density": self.weights.density,
             "operand_nonzeros": operand_nonzeros,
+            "nonzeros_by_operand": nonzeros,
             "operand_density": operand_nonzeros / operand_size if operand_size else None,
+            "operand_forms": [str(form) for form in self.sparse.forms],
+            "asked_operand_form": str(self.form),
             "bit_exact": self.bit_exact,
             "overflow": run.overflowed,
             "lanes": config.total_lanes,
@@ -169,6 +181,7 @@ def measure_gather(
     operand: np.ndarray,
     *,
     without_skipping: bool = True,
+    form: OperandForm = OperandForm.AUTO,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``W A`` with skipping and without, and compare both with the golden product.
@@ -183,12 +196,14 @@ def measure_gather(
     weights : CsrMatrix
     operand : numpy.ndarray
     without_skipping : bool
-        Whether that is run too.
+        Whether that is run too, always with dense operands.
+    form : OperandForm
+        How the operands lie in memory.
     progress : callable
         Is told what begins.
     """
     progress("with skipping")
-    sparse = run_gather(device, weights, operand)
+    sparse = run_gather(device, weights, operand, form=form)
     single, dense = weights, None
     if without_skipping:
         progress("without skipping")
@@ -202,7 +217,7 @@ def measure_gather(
 
     exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
     return Measurement(
-        product="gather", weights=weights, operands=(operand,), sparse=sparse, dense=dense, bit_exact=exact
+        product="gather", weights=weights, operands=(operand,), sparse=sparse, dense=dense, form=form, bit_exact=exact
     )
 
 
@@ -212,6 +227,7 @@ def measure_scatter(
     operand: np.ndarray,
     *,
     without_skipping: bool = True,
+    form: OperandForm = OperandForm.AUTO,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``transpose(W) G`` with skipping and without, and compare both with the golden product.
@@ -219,7 +235,7 @@ def measure_scatter(
     Parameters and meaning as in ``measure_gather``.
     """
     progress("with skipping")
-    sparse = run_scatter(device, weights, operand)
+    sparse = run_scatter(device, weights, operand, form=form)
     single, dense = weights, None
     if without_skipping:
         progress("without skipping")
@@ -233,7 +249,7 @@ def measure_scatter(
 
     exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
     return Measurement(
-        product="scatter", weights=weights, operands=(operand,), sparse=sparse, dense=dense, bit_exact=exact
+        product="scatter", weights=weights, operands=(operand,), sparse=sparse, dense=dense, form=form, bit_exact=exact
     )
 
 
@@ -244,6 +260,7 @@ def measure_sampled(
     operand: np.ndarray,
     *,
     without_skipping: bool = True,
+    form: OperandForm = OperandForm.AUTO,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``G transpose(A)`` at the entries of ``W`` with skipping, everywhere without, and compare both.
@@ -251,7 +268,7 @@ def measure_sampled(
     Parameters and meaning as in ``measure_gather``.
     """
     progress("with skipping")
-    sparse = run_sampled(device, weights, row_operand, operand)
+    sparse = run_sampled(device, weights, row_operand, operand, form=form)
     dense = None
     if without_skipping:
         progress("without skipping")
@@ -267,7 +284,13 @@ def measure_sampled(
     exact = _is_exact(sparse, expected(weights.pointers, weights.indices))
     exact = exact and (dense is None or _is_exact(dense, expected(*everywhere)))
     return Measurement(
-        product="sampled", weights=weights, operands=(row_operand, operand), sparse=sparse, dense=dense, bit_exact=exact
+        product="sampled",
+        weights=weights,
+        operands=(row_operand, operand),
+        sparse=sparse,
+        dense=dense,
+        form=form,
+        bit_exact=exact,
     )
 
 
@@ -278,11 +301,12 @@ def measure_product(
     operands: Sequence[np.ndarray],
     *,
     without_skipping: bool = True,
+    form: OperandForm = OperandForm.AUTO,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """One of the three, by its name; ``operands`` are those of ``Measurement``."""
     measure = {"gather": measure_gather, "scatter": measure_scatter, "sampled": measure_sampled}[product]
-    return measure(device, weights, *operands, without_skipping=without_skipping, progress=progress)
+    return measure(device, weights, *operands, without_skipping=without_skipping, form=form, progress=progress)
 
 
 def random_operands(

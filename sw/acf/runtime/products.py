@@ -11,7 +11,7 @@ from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.compiler import add_clear
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS, place_accumulators
-from acf.runtime.layout import Operand, column_tiling
+from acf.runtime.layout import OperandForm, column_tiling, packed_bytes
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
@@ -31,11 +31,14 @@ class ProductResult:
         ``D`` or ``S``, in the accumulator type of the format, or rounded to operands where that was asked for.
     run : RunResult
     program : Program
+    forms : tuple of OperandForm
+        How each operand lay in memory.
     """
 
     accumulators: np.ndarray
     run: RunResult
     program: Program
+    forms: tuple[OperandForm, ...]
 
 
 def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
@@ -50,6 +53,7 @@ def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, column
     groups = tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
     commands = 16 + 8 * passes * row_tiles * inner_tiles * groups + 2 * MOST_PARTS * config.rows * groups
     results = elements * number_format.accumulator_bytes
+    weights += packed_bytes(config, rows=rows, columns=columns) + packed_bytes(config, rows=inner, columns=columns)
     return weights + (rows + 2 * inner) * row_bytes + results + commands * COMMAND_BYTES + 4096
 
 
@@ -63,6 +67,7 @@ def run_scatter(
     dense: bool = False,
     skip: bool = True,
     index_size: IndexSize | None = None,
+    form: OperandForm = OperandForm.DENSE,
 ) -> ProductResult:
     """``transpose(W) G`` on ``device``.
 
@@ -83,6 +88,8 @@ def run_scatter(
         Whether lanes skip zeros.
     index_size : IndexSize or None
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
+    form : OperandForm
+        How operands lie in memory; a gate is dense.
 
     Raises
     ------
@@ -101,7 +108,7 @@ def run_scatter(
 
     session = Session(device)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
-    source = session.place_operand(operand)
+    source = session.place_operand(operand, form=form)
     gate_source = None if gate is None else session.place_operand(gate, what="the gate")
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
     result = session.reserve_rows(rows=inner, columns=columns, dtype=dtype)
@@ -111,7 +118,7 @@ def run_scatter(
     program = _program(config, steps)
     run = session.run(program)
     found = session.read_rows(result, rows=inner, columns=columns, dtype=dtype)
-    return ProductResult(accumulators=found, run=run, program=program)
+    return ProductResult(accumulators=found, run=run, program=program, forms=(source.form,))
 
 
 def run_sampled(
@@ -123,6 +130,7 @@ def run_sampled(
     dense: bool = False,
     skip: bool = True,
     index_size: IndexSize | None = None,
+    form: OperandForm = OperandForm.DENSE,
 ) -> ProductResult:
     """``G transpose(A)`` on ``device``, where ``W`` has entries; with ``dense`` everywhere.
 
@@ -140,6 +148,8 @@ def run_sampled(
         Whether lanes skip zeros.
     index_size : IndexSize or None
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
+    form : OperandForm
+        How operands lie in memory; a gate is dense.
 
     Raises
     ------
@@ -157,15 +167,20 @@ def run_sampled(
 
     session = Session(device)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
-    row_source: Operand = session.place_operand(row_operand, what="the row operand")
-    source = session.place_operand(operand)
+    row_source = session.place_operand(row_operand, what="the row operand", form=form)
+    source = session.place_operand(operand, form=form)
     result = session.reserve_sums(placed.entries)
     steps = sampled_steps(
         config, placed, columns=columns, row_operand=row_source, operand=source, result=result, skip=skip
     )
     program = _program(config, steps)
     run = session.run(program)
-    return ProductResult(accumulators=session.read_sums(result, placed.entries), run=run, program=program)
+    return ProductResult(
+        accumulators=session.read_sums(result, placed.entries),
+        run=run,
+        program=program,
+        forms=(row_source.form, source.form),
+    )
 
 
 def _program(config: FabricConfig, steps: list[Step]) -> Program:

@@ -4,6 +4,7 @@ Every array is moved once and whole, every product takes one cycle of one lane, 
 ``docs/measuring.md`` says what counts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,7 @@ def product_roofline(
     columns: int,
     entries: int,
     effectual_macs: int,
+    operand_nonzeros: Sequence[int] | None = None,
     bytes_per_cycle: float | None = None,
     index_size: IndexSize | None = None,
 ) -> Roofline:
@@ -116,6 +118,9 @@ def product_roofline(
         Stored entries of ``W``.
     effectual_macs : int
         Products with two non-zero operands.
+    operand_nonzeros : sequence of int or None
+        Of each operand. One that has few enough counts as a bit for each element and its non-zero elements; None: all
+        elements.
     bytes_per_cycle : float or None
         Bandwidth of the memory, see ``Roofline``.
     index_size : IndexSize or None
@@ -127,7 +132,7 @@ def product_roofline(
         If there is no such product.
     """
     number_format = config.lane.number_format
-    operand_rows = {"gather": inner, "scatter": rows, "sampled": rows + inner}
+    operand_rows = {"gather": [inner], "scatter": [rows], "sampled": [rows, inner]}
     results = {"gather": rows * columns, "scatter": inner * columns, "sampled": entries}
     if product not in results:
         raise ValueError(f"product must be one of {', '.join(results)}, not {product!r}")
@@ -135,7 +140,11 @@ def product_roofline(
     index_bytes = 2 if index_size is IndexSize.UINT16 else 4
     entry_bytes = index_bytes + (0 if product == "sampled" else number_format.operand_bytes)
     read = (rows + 1) * _POINTER_BYTES + entries * entry_bytes
-    read += operand_rows[product] * columns * number_format.operand_bytes
+    for number, of_operand in enumerate(operand_rows[product]):
+        elements = of_operand * columns
+        dense = elements * number_format.operand_bytes
+        nonzeros = elements if operand_nonzeros is None else operand_nonzeros[number]
+        read += min(dense, -(-elements // 8) + nonzeros * number_format.operand_bytes)
     return Roofline(
         macs=effectual_macs,
         lanes=config.total_lanes,

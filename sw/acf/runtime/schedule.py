@@ -20,9 +20,6 @@ from acf.runtime.program import Program
 
 __all__ = ["OperandTile", "Step", "add_steps"]
 
-MOST_PARTS = 8
-"""Parts that a drain is cut into, at most."""
-
 _DRAIN_SEMAPHORE = 7
 _MOST_SIGNALS = 1 << 15
 """Of drains that nobody has waited for; the semaphore counts twice as many."""
@@ -39,6 +36,10 @@ class OperandTile:
     rows : int
     columns, tile_columns : int
         As in the command.
+    packed : bool
+        Whether they are packed; then ``stride`` is that of chunks.
+    lengths, length_stride : int
+        As in the command.
     """
 
     address: int
@@ -46,6 +47,9 @@ class OperandTile:
     rows: int
     columns: int
     tile_columns: int
+    packed: bool = False
+    lengths: int = 0
+    length_stride: int = 0
 
 
 @dataclass
@@ -198,6 +202,9 @@ class _Emitter:
             bank=bank,
             columns=tile.columns,
             tile_columns=tile.tile_columns,
+            packed=int(tile.packed),
+            lengths=tile.lengths,
+            length_stride=tile.length_stride,
         )
 
     def _stream(self, step: Step) -> None:

@@ -3,9 +3,18 @@
 import numpy as np
 
 from acf.golden.formats import golden_format
+from acf.golden.packed import PackedRows, pack_rows
 from acf.isa import Decoder, IndexSize
 from acf.runtime.device import Device, RunResult, Window
-from acf.runtime.layout import Operand, Weights, smallest_index
+from acf.runtime.layout import (
+    Operand,
+    OperandForm,
+    PackedOperand,
+    PlacedOperand,
+    Weights,
+    column_tiling,
+    smallest_index,
+)
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import Allocator, round_up
 from acf.runtime.program import Program
@@ -71,10 +80,27 @@ class Session:
             index_size=index_size,
         )
 
-    def place_operand(self, operand: np.ndarray, *, what: str = "the operand") -> Operand:
-        """A dense array, its rows padded to whole beats."""
-        stride = round_up(operand.shape[1] * operand.itemsize, self._beat)
+    def place_operand(
+        self, operand: np.ndarray, *, what: str = "the operand", form: OperandForm = OperandForm.DENSE
+    ) -> PlacedOperand:
+        """A dense array, its rows padded to whole beats, or packed chunks."""
+        config = self._device.config
+        columns = operand.shape[1]
+        stride = round_up(columns * operand.itemsize, self._beat)
+        if form is not OperandForm.DENSE and operand.size:
+            packed = pack_rows(operand, config=config, tile_columns=column_tiling(config, columns)[1])
+            if form is OperandForm.PACKED or packed.beats(config) * self._beat < operand.shape[0] * stride:
+                return self._place_packed(packed, what=what)
         return Operand(address=self._allocator.place_rows(operand, stride=stride, what=what), stride=stride)
+
+    def _place_packed(self, packed: PackedRows, *, what: str) -> PackedOperand:
+        length_stride = round_up(packed.lengths.shape[1] * packed.lengths.itemsize, self._beat)
+        return PackedOperand(
+            address=self._allocator.place(packed.chunks, what=what),
+            chunk_stride=packed.chunks[0].nbytes,
+            lengths=self._allocator.place_rows(packed.lengths, stride=length_stride, what=f"lengths of {what}"),
+            length_stride=length_stride,
+        )
 
     def reserve_rows(self, *, rows: int, columns: int, dtype: np.dtype) -> Operand:
         """Room for a result of rows; no more inputs can be placed."""

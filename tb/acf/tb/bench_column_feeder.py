@@ -12,7 +12,7 @@ from acf.tb.axi_channels import DECERR, SLVERR
 from acf.tb.axi_responder import AxiResponder
 from acf.tb.feeder_link import command_flits, count_events, header_of, quiet_inputs, read_counter, reports
 from acf.tb.runner import bench_config
-from acf.tb.stream import StreamSink, StreamSource, start_clock, unpack
+from acf.tb.stream import StreamSink, StreamSource, pack, start_clock, unpack
 
 CONFIG = bench_config()
 BEAT = CONFIG.memory.beat_bytes
@@ -31,6 +31,42 @@ def golden_load(peek, command, *, feeder):
         read = peek(command["address"] + n * command["row_stride"] + before * SIZE, valid * SIZE)
         rows.append((command["operand_first"] + n, command["bank"], read + bytes((T - valid) * SIZE)))
     return rows
+
+
+def golden_chunks(peek, command, *, feeder):
+    """The flits that a LOAD of packed operands sends."""
+    rows_of_chunk, mask_flits = CONFIG.feeder.chunk_rows, CONFIG.chunk_mask_flits
+    has_columns = command["columns"] > feeder * command["tile_columns"]
+    flits = []
+
+    def head(**fields):
+        head = {
+            "x": feeder + 1,
+            "y": CONFIG.rows,
+            "cast": Cast.COLUMN,
+            "traffic_class": TrafficClass.OPERANDS,
+            "kind": OperandKind.ROWS,
+            "bank": command["bank"],
+            "semaphore": command["semaphore"],
+            "packed": 1,
+        }
+        flits.append((pack(operand_head, **head, **fields), 1, int(fields["rows"] == 0)))
+
+    if not command["rows"]:
+        head(row=command["operand_first"], rows=0, last=1)
+    for first in range(0, command["rows"], rows_of_chunk):
+        left = command["rows"] - first
+        head(row=command["operand_first"] + first, rows=min(left, rows_of_chunk), last=int(left <= rows_of_chunk))
+        chunk = first // rows_of_chunk
+        words = [0] * mask_flits
+        if has_columns:
+            place = command["lengths"] + feeder * command["length_stride"] + 2 * chunk
+            length = int.from_bytes(peek(place & ~1, 2), "little")
+            address = command["address"] + feeder * CONFIG.chunk_bytes + chunk * command["row_stride"]
+            content = peek(address, 8 * (mask_flits + length))
+            words = [int.from_bytes(content[n : n + 8], "little") for n in range(0, len(content), 8)]
+        flits += [(word, 0, int(n == len(words) - 1)) for n, word in enumerate(words)]
+    return [pack(flit_layout(noc=CONFIG.noc), payload=word, head=h, tail=t) for word, h, t in flits]
 
 
 def unpack_load(words, *, x):
@@ -85,6 +121,34 @@ def random_load(rng, **fixed):
     }
 
 
+def random_packed_load(rng, poke, **fixed):
+    """A LOAD of packed operands within the limits, whose lengths are written to memory."""
+    rows = rng.choice([0, 1, CONFIG.feeder.chunk_rows, rng.randint(0, CONFIG.lane.operand_rows)])
+    chunks = -(-rows // CONFIG.feeder.chunk_rows)
+    tile_columns = rng.randint(1, T)
+    command = {
+        "address": BEAT * rng.randint(0, 1 << 12),
+        "row_stride": BEAT * rng.choice([0, 1, CONFIG.chunk_bytes // BEAT, rng.randint(0, 600)]),
+        "rows": rows,
+        "operand_first": rng.randint(0, CONFIG.lane.operand_rows - rows),
+        "lengths": (1 << 19) + rng.randint(0, 100),
+        "length_stride": 2 * chunks + 2 * rng.randint(0, 5),
+        "bank": rng.randrange(CONFIG.lane.operand_banks),
+        "columns": rng.choice([0, 1, T, CONFIG.columns, rng.randint(0, CONFIG.columns + 5)]),
+        "tile_columns": tile_columns,
+        "semaphore": rng.choice([0, 5, 7, NO_SEMAPHORE]),
+        "packed": 1,
+        **fixed,
+    }
+    most = CONFIG.chunk_value_flits
+    longest = rng.choice([0, 1, most])
+    for feeder in range(CONFIG.cols):
+        lengths = [rng.choice([0, longest, rng.randint(0, longest)]) for _ in range(chunks)]
+        place = command["lengths"] + feeder * command["length_stride"]
+        poke(place & ~1, b"".join(length.to_bytes(2, "little") for length in lengths))
+    return command
+
+
 class Bench:
     """The feeder, its packets and its memory; ``chance`` is that of a cycle being used on any handshake."""
 
@@ -108,14 +172,26 @@ class Bench:
 
     async def finish(self, commands, *, peek=None, cycles=40000):
         """Wait for all packets of ``commands``, compare them, forget them."""
-        expected = [golden_load(peek or self.memory.peek, command, feeder=self.feeder) for command in commands]
-        flits = [len(rows) * FLITS_PER_ROW + max(1, -(-len(rows) // CONFIG.feeder.packet_rows)) for rows in expected]
+        peek = peek or self.memory.peek
+        expected = [
+            (golden_chunks if command.get("packed") else golden_load)(peek, command, feeder=self.feeder)
+            for command in commands
+        ]
+        flits = [
+            len(rows)
+            if command.get("packed")
+            else len(rows) * FLITS_PER_ROW + max(1, -(-len(rows) // CONFIG.feeder.packet_rows))
+            for command, rows in zip(commands, expected, strict=True)
+        ]
         await self.operands.wait_for(sum(flits), timeout_cycles=cycles)
         await ClockCycles(self.dut.clk, 20)
         received = list(self.operands.received)
         assert len(received) == sum(flits)
         for command, rows, count in zip(commands, expected, flits, strict=True):
             words, received = received[:count], received[count:]
+            if command.get("packed"):
+                assert words == rows, f"{command}"
+                continue
             assert unpack_load(words, x=self.x) == (rows, command["semaphore"]), f"{command}"
         self.operands.received.clear()
         assert not self.reports.received
@@ -154,6 +230,17 @@ async def random_loads(dut):
         bench.memory.read.latency, bench.chance = latency, chance
         for _ in range(6):
             commands = [random_load(random) for _ in range(random.randint(1, 4))]
+            for command in commands:
+                bench.send(command)
+            await bench.finish(commands)
+            rows += sum(command["rows"] for command in commands)
+        # Packed ones between dense ones. Their lengths must not change while they wait, so each has its own.
+        for _ in range(6):
+            commands = []
+            for n in range(random.randint(1, 4)):
+                place = (1 << 19) + (n << 12) + random.randint(0, 100)
+                packed = random_packed_load(random, bench.memory.poke, lengths=place)
+                commands.append(random.choice([packed, packed, random_load(random)]))
             for command in commands:
                 bench.send(command)
             await bench.finish(commands)
@@ -223,6 +310,51 @@ async def full_throughput(dut):
 
 
 @cocotb.test()
+async def only_what_a_chunk_holds_is_read(dut):
+    """Beats of masks and values, and those of the lengths, each once."""
+    bench = Bench(dut, feeder=1)
+    await start_clock(dut)
+    per_beat = BEAT // 8
+    for length in (0, 1, CONFIG.chunk_value_flits - 1, CONFIG.chunk_value_flits):
+        rows = CONFIG.lane.operand_rows
+        command = random_packed_load(random, bench.memory.poke, rows=rows, operand_first=0, columns=CONFIG.columns)
+        chunks = rows // CONFIG.feeder.chunk_rows
+        command |= {"lengths": 1 << 19, "length_stride": 2 * chunks}
+        bench.memory.poke((1 << 19) + 2 * chunks, length.to_bytes(2, "little") * chunks)
+        before = bench.memory.read.beats_read
+        bench.send(command)
+        await bench.finish([command])
+        lengths = range(2 * chunks // BEAT, (4 * chunks - 1) // BEAT + 1)
+        beats = chunks * -(-(CONFIG.chunk_mask_flits + length) // per_beat) + len(lengths)
+        assert bench.memory.read.beats_read - before == beats
+
+
+@cocotb.test()
+async def full_throughput_of_chunks(dut):
+    """One flit a cycle, 40 cycles from memory, but for the lengths at the beginning of a command."""
+    bench = Bench(dut)
+    bench.memory.read.latency, bench.memory.read.in_order = 40, True
+    await start_clock(dut)
+    rows, chunk = CONFIG.lane.operand_rows, CONFIG.chunk_mask_flits + CONFIG.chunk_value_flits
+    chunks = rows // CONFIG.feeder.chunk_rows
+    fixed = {"rows": rows, "operand_first": 0, "row_stride": CONFIG.chunk_bytes, "columns": CONFIG.columns}
+    commands = [
+        random_packed_load(random, bench.memory.poke, address=0x8000 * n, lengths=1 << 19, length_stride=256, **fixed)
+        for n in range(2)
+    ]
+    bench.memory.poke(1 << 19, CONFIG.chunk_value_flits.to_bytes(2, "little") * chunks)
+    for command in commands:
+        bench.send(command)
+    await bench.finish(commands)
+    flits = 2 * chunks * (1 + chunk)
+    cycles = bench.operands.cycles[-1] - bench.operands.cycles[0] + 1
+    allowed = max(1.0, (40 + 8) / (CONFIG.feeder.outstanding * min(8, -(-chunk // (BEAT // 8))) * BEAT // 8))
+    lookups = 2 * -(-2 * chunks // BEAT)
+    dut._log.info(f"{flits} flits in {cycles} cycles")
+    assert cycles <= flits * allowed + 10 + 100 * lookups
+
+
+@cocotb.test()
 async def beat_every_cycle(dut):
     """Bursts follow each other closely enough for a beat every cycle."""
     bench = Bench(dut)
@@ -289,6 +421,21 @@ async def errors(dut):
         command = random_load(random)
         bench.send(command)
         await bench.finish([command])
+    for feeder_row, (code, what) in enumerate(((ErrorCode.COMMAND_RANGE, None), (ErrorCode.READ_RESPONSE, SLVERR))):
+        command = random_packed_load(random, bench.memory.poke, **good, lengths=1 << 19, packed=1, length_stride=64) | {
+            "rows": 2 * CONFIG.feeder.chunk_rows
+        }
+        too_long = CONFIG.chunk_value_flits + 1 + random.choice([0, 0x8000])
+        bench.memory.poke(1 << 19, (0).to_bytes(2, "little") + too_long.to_bytes(2, "little"))
+        bench.memory.read.respond = lambda address, what=what: what if address == 1 << 19 and what else 0
+        bench.send(command)
+        place = command["address"] + command["row_stride"]
+        assert await bench.error() == (code, 1 << 19 if feeder_row else place)
+        await bench.reset()
+        bench.memory.read.respond = lambda address: 0
+        command = random_packed_load(random, bench.memory.poke)
+        bench.send(command)
+        await bench.finish([command])
     bench.control.send(command_flits(Opcode.CLEAR, y=0, x=1, targets=1, row_limit=1))
     assert await bench.error() == (ErrorCode.ILLEGAL_COMMAND, 0)
 
@@ -301,7 +448,7 @@ async def reset_at_any_time(dut):
     for latency in range(1, 31, 3):
         bench.memory.read.latency, bench.chance = latency, random.choice([1.0, 0.5])
         for _ in range(3):
-            bench.send(random_load(random))
+            bench.send(random.choice([random_load(random), random_packed_load(random, bench.memory.poke)]))
         await ClockCycles(dut.clk, random.randint(10, 200))
         await bench.reset()
         command = random_load(random)

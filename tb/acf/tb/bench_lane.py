@@ -28,7 +28,17 @@ class LaneBench:
         self.layout = lane_entry(lane=self.lane)
         self.dense = False
         self.row_bank: int | None = None
-        for port in ("load_enable", "load_row", "load_slot", "load_value", "dense", "sampled", "look_up"):
+        for port in (
+            "load_enable",
+            "load_row",
+            "load_slot",
+            "load_value",
+            "load_mask_enable",
+            "load_mask",
+            "dense",
+            "sampled",
+            "look_up",
+        ):
             getattr(dut, port).value = 0
         for port in ("sweep_read", "sweep_row", "sweep_slot", "sweep_urgent"):
             getattr(dut, port).value = 0
@@ -88,6 +98,11 @@ class LaneBench:
             self.dut.load_value.value = value
             await RisingEdge(self.dut.clk)
         self.dut.load_enable.value = 0
+        self.dut.load_mask_enable.value = 1
+        zeros = self.model.golden.is_zero(self.model.from_bits(bits))
+        self.dut.load_mask.value = sum(int(not zero) << slot for slot, zero in enumerate(zeros))
+        await RisingEdge(self.dut.clk)
+        self.dut.load_mask_enable.value = 0
         self.model.load(row, bits)
 
     async def sweep(self, row: int, *, urgent: Callable[[], bool] = always) -> list[int]:

@@ -3,6 +3,7 @@
 import random
 
 import cocotb
+import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
@@ -46,7 +47,10 @@ async def random_programs_give_golden_sums(dut):
         # The next bank loads while this one computes.
         begin = rng.randrange(half)
         rows = bench.random_rows(rng, range(begin, begin + rng.randrange(1, half)))
-        bench.load(1 - bank, rows, semaphore=rng.randrange(8), packet_rows=rng.randrange(1, 4))
+        if rng.random() < 0.5:
+            bench.load_packed(1 - bank, begin, list(rows.values()), semaphore=rng.randrange(8))
+        else:
+            bench.load(1 - bank, rows, semaphore=rng.randrange(8), packet_rows=rng.randrange(1, 4))
 
         columns = rng.choice([0, bench.columns + 3, 2 * bench.columns, 4 * bench.columns])
         tile_columns = rng.choice([bench.columns, bench.columns // 2])
@@ -437,6 +441,30 @@ async def operands_are_taken_as_fast_as_lanes_allow(dut):
     writing = rows * bench.columns // min(per_flit, bench.config.lanes)
     assert 0 <= cycles - (writing + rows // 4) <= 4, f"{cycles} cycles"
     await bench.finish()
+
+
+@cocotb.test()
+async def packed_operands_are_taken_as_fast_as_promised(dut):
+    """A cycle for a flit of masks, for an operand of each lane, for a row without any, and three for a packet."""
+    rng = seeded()
+    bench = await start(dut)
+    chunk_rows, lanes = bench.config.feeder.chunk_rows, bench.config.lanes
+    per_flit = bench.config.noc.flit_width // bench.lane.number_format.operand_width
+    for density in (0.0, 0.5, 1.0):
+        bits = list(bench.random_rows(rng, range(4 * chunk_rows), density=density, corners=0).values())
+        begin = get_sim_time("ns")
+        bench.load_packed(0, 0, bits, semaphore=5)
+        await bench.control.wait_for(1)
+        cycles = round((get_sim_time("ns") - begin) / 10)
+        values = np.array(bits).reshape(4, chunk_rows, -1, lanes) != 0
+        most = 0
+        for chunk in values:
+            # In the worst case no two lanes come to an empty row at the same time.
+            empty = np.count_nonzero(~chunk.any(axis=1))
+            operands = -(-chunk.sum(axis=(0, 1)).max() * lanes // per_flit) * max(1, per_flit // lanes)
+            most += 1 + bench.config.chunk_mask_flits + 1 + operands + empty + 1
+        assert cycles <= most + 4, f"{cycles} cycles, {most} promised"
+        await bench.finish()
 
 
 @cocotb.test()

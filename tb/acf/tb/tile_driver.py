@@ -7,6 +7,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
+from acf.golden.packed import pack_rows
 from acf.hw.counters import COUNTER_LATENCY, counter_select
 from acf.hw.noc import flit
 from acf.isa import (
@@ -123,6 +124,35 @@ class TileBench:
                 [pack(self.layout, payload=word, tail=int(n == len(words) - 1)) for n, word in enumerate(words)]
             )
             self.operand_flits_sent += len(words)
+        if semaphore != NO_SEMAPHORE:
+            self.expected_done.append(semaphore)
+
+    def load_packed(self, bank: int, first: int, rows: Sequence[Sequence[int]], *, semaphore: int):
+        """Send operand rows from ``first`` on as packed chunks; the last one signals."""
+        operands = np.array(rows, f"u{self.lane.number_format.operand_bytes}").view(self.model.golden.dtype)
+        packed = pack_rows(operands, config=self.config, tile_columns=self.columns)
+        chunk_rows, mask_flits = self.config.feeder.chunk_rows, self.config.chunk_mask_flits
+        chunks = len(packed.chunks)
+        for chunk in range(chunks):
+            words = packed.chunks[chunk, 0].view("<u8").tolist()[: mask_flits + int(packed.lengths[0, chunk])]
+            head = self._head(
+                flit.operand_head,
+                traffic_class=TrafficClass.OPERANDS,
+                kind=OperandKind.ROWS,
+                cast=Cast.COLUMN,
+                tail=0,
+                row=first + chunk * chunk_rows,
+                bank=bank,
+                last=int(chunk == chunks - 1),
+                semaphore=semaphore,
+                packed=1,
+                rows=min(chunk_rows, len(rows) - chunk * chunk_rows),
+            )
+            body = [pack(self.layout, payload=word, tail=int(n == len(words) - 1)) for n, word in enumerate(words)]
+            self.operands.send([head, *body])
+            self.operand_flits_sent += len(words)
+        for n, row in enumerate(rows):
+            self.model.load(bank * self.lane.operand_rows + first + n, row)
         if semaphore != NO_SEMAPHORE:
             self.expected_done.append(semaphore)
 

@@ -23,9 +23,10 @@ class ColumnFeeder(wiring.Component):
     """Carries out LOAD for the tiles of one mesh column.
 
     A command is checked, then its rows are read and sent; the rows of the next command are already read while those of
-    one before it are still being sent. Two more commands wait. Throughput is one flit a cycle (see ``OperandPackets``).
-    After the first fault an ERROR packet is sent and no more is read until reset. COMMAND_RANGE and MISALIGNED tell the
-    address in the command.
+    one before it are still being sent. Packed operands are sent as they lie in memory. Two more commands wait.
+    Throughput is one flit a cycle (see ``OperandPackets``). After the first fault an ERROR packet is sent and no more
+    is read until reset. COMMAND_RANGE and MISALIGNED tell the address in the command, COMMAND_RANGE for the length of a
+    chunk that of the chunk.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ class ColumnFeeder(wiring.Component):
         m.submodules.load = load = OperandLoad(config=config)
         m.submodules.jobs = jobs = fifo.SyncFIFO(width=operand_packets_layout.size, depth=2)
         m.submodules.packets = packets = OperandPackets(config=config)
+        # Chunks that have been asked for.
+        m.submodules.lengths = lengths = fifo.SyncFIFO(width=16, depth=8)
         m.submodules.report = report = ReportSender(noc=config.noc, sources=2)
         m.submodules.count = count = FeederCounters(kinds=(FeederCounter.OPERAND_ROWS,))
 
@@ -102,7 +105,13 @@ class ColumnFeeder(wiring.Component):
             count.counters.clear.eq(self.counters.clear),
             count.counters.select.eq(self.counters.select),
             self.counters.value.eq(count.counters.value),
-            count.events[0].eq(packets.row_sent),
+            count.events[0].eq(packets.rows_sent),
+            lengths.w_data.eq(load.lengths.payload),
+            lengths.w_en.eq(load.lengths.valid),
+            load.lengths.ready.eq(lengths.w_rdy),
+            packets.lengths_i.payload.eq(lengths.r_data),
+            packets.lengths_i.valid.eq(lengths.r_rdy),
+            lengths.r_en.eq(packets.lengths_i.ready),
         ]
 
         command = receiver.o.p
@@ -127,19 +136,36 @@ class ColumnFeeder(wiring.Component):
             | (of("bank") >= lane.operand_banks)
             | (of("operand_first") + of("rows") > lane.operand_rows)
         )
-        alignment_fault = ((of("address") | of("row_stride") | row_bytes) & Const(memory.beat_bytes - 1, 32)) != 0
+        packed = of("packed")
+        multiples = of("address") | of("row_stride") | Mux(packed, 0, row_bytes)
+        alignment_fault = (multiples & Const(memory.beat_bytes - 1, 32)) != 0
+        # Bytes before those of this feeder, in a row or before its first chunk; then lengths before its own.
+        bytes_before, lengths_before = Signal(32), Signal(32)
+        m.d.sync += [
+            bytes_before.eq(Mux(packed, (self.x - 1)[:4] * config.chunk_bytes, before << operand_bits)),
+            lengths_before.eq((self.x - 1)[:4] * of("length_stride")),
+        ]
 
         job = Signal(operand_packets_layout)
         m.d.comb += [
-            load.i.p.address.eq(of("address") + (before << operand_bits)),
+            load.i.p.address.eq(of("address") + bytes_before),
             load.i.p.row_stride.eq(of("row_stride")),
-            load.i.p.rows.eq(of("rows")),
+            load.i.p.rows.eq(
+                Mux(
+                    packed,
+                    (of("rows") + config.feeder.chunk_rows - 1) >> exact_log2(config.feeder.chunk_rows),
+                    of("rows"),
+                )
+            ),
+            load.i.p.packed.eq(packed),
+            load.i.p.lengths.eq(of("lengths") + lengths_before),
             load.i.p.beats.eq(((columns << operand_bits) + memory.beat_bytes - 1) >> beat_bits),
             job.rows.eq(of("rows")),
             job.first.eq(of("operand_first")),
             job.bank.eq(of("bank")),
             job.semaphore.eq(of("semaphore")),
             job.columns.eq(columns),
+            job.packed.eq(packed),
             jobs.w_data.eq(job),
         ]
 

@@ -23,7 +23,7 @@ class FeederCounters(wiring.Component):
 
     Members
     -------
-    events : In(4).array(len(kinds))
+    events : In(8).array(len(kinds))
         How many happen, in the order of ``kinds``.
     y, x : In(4)
         The node of the counters.
@@ -44,7 +44,7 @@ class FeederCounters(wiring.Component):
         self._kinds = kinds
         super().__init__(
             {
-                "events": In(4).array(len(kinds)),
+                "events": In(8).array(len(kinds)),
                 "y": In(4),
                 "x": In(4),
                 "counters": In(counter_bus),

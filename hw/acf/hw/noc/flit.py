@@ -60,8 +60,9 @@ clear_head = _head(first=12, count=13)
 signal_head = _head(semaphore=4)
 """SIGNAL: the semaphore to signal."""
 
-operand_head = _head(row=16, bank=4, last=1, semaphore=4)
-"""ROWS: operand row of the first row in the packet, bank; in the last packet of a load, the semaphore to signal.
+operand_head = _head(row=16, bank=4, last=1, semaphore=4, packed=1, rows=8)
+"""ROWS: operand row of the first row in the packet, bank; in the last packet of a load, the semaphore to signal. With
+``packed``: the packet is one chunk of packed operands, of which ``rows`` rows are taken.
 
 A load of no rows is one packet that ends with its head, with ``last`` set: it must be signalled all the same.
 """

@@ -24,7 +24,7 @@ def operand_row_width(*, lane: LaneConfig) -> int:
 
 
 def operand_write(*, lane: LaneConfig) -> wiring.Signature:
-    """Writing operands, one a cycle, seen from the writer; a row is written whole, its slots in ascending order.
+    """Writing operands, one a cycle, and masks, seen from the writer.
 
     Members
     -------
@@ -33,6 +33,10 @@ def operand_write(*, lane: LaneConfig) -> wiring.Signature:
         Row, counted through all banks.
     slot : Out
     value : Out
+    mask_enable : Out(1)
+        Write the mask of ``row``.
+    mask : Out(slots)
+        Bit ``s`` is set when the operand of slot ``s`` is not zero; others need not be written.
     """
     return wiring.Signature(
         {
@@ -40,6 +44,8 @@ def operand_write(*, lane: LaneConfig) -> wiring.Signature:
             "row": Out(operand_row_width(lane=lane)),
             "slot": Out(ceil_log2(lane.slots)),
             "value": Out(lane.number_format.operand_width),
+            "mask_enable": Out(1),
+            "mask": Out(lane.slots),
         }
     )
 
@@ -50,8 +56,8 @@ class OperandBank(wiring.Component):
     Banks of even and of odd number lie in memories of their own, so that a read may take two operands (two masks) at
     once, one from an even and one from an odd bank. With a single bank that is not possible.
 
-    A row's mask is written with the operand of its last slot. A row that is written while it is read gives undefined
-    values; programs keep loading and computing in different banks.
+    A row that is written while it is read gives undefined values; programs keep loading and computing in different
+    banks.
 
     Parameters
     ----------
@@ -117,12 +123,6 @@ class OperandBank(wiring.Component):
             place = ceil_log2(lane.operand_rows)
             return Cat(row[:place], row[place + 1 :])
 
-        # Mask bits of the slots written so far, the latest on top; the last slot finds the others in place.
-        collected = Signal(lane.slots - 1, reset_less=True)
-        nonzero = is_nonzero(self.write.value, format=lane.format)
-        with m.If(self.write.enable):
-            m.d.sync += collected.eq(Cat(collected[1:], nonzero))
-
         # Nobody reads a row while it is written, so synthesis need not keep the order of the two.
         attributes = {"no_rw_check": 1}
         operands, masks = [], []
@@ -135,7 +135,7 @@ class OperandBank(wiring.Component):
             )
             operand_writer, operand_reader = operand_memory.write_port(), operand_memory.read_port(transparent_for=())
             mask_writer, mask_reader = mask_memory.write_port(), mask_memory.read_port(transparent_for=())
-            written = self.write.enable & is_in(self.write.row, parity)
+            chosen = is_in(self.write.row, parity)
             row, mask_row = self.row, self.mask_row
             if parity:  # the memory of the partners; whose row it is does not matter to the other one
                 row, mask_row = (
@@ -143,12 +143,12 @@ class OperandBank(wiring.Component):
                     Mux(self.mask_paired, self.mask_partner_row, mask_row),
                 )
             m.d.comb += [
-                operand_writer.en.eq(written),
+                operand_writer.en.eq(self.write.enable & chosen),
                 operand_writer.addr.eq(Cat(self.write.slot, within(self.write.row))),
                 operand_writer.data.eq(self.write.value),
-                mask_writer.en.eq(written & (self.write.slot == lane.slots - 1)),
+                mask_writer.en.eq(self.write.mask_enable & chosen),
                 mask_writer.addr.eq(within(self.write.row)),
-                mask_writer.data.eq(Cat(collected, nonzero)),
+                mask_writer.data.eq(self.write.mask),
                 operand_reader.en.eq(self.read & (self.paired | is_in(self.row, parity))),
                 operand_reader.addr.eq(Cat(self.slot, within(row))),
                 mask_reader.en.eq(self.look_up & (self.mask_paired | is_in(self.mask_row, parity))),

@@ -1,4 +1,4 @@
-"""Writes operand packets into the banks of a tile's lanes."""
+"""Takes operand packets apart."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -7,7 +7,8 @@ from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
 from acf.hw.noc.flit import flit_stream, operand_head
-from acf.hw.pe.operand_bank import operand_row_width, operand_write
+from acf.hw.pe.operand_bank import operand_write
+from acf.hw.pe.operand_writer import OperandWriter
 from acf.isa import NO_SEMAPHORE
 
 __all__ = ["OperandLoader"]
@@ -19,6 +20,10 @@ class OperandLoader(wiring.Component):
     Each lane takes one operand a cycle, so a flit takes one cycle when there are at least as many lanes as operands in
     a flit, else operands per flit / lanes. A head takes one. It waits for nothing but the sending of an earlier DONE.
 
+    In a packed chunk a flit of masks takes one cycle, and one more cycle follows the last of them. Values are taken as
+    above, but all lanes that a flit is for wait for a cycle when one of them comes to a row without any. One cycle ends
+    the packet, and one more each row behind the last value.
+
     Parameters
     ----------
     config : FabricConfig
@@ -27,13 +32,13 @@ class OperandLoader(wiring.Component):
     -------
     i : In(flit_stream)
     writes : Out(operand_write).array(lanes)
-        To the lanes; written in the cycle in which the flit is taken or is worked on.
+        To the lanes; operands are written in the cycle in which the flit is taken or is worked on.
     done : Out(stream), semaphore
         Asked for after the last operand of a packet marked ``last`` is written.
     under_way : Out(1)
         A load has begun and its last packet has not ended.
     received : Out(1)
-        A flit with operands is taken in this cycle.
+        A flit with operands or masks is taken in this cycle.
     """
 
     i: stream.Interface
@@ -57,66 +62,107 @@ class OperandLoader(wiring.Component):
         lanes, width = config.lanes, config.lane.number_format.operand_width
         per_flit = config.noc.flit_width // width
         per_cycle = min(lanes, per_flit)
-        steps = config.tile_columns // per_cycle  # cycles for one row
+        groups = lanes // per_cycle  # of lanes that a flit is for
+        parts = per_flit // per_cycle  # cycles that a flit takes
+
+        writers = [OperandWriter(config=config, lane=n) for n in range(lanes)]
+        for n, writer in enumerate(writers):
+            m.submodules[f"writer_{n}"] = writer
 
         head = data.View(operand_head, self.i.p.payload)
-        row = Signal(operand_row_width(lane=config.lane))
-        last = Signal()
+        packed, last = Signal(), Signal()
         semaphore = Signal(4)
-
-        # The number of a row's step is a column number without its low bits: lane, slot and place in the flit are
-        # slices of it, because all counts are powers of two.
-        step = Signal(range(steps))
-        column = Cat(0 if per_cycle == 1 else Signal(ceil_log2(per_cycle), name="zero"), step)
-        column = column[1:] if per_cycle == 1 else column
-        slot = column[ceil_log2(lanes) :]
-        first_lane = column[: ceil_log2(lanes)]
-        place = column[: ceil_log2(per_flit)]
-
-        body = self.i.valid & ~self.i.p.head
-        flit_ends = place == per_flit - per_cycle
-        with m.If(body):
-            m.d.comb += self.i.ready.eq(flit_ends)
-            m.d.sync += step.eq(step + 1)
-            with m.If(step == steps - 1):
-                m.d.sync += [step.eq(0), row.eq(row + 1)]
-        with m.Else():
-            m.d.comb += self.i.ready.eq(~self.done.valid | self.done.ready)
-        m.d.comb += self.received.eq(body & self.i.ready)
-
-        for n, write in enumerate(self.writes):
-            chosen = first_lane == n // per_cycle * per_cycle
+        masks_number = Signal(range(config.chunk_mask_flits))
+        group = Signal(range(groups))
+        part = Signal(range(parts))
+        values, part_taken = Signal(), Signal()
+        begins, load, flush, masks_valid = Signal(), Signal(), Signal(), Signal()
+        all_ready, all_ended = Signal(), Signal()
+        m.d.comb += [
+            all_ready.eq(Cat(w.ready | (group != n // per_cycle) for n, w in enumerate(writers)).all()),
+            all_ended.eq(Cat(w.ended for w in writers).all()),
+            part_taken.eq(values & self.i.valid & all_ready),
+            self.received.eq(self.i.valid & self.i.ready & ~self.i.p.head),
+        ]
+        bank_row = Cat(head.row[: ceil_log2(config.lane.operand_rows)], head.bank)
+        for n, (writer, write) in enumerate(zip(writers, self.writes, strict=True)):
+            wiring.connect(m, writer.write, wiring.flipped(write))
+            operands = self.i.p.payload.word_select(part, per_cycle * width)
             m.d.comb += [
-                write.enable.eq(body & chosen),
-                write.row.eq(row),
-                write.slot.eq(slot),
-                write.value.eq(
-                    self.i.p.payload.word_select(place[ceil_log2(per_cycle) :], per_cycle * width).word_select(
-                        n % per_cycle, width
-                    )
-                ),
+                writer.begin.eq(begins),
+                writer.row.eq(bank_row),
+                writer.rows.eq(head.rows),
+                writer.dense.eq(~packed),
+                writer.masks.eq(self.i.p.payload),
+                writer.masks_valid.eq(masks_valid),
+                writer.masks_number.eq(masks_number),
+                writer.load.eq(load),
+                writer.value.eq(operands.word_select(n % per_cycle, width)),
+                writer.valid.eq(part_taken & (group == n // per_cycle)),
+                writer.flush.eq(flush),
             ]
 
         with m.If(self.done.ready):
             m.d.sync += self.done.valid.eq(0)
-        # A packet of no rows, of a load without rows, is head and tail at once.
-        is_head = self.i.p.head
-        ends_load = self.i.p.tail & Mux(is_head, head.last, last)
-        signalled = Mux(is_head, head.semaphore, semaphore)
-        with m.If(self.i.valid & self.i.ready):
-            with m.If(is_head):
-                bank_row = Cat(head.row[: ceil_log2(config.lane.operand_rows)], head.bank)
-                m.d.sync += [
-                    row.eq(bank_row),
-                    step.eq(0),
-                    last.eq(head.last),
-                    semaphore.eq(head.semaphore),
-                    self.under_way.eq(1),
-                ]
-            with m.If(ends_load):
-                m.d.sync += [
-                    self.under_way.eq(0),
-                    self.done.valid.eq(signalled != NO_SEMAPHORE),
-                    self.done.payload.eq(signalled),
-                ]
+
+        def end_load(signalled):
+            m.d.sync += [
+                self.under_way.eq(0),
+                self.done.valid.eq(signalled != NO_SEMAPHORE),
+                self.done.payload.eq(signalled),
+            ]
+
+        without_values = Signal()
+        with m.FSM():
+            with m.State("HEAD"):
+                m.d.comb += self.i.ready.eq(~self.done.valid | self.done.ready)
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.comb += begins.eq(1)
+                    m.d.sync += [
+                        packed.eq(head.packed),
+                        last.eq(head.last),
+                        semaphore.eq(head.semaphore),
+                        self.under_way.eq(1),
+                        masks_number.eq(0),
+                        group.eq(0),
+                        part.eq(0),
+                    ]
+                    m.next = "VALUES"
+                    with m.If(head.packed):
+                        m.next = "MASKS"
+                    # A packet of no rows, of a load without rows, is head and tail at once.
+                    with m.If(self.i.p.tail):
+                        m.next = "HEAD"
+                        with m.If(head.last):
+                            end_load(head.semaphore)
+            with m.State("MASKS"):
+                m.d.comb += [self.i.ready.eq(1), masks_valid.eq(self.i.valid)]
+                m.d.sync += without_values.eq(self.i.p.tail)
+                with m.If(self.i.valid):
+                    m.d.sync += masks_number.eq(masks_number + 1)
+                    with m.If(self.i.p.tail | (masks_number == config.chunk_mask_flits - 1)):
+                        m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += load.eq(1)
+                m.next = "VALUES"
+                with m.If(without_values):
+                    m.next = "FINISH"
+            with m.State("VALUES"):
+                m.d.comb += [values.eq(1), self.i.ready.eq(all_ready & (part == parts - 1))]
+                with m.If(part_taken):
+                    m.d.sync += part.eq(Mux(part == parts - 1, 0, part + 1))
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += group.eq(Mux(group == groups - 1, 0, group + 1))
+                    with m.If(self.i.p.tail):
+                        m.next = "HEAD"
+                        with m.If(packed):
+                            m.next = "FINISH"
+                        with m.Elif(last):
+                            end_load(semaphore)
+            with m.State("FINISH"):
+                m.d.comb += flush.eq(1)
+                with m.If(all_ended):
+                    m.next = "HEAD"
+                    with m.If(last):
+                        end_load(semaphore)
         return m
