@@ -81,13 +81,20 @@ def test_unknown_product_is_named():
 
 def test_operands_count_as_what_they_need_at_least():
     """A bit for each element and the non-zero ones, or all elements."""
-    config = preset("base")
-    sizes = {"rows": 8, "inner": 16, "columns": 32, "entries": 10, "effectual_macs": 0}
 
-    def read(*nonzeros):
-        return product_roofline("sampled", config, **sizes, operand_nonzeros=nonzeros).bytes_read
+    def read(*nonzeros: int) -> int:
+        return product_roofline(
+            "sampled",
+            preset("base"),
+            rows=8,
+            inner=16,
+            columns=32,
+            entries=10,
+            effectual_macs=0,
+            operand_nonzeros=nonzeros or None,
+        ).bytes_read
 
-    whole = product_roofline("sampled", config, **sizes).bytes_read
+    whole = read()
     assert read(8 * 32, 16 * 32) == whole
     assert read(8 * 32, 100) == whole - 2 * 16 * 32 + (16 * 32 // 8 + 2 * 100)
     assert read(0, 16 * 32) == whole - 2 * 8 * 32 + 8 * 32 // 8

@@ -102,12 +102,11 @@ def test_packed_operands(devices, shape, density):
     rows, inner, columns = shape
     weights, operand = operands(devices, rows, inner, columns, operand_density=density)
     gradient = operands(devices, inner, rows, columns, operand_density=density, seed=2)[1]
-    packed = {"form": OperandForm.PACKED}
-    check(devices, weights, operand, **packed)
+    check(devices, weights, operand, form=OperandForm.PACKED)
     for run, parts in ((run_scatter, (gradient,)), (run_sampled, (gradient, operand))):
         golden = run(devices["golden"], weights, *parts)
         for timing in TIMINGS:
-            result = run(devices[timing], weights, *parts, **packed)
+            result = run(devices[timing], weights, *parts, form=OperandForm.PACKED)
             assert set(result.forms) == {OperandForm.PACKED}
             assert result.accumulators.tobytes() == golden.accumulators.tobytes()
             check_counters(result.run, golden.run)

@@ -360,7 +360,7 @@ async def lanes_go_on_while_results_wait(dut):
     bench.signal(NO_SEMAPHORE)
     bench.results.use = lambda: False
     bench.drain(2, 4)
-    for _ in range(100):
+    for _ in range(16 * lane.slots + 100):
         await RisingEdge(dut.clk)
     await bench.start_counting()
     bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
