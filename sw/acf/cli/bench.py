@@ -42,6 +42,9 @@ OperandFormOption = Annotated[
         "--operand-form", help="How operands lie in memory: all elements, masks and non-zeros, or the shorter."
     ),
 ]
+DealOption = Annotated[
+    bool, typer.Option("--deal/--no-deal", help="Deal the columns of the operands to lanes by density, or in order.")
+]
 MatrixOption = Annotated[
     Path | None,
     typer.Option("--matrix", help="Read W from a .mtx, .smtx (also .gz) or .npz file.", show_default=False),
@@ -70,6 +73,7 @@ def _command(product: str) -> Callable[..., None]:
         weight_density: WeightDensityOption = 0.2,
         operand_density: OperandDensityOption = 0.5,
         operand_form: OperandFormOption = OperandForm.AUTO,
+        deal: DealOption = True,
         seed: SeedOption = 1,
         preset: PresetOption = "base",
         format: FormatOption = None,
@@ -87,6 +91,7 @@ def _command(product: str) -> Callable[..., None]:
             weight_density=weight_density,
             operand_density=operand_density,
             operand_form=operand_form,
+            deal=deal,
             seed=seed,
             preset=preset,
             format=format,
@@ -113,6 +118,7 @@ def _bench(
     weight_density: float,
     operand_density: float,
     operand_form: OperandForm,
+    deal: bool,
     seed: int,
     preset: str,
     format: str | None,
@@ -152,6 +158,7 @@ def _bench(
             weights,
             operands,
             form=operand_form,
+            deal=deal,
             progress=lambda text: status.update(f"{device}, {config.name}: {text}"),
         )
     report = {
@@ -195,6 +202,7 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
     size = columns * sum(shapes.values())
     row("operand density", _percent(report["operand_density"]), f"{report['operand_nonzeros']:,} of {size:,}")
     row("operand form", " and ".join(report["operand_forms"]), f"asked for: {report['asked_operand_form']}")
+    row("columns", "dealt" if report["columns_dealt"] else "in order", "to lanes, by density or as they stand")
     table.add_section()
     row("bit exact", "yes" if report["bit_exact"] else "[bold red]NO[/]", "both runs beside the golden product")
     row("effectual MACs", f"{report['effectual_macs']:,}", f"of {report['dense_macs']:,} dense MACs")

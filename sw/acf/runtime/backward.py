@@ -298,11 +298,19 @@ def _sampled_in_parts(config: FabricConfig, step: Step) -> list[Step]:
     return parts
 
 
-def sampled_chains(config: FabricConfig, columns: int) -> list[np.ndarray]:
+def sampled_chains(config: FabricConfig, columns: int, *, order: np.ndarray | None = None) -> list[np.ndarray]:
     """The columns that each lane of a mesh row sums, lanes in the order in which their sums are added.
 
     The ``chains`` of ``acf.golden.products.sampled``.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    columns : int
+    order : numpy.ndarray or None
+        The column in each place of the operands, see ``acf.runtime.dealing``; None: in order.
     """
+    order = np.arange(columns) if order is None else order
     chains = [[] for _ in range(config.cols * config.lanes)]
     for column_pass in column_passes(config, columns):
         width, tile_columns = column_pass.fields["columns"], column_pass.fields["tile_columns"]
@@ -310,4 +318,4 @@ def sampled_chains(config: FabricConfig, columns: int) -> list[np.ndarray]:
             for column in range(tile * tile_columns, min((tile + 1) * tile_columns, width)):
                 place = (config.cols - 1 - tile) * config.lanes + (column - tile * tile_columns) % config.lanes
                 chains[place].append(column_pass.first + column)
-    return [np.array(chain, dtype=np.int64) for chain in chains]
+    return [order[np.array(chain, dtype=np.int64)] for chain in chains]

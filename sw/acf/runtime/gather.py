@@ -8,6 +8,7 @@ from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize
 from acf.runtime.compiler import GatherTiling, compile_gather, tile_gather
+from acf.runtime.dealing import column_weights, deal_columns
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS
 from acf.runtime.layout import OperandForm, packed_bytes
@@ -65,6 +66,7 @@ def run_gather(
     skip: bool = True,
     index_size: IndexSize | None = None,
     form: OperandForm = OperandForm.DENSE,
+    deal: bool = False,
     relu: bool = False,
     narrow: bool = False,
 ) -> GatherResult:
@@ -85,6 +87,8 @@ def run_gather(
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
     form : OperandForm
         How ``A`` lies in memory.
+    deal : bool
+        Whether columns are dealt to lanes by their density, else in order. The bits are the same.
     relu, narrow : bool
         Whether negative results become +0, and results are rounded to operands.
 
@@ -99,8 +103,9 @@ def run_gather(
     session = Session(device)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
     check_operand(operand, weights=weights)
-    source = session.place_operand(operand, form=form)
     rows, inner, columns = (*weights.shape, operand.shape[1])
+    order = deal_columns(config, column_weights(config, operand)) if deal else np.arange(columns)
+    source = session.place_operand(operand[:, order], form=form)
     arithmetic = golden_format(config.lane.format)
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
     result = session.reserve_rows(rows=rows, columns=columns, dtype=dtype)
@@ -108,8 +113,9 @@ def run_gather(
         config, placed, columns=columns, operand=source, result=result, relu=relu, narrow=narrow, skip=skip
     )
     run = session.run(program)
+    found = session.read_rows(result, rows=rows, columns=columns, dtype=dtype)
     return GatherResult(
-        accumulators=session.read_rows(result, rows=rows, columns=columns, dtype=dtype),
+        accumulators=found[:, np.argsort(order)],
         run=run,
         program=program,
         tiling=tile_gather(config, rows=rows, inner=inner, columns=columns),

@@ -53,6 +53,7 @@ UNITS = {
     "bytes_written": "bytes written through the memory port",
     "weight_density": "non-zero weights / (rows x inner)",
     "operand_forms": "how each operand lies in memory, with skipping: dense, or packed as masks and non-zeros",
+    "columns_dealt": "whether columns are dealt to lanes by density, with skipping, or in order",
     "operand_density": "non-zero operands / all, both operands of a sampled product together",
     **roofline.UNITS,
 }
@@ -87,6 +88,8 @@ class Measurement:
         Without it and with ``W`` stored dense.
     form : OperandForm
         Asked for for ``sparse``; for ``dense`` operands are dense.
+    dealt : bool
+        Whether columns were dealt to lanes by density, for ``sparse``.
     bit_exact : bool
         Whether the results have the bits of ``acf.golden.products``, and the effectual products were counted right.
     """
@@ -97,6 +100,7 @@ class Measurement:
     sparse: ProductRun
     dense: ProductRun | None
     form: OperandForm
+    dealt: bool
     bit_exact: bool
 
     @property
@@ -144,6 +148,7 @@ class Measurement:
             "operand_density": operand_nonzeros / operand_size if operand_size else None,
             "operand_forms": [str(form) for form in self.sparse.forms],
             "asked_operand_form": str(self.form),
+            "columns_dealt": self.dealt,
             "bit_exact": self.bit_exact,
             "overflow": run.overflowed,
             "lanes": config.total_lanes,
@@ -182,6 +187,7 @@ def measure_gather(
     *,
     without_skipping: bool = True,
     form: OperandForm = OperandForm.AUTO,
+    deal: bool = True,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``W A`` with skipping and without, and compare both with the golden product.
@@ -199,11 +205,13 @@ def measure_gather(
         Whether that is run too, always with dense operands.
     form : OperandForm
         How the operands lie in memory.
+    deal : bool
+        Whether columns are dealt to lanes by their density; without skipping that changes nothing.
     progress : callable
         Is told what begins.
     """
     progress("with skipping")
-    sparse = run_gather(device, weights, operand, form=form)
+    sparse = run_gather(device, weights, operand, form=form, deal=deal)
     single, dense = weights, None
     if without_skipping:
         progress("without skipping")
@@ -217,7 +225,14 @@ def measure_gather(
 
     exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
     return Measurement(
-        product="gather", weights=weights, operands=(operand,), sparse=sparse, dense=dense, form=form, bit_exact=exact
+        product="gather",
+        weights=weights,
+        operands=(operand,),
+        sparse=sparse,
+        dense=dense,
+        form=form,
+        dealt=deal,
+        bit_exact=exact,
     )
 
 
@@ -228,6 +243,7 @@ def measure_scatter(
     *,
     without_skipping: bool = True,
     form: OperandForm = OperandForm.AUTO,
+    deal: bool = True,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``transpose(W) G`` with skipping and without, and compare both with the golden product.
@@ -235,7 +251,7 @@ def measure_scatter(
     Parameters and meaning as in ``measure_gather``.
     """
     progress("with skipping")
-    sparse = run_scatter(device, weights, operand, form=form)
+    sparse = run_scatter(device, weights, operand, form=form, deal=deal)
     single, dense = weights, None
     if without_skipping:
         progress("without skipping")
@@ -249,7 +265,14 @@ def measure_scatter(
 
     exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
     return Measurement(
-        product="scatter", weights=weights, operands=(operand,), sparse=sparse, dense=dense, form=form, bit_exact=exact
+        product="scatter",
+        weights=weights,
+        operands=(operand,),
+        sparse=sparse,
+        dense=dense,
+        form=form,
+        dealt=deal,
+        bit_exact=exact,
     )
 
 
@@ -261,6 +284,7 @@ def measure_sampled(
     *,
     without_skipping: bool = True,
     form: OperandForm = OperandForm.AUTO,
+    deal: bool = True,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run ``G transpose(A)`` at the entries of ``W`` with skipping, everywhere without, and compare both.
@@ -268,21 +292,22 @@ def measure_sampled(
     Parameters and meaning as in ``measure_gather``.
     """
     progress("with skipping")
-    sparse = run_sampled(device, weights, row_operand, operand, form=form)
+    sparse = run_sampled(device, weights, row_operand, operand, form=form, deal=deal)
     dense = None
     if without_skipping:
         progress("without skipping")
         dense = run_sampled(device, weights, row_operand, operand, dense=True, skip=False)
     progress("golden product")
     rows, inner = weights.shape
-    chains = sampled_chains(device.config, operand.shape[1])
+    columns = operand.shape[1]
 
-    def expected(pointers: np.ndarray, indices: np.ndarray) -> Product:
+    def expected(pointers: np.ndarray, indices: np.ndarray, order: np.ndarray) -> Product:
+        chains = sampled_chains(device.config, columns, order=order)
         return sampled(pointers, indices, row_operand, operand, chains=chains, format=weights.format)
 
     everywhere = np.arange(rows + 1) * inner, np.tile(np.arange(inner), rows)
-    exact = _is_exact(sparse, expected(weights.pointers, weights.indices))
-    exact = exact and (dense is None or _is_exact(dense, expected(*everywhere)))
+    exact = _is_exact(sparse, expected(weights.pointers, weights.indices, sparse.order))
+    exact = exact and (dense is None or _is_exact(dense, expected(*everywhere, dense.order)))
     return Measurement(
         product="sampled",
         weights=weights,
@@ -290,6 +315,7 @@ def measure_sampled(
         sparse=sparse,
         dense=dense,
         form=form,
+        dealt=deal,
         bit_exact=exact,
     )
 
@@ -302,11 +328,14 @@ def measure_product(
     *,
     without_skipping: bool = True,
     form: OperandForm = OperandForm.AUTO,
+    deal: bool = True,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """One of the three, by its name; ``operands`` are those of ``Measurement``."""
     measure = {"gather": measure_gather, "scatter": measure_scatter, "sampled": measure_sampled}[product]
-    return measure(device, weights, *operands, without_skipping=without_skipping, form=form, progress=progress)
+    return measure(
+        device, weights, *operands, without_skipping=without_skipping, form=form, deal=deal, progress=progress
+    )
 
 
 def random_operands(

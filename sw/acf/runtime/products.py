@@ -9,6 +9,7 @@ from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.compiler import add_clear
+from acf.runtime.dealing import column_weights, deal_columns
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS, place_accumulators
 from acf.runtime.layout import OperandForm, column_tiling, packed_bytes
@@ -33,12 +34,15 @@ class ProductResult:
     program : Program
     forms : tuple of OperandForm
         How each operand lay in memory.
+    order : numpy.ndarray
+        The column in each place; sums over columns are taken in the order of places.
     """
 
     accumulators: np.ndarray
     run: RunResult
     program: Program
     forms: tuple[OperandForm, ...]
+    order: np.ndarray
 
 
 def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
@@ -68,6 +72,7 @@ def run_scatter(
     skip: bool = True,
     index_size: IndexSize | None = None,
     form: OperandForm = OperandForm.DENSE,
+    deal: bool = False,
 ) -> ProductResult:
     """``transpose(W) G`` on ``device``.
 
@@ -90,6 +95,8 @@ def run_scatter(
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
     form : OperandForm
         How operands lie in memory; a gate is dense.
+    deal : bool
+        Whether columns are dealt to lanes by their density, else in order; see ``ProductResult.order``.
 
     Raises
     ------
@@ -108,8 +115,9 @@ def run_scatter(
 
     session = Session(device)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
-    source = session.place_operand(operand, form=form)
-    gate_source = None if gate is None else session.place_operand(gate, what="the gate")
+    order = deal_columns(config, column_weights(config, operand)) if deal else np.arange(columns)
+    source = session.place_operand(operand[:, order], form=form)
+    gate_source = None if gate is None else session.place_operand(gate[:, order], what="the gate")
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
     result = session.reserve_rows(rows=inner, columns=columns, dtype=dtype)
     steps = scatter_steps(
@@ -118,7 +126,9 @@ def run_scatter(
     program = _program(config, steps)
     run = session.run(program)
     found = session.read_rows(result, rows=inner, columns=columns, dtype=dtype)
-    return ProductResult(accumulators=found, run=run, program=program, forms=(source.form,))
+    return ProductResult(
+        accumulators=found[:, np.argsort(order)], run=run, program=program, forms=(source.form,), order=order
+    )
 
 
 def run_sampled(
@@ -131,6 +141,7 @@ def run_sampled(
     skip: bool = True,
     index_size: IndexSize | None = None,
     form: OperandForm = OperandForm.DENSE,
+    deal: bool = False,
 ) -> ProductResult:
     """``G transpose(A)`` on ``device``, where ``W`` has entries; with ``dense`` everywhere.
 
@@ -150,6 +161,8 @@ def run_sampled(
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
     form : OperandForm
         How operands lie in memory; a gate is dense.
+    deal : bool
+        Whether columns are dealt to lanes by their density, else in order; see ``ProductResult.order``.
 
     Raises
     ------
@@ -167,8 +180,9 @@ def run_sampled(
 
     session = Session(device)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
-    row_source = session.place_operand(row_operand, what="the row operand", form=form)
-    source = session.place_operand(operand, form=form)
+    order = deal_columns(config, column_weights(config, row_operand, operand)) if deal else np.arange(columns)
+    row_source = session.place_operand(row_operand[:, order], what="the row operand", form=form)
+    source = session.place_operand(operand[:, order], form=form)
     result = session.reserve_sums(placed.entries)
     steps = sampled_steps(
         config, placed, columns=columns, row_operand=row_source, operand=source, result=result, skip=skip
@@ -180,6 +194,7 @@ def run_sampled(
         run=run,
         program=program,
         forms=(row_source.form, source.form),
+        order=order,
     )
 
 
