@@ -1,9 +1,10 @@
 # make help lists the targets. Every target makes .venv by itself when it has to.
 
 BIN := .venv/bin
-# Two workers by default; a file's tests stay together, since most share a simulator that is built once.
+# Two workers by default; a file's tests stay together, since most share a simulator that is built once. In the order of
+# their names: by their number of tests, files with few but long ones would come last, and one worker would end alone.
 WORKERS ?= 2
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Options for pytest, as in: make test ARGS="-k lane"
 ARGS ?=
 

@@ -12,10 +12,12 @@ def test_fabric_verilator(format):
 
 
 @pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog (iverilog) is not installed")
-def test_fabric_icarus():
-    run_bench(
-        "fabric",
-        module="acf.tb.bench_fabric",
-        simulator="icarus",
-        testcase=["skipping_off_has_the_same_bits", "faults_end_a_program_and_leave_the_fabric_usable"],
-    )
+@pytest.mark.parametrize(
+    "testcase",
+    [
+        "skipping_off_has_the_same_bits",
+        pytest.param("faults_end_a_program_and_leave_the_fabric_usable", marks=pytest.mark.regress),
+    ],
+)
+def test_fabric_icarus(testcase):
+    run_bench("fabric", module="acf.tb.bench_fabric", simulator="icarus", testcase=[testcase])

@@ -348,7 +348,8 @@ async def full_throughput_of_chunks(dut):
     await bench.finish(commands)
     flits = 2 * chunks * (1 + chunk)
     cycles = bench.operands.cycles[-1] - bench.operands.cycles[0] + 1
-    allowed = max(1.0, (40 + 8) / (CONFIG.feeder.outstanding * min(8, -(-chunk // (BEAT // 8))) * BEAT // 8))
+    ahead = max(8, CONFIG.feeder.outstanding * T * SIZE // BEAT) * BEAT // 8
+    allowed = max(1.0, (40 + 8) / ahead)
     lookups = 2 * -(-2 * chunks // BEAT)
     dut._log.info(f"{flits} flits in {cycles} cycles")
     assert cycles <= flits * allowed + 10 + 100 * lookups
