@@ -6,7 +6,7 @@ import pytest
 
 from acf.config import preset
 from acf.golden.commands import CommandFault, CommandInterpreter, WindowRights
-from acf.isa import COMMAND_BYTES, Decoder, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, encode_command
+from acf.isa import COMMAND_BYTES, VERSION, Decoder, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, encode_command
 from acf.runtime.device import FabricError, Window
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.program import Program
@@ -228,7 +228,7 @@ class TestErrors:
     def test_wrong_version(self, bench):
         words = encode_command(Opcode.END)
         words[0] += 1 << 28
-        with pytest.raises(CommandFault, match="version must be 2, not 3") as caught:
+        with pytest.raises(CommandFault, match=f"version must be {VERSION}, not {VERSION + 1}") as caught:
             bench.run_words([encode_command(Opcode.CLEAR), words])
         assert (caught.value.code, caught.value.address) == (ErrorCode.ILLEGAL_COMMAND, COMMAND_BYTES)
 

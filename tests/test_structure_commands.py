@@ -4,9 +4,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from acf.config import StructureConfig, preset
+from acf.config import preset
 from acf.golden.commands import CommandFault, CommandInterpreter, WindowRights
 from acf.golden.optimizer import sgd_step, xorshift32_states
+from acf.golden.rewiring import SPAN_UNIT, rewire, select_largest
 from acf.isa import COMMAND_BYTES, ErrorCode, IndexSize, Opcode, encode_command
 from acf.sparsity import reference
 from acf.sparsity.weights import SparseWeights
@@ -116,7 +117,7 @@ def test_an_update_keeps_to_the_windows():
     assert bench.get(MOMENTUM, 100).tobytes() == before.tobytes()
 
 
-POINTERS, INDICES, CANDIDATES = 0x5000, 0x5800, 0x6000
+POINTERS, INDICES, CANDIDATES, BITS = 0x5000, 0x5800, 0x6000, 0x7000
 ROWS, COLUMNS = 12, 23  # the last column is protected
 
 
@@ -132,9 +133,10 @@ class RewireBench(Bench):
         self.master, self.momentum = rng.normal(size=(2, 8 * ROWS)).astype(np.float32)
         self.values = self.master.astype(BF16)
         self.candidates = rng.normal(size=(ROWS, 24)).astype(np.float32)
+        self.bits = rng.random((ROWS, 64)) < 0.4
         for address, array in (
             (POINTERS, self.pointers), (INDICES, self.indices), (VALUES, self.values), (MASTER, self.master),
-            (MOMENTUM, self.momentum), (CANDIDATES, self.candidates),
+            (MOMENTUM, self.momentum), (CANDIDATES, self.candidates), (BITS, np.packbits(self.bits, bitorder="little")),
         ):  # fmt: skip
             self.put(address, array)
 
@@ -152,43 +154,71 @@ class RewireBench(Bench):
 def rewire_command(**changes):
     fields = {
         "semaphore": 6, "pointers": POINTERS, "indices": INDICES, "values": VALUES, "row_begin": 0, "row_end": ROWS,
-        "master": MASTER, "momentum": MOMENTUM, "candidates": CANDIDATES, "candidate_stride": 96, "drop": 3,
+        "master": MASTER, "momentum": MOMENTUM, "candidates": BITS, "span": 3 * SPAN_UNIT, "seed": 5,
         "index_size": IndexSize.UINT16, "inner_size": COLUMNS, "protected_from": COLUMNS - 1,
     }  # fmt: skip
     return Opcode.REWIRE, {**fields, **changes}
 
 
+def golden_rewire(bench, **changes):
+    settings = {
+        "row_begin": 0, "row_end": ROWS, "span": 3 * SPAN_UNIT, "most": TINY.structure.exchanged,
+        "inner_size": COLUMNS, "protected_from": COLUMNS - 1, "candidates": bench.bits[:, : COLUMNS - 1], "seed": 5,
+    }  # fmt: skip
+    arrays = bench.pointers, bench.indices, bench.master, bench.momentum, bench.values
+    return rewire(*arrays, **{**settings, **changes})
+
+
 @pytest.mark.parametrize("index_size", IndexSize)
-@pytest.mark.parametrize("drop", [0, 1, 3, 16])
-def test_a_rewiring_grows_where_gradients_are_largest(index_size, drop):
+@pytest.mark.parametrize("span", [SPAN_UNIT, 3 * SPAN_UNIT, 200_000, (1 << 32) - 1])
+def test_a_rewiring_takes_candidates(index_size, span):
     bench = RewireBench(index_type=np.uint16 if index_size is IndexSize.UINT16 else np.int32)
-    bench.run(rewire_command(drop=drop, index_size=index_size), (Opcode.WAIT, {"semaphore": 6, "count": 1}))
-    expected = bench.weights()
-    reference.rewire(
-        expected, drop=drop, keys=reference.gradient_keys(bench.candidates[:, :COLUMNS]), protected_from=COLUMNS - 1
-    )
+    outcome = bench.run(rewire_command(span=span, index_size=index_size), (Opcode.WAIT, {"semaphore": 6, "count": 1}))
+    expected = golden_rewire(bench, span=span)
     bench.check(expected)
+    assert outcome.rewired == expected.changed
+    assert (expected.changed > 0) == (span < 1 << 20)
 
 
 def test_rows_are_rewired_in_parts():
-    """Candidates of a command are those of its first row on."""
-    whole, parts = RewireBench(), RewireBench()
-    whole.run(rewire_command())
-    second = {"row_begin": 5, "row_end": ROWS, "candidates": CANDIDATES + 5 * 96}
-    parts.run(rewire_command(row_end=5), rewire_command(**second))
-    assert (whole.memory[GRADIENT:] == parts.memory[GRADIENT:]).all()
-    only = RewireBench()
-    only.run(rewire_command(**second))
-    assert (only.get(MASTER, 40) == only.master[:40]).all()
-
-
-def test_growth_at_random_draws_a_number_for_every_column():
+    """Candidates of a command are those of its first row on, and so are draws."""
     bench = RewireBench()
-    bench.run(rewire_command(random=1, seed=99, candidates=4, candidate_stride=3))
-    keys = xorshift32_states(99, ROWS * (COLUMNS - 1)).reshape(ROWS, -1)
-    expected = bench.weights()
-    reference.rewire(expected, drop=3, keys=lambda row: keys[row], protected_from=COLUMNS - 1)
+    bench.run(rewire_command(row_begin=5, candidates=BITS + 5 * 8))
+    expected = golden_rewire(bench, row_begin=5, candidates=bench.bits[5:, : COLUMNS - 1])
     bench.check(expected)
+    assert (bench.get(MASTER, 40) == bench.master[:40]).all()
+
+
+def test_growth_at_random_draws_columns():
+    bench = RewireBench()
+    bench.run(rewire_command(random=1, seed=99, candidates=4))
+    bench.check(golden_rewire(bench, candidates=None, seed=99))
+
+
+def test_sums_become_bits_that_a_rewiring_takes():
+    """A DRAIN with select writes a bit for each sum, in whole bytes, and nothing else."""
+    bench = Bench()
+    tiles = bench.interpreter._tiles
+    sums = np.random.default_rng(8).normal(size=(TINY.rows, 40)).astype(np.float32)
+    held = np.zeros((TINY.rows, 64, TINY.cols, TINY.lanes), dtype=np.float32)
+    held[:, :40, 1, 1] = sums
+    for row in range(TINY.rows):
+        tiles._keep_lane_sums(row, held[row])
+    before = bench.memory.copy()
+    fields = {"address": VALUES, "entries": 16 + 40 + 21, "entry_begin": 16, "entry_count": 40, "reduce": 1}
+    bench.run((Opcode.DRAIN, {"targets": 3, "select": 1, "block": 3, **fields}))
+    bits = np.concatenate([
+        select_largest(sums[0], first=16, block=8), select_largest(sums[1, :21], first=56, block=8)
+    ])  # fmt: skip
+    assert bits.sum() == 8
+    before[VALUES + 2 : VALUES + 10] = np.packbits(bits, bitorder="little")
+    assert (bench.memory[GRADIENT:] == before[GRADIENT:]).all()
+    for changes in ({"block": 7}, {"reduce": 0}, {"narrow": 1}):
+        command = {"targets": 3, "select": 1, "tile_columns": 8, **fields, **changes}
+        assert bench.fault((Opcode.DRAIN, command)).code is ErrorCode.COMMAND_RANGE
+    for changes in ({"address": VALUES + 4}, {"entry_begin": 4}, {"entry_count": 4}):
+        command = {"targets": 3, "select": 1, **fields, **changes}
+        assert bench.fault((Opcode.DRAIN, command)).code is ErrorCode.MISALIGNED
 
 
 @pytest.mark.parametrize("what", ["pointers", "indices", "values", "master", "momentum", "candidates"])
@@ -204,8 +234,8 @@ def test_rewirings_that_are_refused(changes):
     assert RewireBench(format=format).fault(rewire_command(**changes)).code is ErrorCode.COMMAND_RANGE
 
 
-@pytest.mark.parametrize("changes", [{"drop": StructureConfig().exchanged + 1}, {"inner_size": 1 << 17}])
-def test_rewirings_that_are_too_large(changes):
+@pytest.mark.parametrize("changes", [{"span": SPAN_UNIT - 1}, {"span": 0}, {"inner_size": 1 << 17}])
+def test_rewirings_that_cannot_be_done(changes):
     fault = RewireBench().fault(rewire_command(**changes))
     assert (fault.code, fault.address) == (ErrorCode.COMMAND_RANGE, VALUES)
 

@@ -11,14 +11,16 @@ import pytest
 from acf.config import preset
 from acf.golden.optimizer import sgd_step, xorshift32_states
 from acf.golden.products import gather, sampled, scatter
+from acf.golden.rewiring import rewire, select_largest
 from acf.isa import Decoder, Opcode
 from acf.runtime.backward import sampled_chains
 from acf.runtime.golden_device import GoldenDevice
 from acf.sparsity import reference
 from acf.sparsity.pruner import METHODS
-from acf.sparsity.updates import UpdateKind
+from acf.sparsity.updates import StructureUpdate, UpdateKind
 from acf.training.data import Dataset, Part
 from acf.training.experiment import Experiment, Stopped, digest_of_weights
+from acf.training.rewiring import rewire_fields
 from acf.training.settings import STRUCTURES, Settings, bfloat16_bits
 from acf.training.trainer import Blueprint, Trainer
 
@@ -112,17 +114,39 @@ class MathTrainer:
                 everywhere = np.tile(np.arange(columns), rows)
                 found = sampled(
                     full, everywhere, gradients[place], inputs[place], chains=chains, format="bf16"
-                ).accumulators
-                keys = reference.gradient_keys(found.reshape(rows, columns))
+                ).accumulators.reshape(rows, columns)
+                keys = reference.gradient_keys(found)
             else:
                 numbers = xorshift32_states(update.seed, rows * (columns - 1)).reshape(rows, columns - 1)
-                keys = lambda row, numbers=numbers: numbers[row]  # noqa: E731
-            if update.kind is UpdateKind.REGROW_AT_RANDOM:
                 keys = lambda row, numbers=numbers: numbers[row] >> np.uint32(1)  # noqa: E731
             if update.kind in (UpdateKind.REGROW_AT_RANDOM, UpdateKind.REGROW_BY_GRADIENT):
                 self.layers[place] = reference.grow(layer, count=update.drop, keys=keys, protected_from=columns - 1)
-            else:
-                reference.rewire(layer, drop=update.drop, keys=keys, protected_from=columns - 1)
+                continue
+            fields = rewire_fields(update, columns=columns - 1, number=place, seed=self.settings.seed)
+            candidates = None
+            if update.seed is None:
+                padded = np.zeros((rows, -(-(columns - 1) // 64) * 64), np.float32)
+                width = min(padded.shape[1], columns)  # perhaps with the bias, whose bit is not looked at
+                padded[:, :width] = found[:, :width]
+                largest = [select_largest(row, first=0, block=1 << fields.block) for row in padded]
+                candidates = np.array(largest)
+            rewired = rewire(
+                layer.pointers,
+                layer.indices,
+                layer.master,
+                layer.momentum,
+                layer.values,
+                row_begin=0,
+                row_end=rows,
+                span=fields.span,
+                most=self.config.structure.exchanged,
+                inner_size=columns,
+                protected_from=columns - 1,
+                candidates=candidates,
+                seed=fields.seed,
+            )
+            layer.indices, layer.master, layer.momentum = rewired.indices, rewired.master, rewired.momentum
+            layer.values = rewired.values
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -246,22 +270,59 @@ def structures(experiment):
     return {name: layer.structure for name, layer in experiment.weights().items()}
 
 
-def test_gradients_off_the_mask_never_lie_in_memory_whole():
-    """Candidates have two buffers of a few rows, however large the layer is."""
+def test_gradients_off_the_mask_never_lie_in_memory():
+    """Of each there is a bit. They are computed for a few rows at a time, however large the layer is."""
     blueprint = Blueprint(TINY, settings(hidden=(64, 64)), features=30, classes=4, steps=10)
     plan = blueprint.plan
     layer = plan.layers[1]
     rows = plan.candidate_rows[layer.name]
-    assert (
-        rows * layer.input_rows <= TINY.rows * TINY.lane.accumulator_rows * TINY.lane.slots // TINY.lanes * TINY.lanes
-    )
+    assert rows * layer.candidate_columns <= TINY.rows * TINY.lane.accumulator_rows * TINY.lane.slots
     assert rows < layer.weights.rows // 8
     commands = blueprint.programs["structure layer2"].program.commands
     streams = [fields for opcode, fields in commands if opcode is Opcode.STREAM]
-    rewires = [fields for opcode, fields in commands if opcode is Opcode.REWIRE]
+    drains = [fields for opcode, fields in commands if opcode is Opcode.DRAIN]
+    (rewire_command,) = [fields for opcode, fields in commands if opcode is Opcode.REWIRE]
     assert {fields["decoder"] for fields in streams} == {Decoder.DENSE}
-    assert [fields["row_begin"] for fields in rewires] == list(range(0, 64, rows))
-    assert {fields["candidates"] for fields in rewires} == set(plan.candidates)
+    assert {(fields["reduce"], fields["select"]) for fields in drains} == {(1, 1)}
+    row_bytes = layer.candidate_columns // 8
+    first = rewire_command["candidates"]
+    assert [fields["address"] for fields in drains] == list(range(first, first + 64 * row_bytes, rows * row_bytes))
+    assert (first,) == plan.candidates
+
+
+def test_candidates_of_a_chunk_of_rows_begin_at_whole_beats():
+    base = preset("base")
+    plan = Blueprint(base, settings(hidden=(129, 320)), features=700, classes=4, steps=10).plan
+    for layer in plan.layers:
+        row_bits, rows = layer.candidate_columns, plan.candidate_rows[layer.name]
+        assert row_bits % 64 == 0
+        assert 0 <= row_bits - layer.shape[1] < 64
+        assert rows * row_bits % (8 * base.memory.beat_bytes) == 0
+    sizes = [layer.weights.rows * layer.candidate_columns // 8 for layer in plan.layers]
+    begin, end = plan.regions["arrays"]
+    assert begin <= plan.candidates[0] <= end - max(sizes)
+
+
+@pytest.mark.parametrize(("method", "least"), [("set", 1.0), ("rigl", 0.9)])
+def test_rows_exchange_what_they_are_asked_to(method, least):
+    experiment = trained(method=method, hidden=(40, 30), sparsity=0.7, data=dataset(features=20))
+    exchanges = experiment.trainer.exchanges
+    assert least * exchanges["asked"] <= exchanges["made"] <= exchanges["asked"]
+    assert exchanges["made"] > 100
+    assert experiment.report()["exchanges"] == exchanges
+
+
+@pytest.mark.parametrize(
+    ("drop", "entries", "columns", "span", "block"),
+    [(1, 7, 64, 8 << 16, 5), (3, 18, 256, 415062, 5), (24, 83, 128, 229376, 0), (1, 2, 4096, 3 << 16, 6)],
+)
+def test_spans_and_blocks(drop, entries, columns, span, block):
+    update = StructureUpdate(layer="layer1", step=50, kind=UpdateKind.REWIRE_BY_GRADIENT, drop=drop, entries=entries)
+    fields = rewire_fields(update, columns=columns, number=0, seed=1)
+    assert fields[::2] == (span, block)
+    assert drop * span >> 16 == entries + 1, "the last span ends with the row"
+    assert 0 < fields.seed < 1 << 32
+    assert rewire_fields(update, columns=columns, number=1, seed=1).seed != fields.seed
 
 
 def test_weights_take_the_room_of_one_copy():

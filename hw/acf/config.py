@@ -242,7 +242,7 @@ class StructureConfig:
     outstanding : int
         Bursts that each array may have in flight.
     exchanged : int
-        Entries of a row that one rewiring can exchange, at most.
+        Entries of a row that one rewiring can exchange, at most. With eight more they should fill a memory block.
     columns : int
         Columns of a layer that can be rewired, at most; a power of two.
     """
@@ -250,7 +250,7 @@ class StructureConfig:
     burst_beats: int = 4
     buffer_beats: int = 16
     outstanding: int = 16
-    exchanged: int = 16
+    exchanged: int = 1016
     columns: int = 4096
 
     def __post_init__(self) -> None:
@@ -261,7 +261,7 @@ class StructureConfig:
             f"buffered beats must be two bursts of {self.burst_beats} at least, not {self.buffer_beats!r}",
         )
         _require_range("bursts of an array in flight", self.outstanding, 1, 64)
-        _require_range("entries exchanged in a row", self.exchanged, 1, 64)
+        _require_range("entries exchanged in a row", self.exchanged, 1, 1 << 14)
         _require_power_of_two("columns of a layer to rewire", self.columns, 64, 1 << 16)
 
 

@@ -8,6 +8,7 @@ import enum
 from dataclasses import dataclass
 
 __all__ = [
+    "CANDIDATE_WORD",
     "COMMAND_BYTES",
     "COMMAND_FIELDS",
     "COMMAND_WORDS",
@@ -26,6 +27,7 @@ __all__ = [
     "Field",
     "GATE_STEPS",
     "IndexSize",
+    "LARGEST_BLOCK",
     "LaneCause",
     "LaneCounter",
     "Mode",
@@ -40,7 +42,7 @@ __all__ = [
     "encode_command",
 ]
 
-VERSION = 2
+VERSION = 3
 """Version of the program format; commands of another version are refused."""
 
 IDENTIFIER = 0x41434630
@@ -56,6 +58,12 @@ SEMAPHORES = 8
 
 NO_SEMAPHORE = 15
 """Value of a semaphore field that signals none."""
+
+CANDIDATE_WORD = 64
+"""The bits that say which columns of a row are candidates for growth fill whole words of so many bits."""
+
+LARGEST_BLOCK = 6
+"""``block`` of a DRAIN with ``select`` is at most it: sums of a block are in one word of ``CANDIDATE_WORD`` bits."""
 
 GATE_STEPS = 128
 """``row_step`` of a DRAIN with ``gate`` must be below it."""
@@ -79,7 +87,7 @@ class Opcode(enum.IntEnum):
     UPDATE = 0x30
     """The structure engine takes one step of SGD with momentum over an array of entries, and signals once."""
     REWIRE = 0x31
-    """The structure engine drops the smallest entries of every row and grows others in their places; signals once."""
+    """The structure engine drops small entries of every row and grows others in their places; signals once."""
     PRUNE = 0x32
     """The structure engine drops the smallest entries of a whole layer and moves the others together; signals once."""
     SURVEY = 0x33
@@ -216,6 +224,10 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "relu": Field(10, 21, 1),  # negative results become +0
         "narrow": Field(10, 22, 1),  # results are rounded to operands
         "reduce": Field(10, 23, 1),  # sums of a SAMPLED, over all lanes of the mesh row; an array, no rows and columns
+        # With reduce: one bit of each sum is written, at bit e of the array. It is set where the magnitude is the largest
+        # of 2 ** block sums; blocks begin at multiples of that, and end where the feeder's entries do.
+        "select": Field(10, 24, 1),
+        "block": Field(10, 25, 3),
         **_COLUMNS,
         **_ENTRIES,
     },
@@ -234,6 +246,7 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
     },
     Opcode.REWIRE: {
         **_COMMON,
+        "span": Field(1, 0, 32),  # of so many entries of a row the smallest is dropped; in 1 / 65536, at least 65536
         "pointers": Field(2, 0, 32),  # address of indptr[0]; the others are those of entry 0
         "indices": Field(3, 0, 32),
         "values": Field(4, 0, 32),
@@ -241,14 +254,14 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "row_end": Field(6, 0, 32),
         "master": Field(7, 0, 32),
         "momentum": Field(8, 0, 32),
-        "candidates": Field(9, 0, 32),  # address of the float32 gradients of row row_begin, column 0
+        # Address of a bit for each column of each row from row_begin on, as a DRAIN with select writes them. A row has
+        # as many whole 64 bits as hold all columns that may grow.
+        "candidates": Field(9, 0, 32),
         "index_size": Field(10, 23, 1),
-        "drop": Field(11, 0, 16),  # entries that a row drops and grows
-        "random": Field(11, 16, 1),  # grow at random, by keys from seed, instead of by candidates
+        "random": Field(11, 16, 1),  # grow columns that are drawn, instead of candidates
         "inner_size": Field(12, 0, 32),  # an index at or above it is an error
         "protected_from": Field(13, 0, 32),  # columns from it on are never dropped nor grown
-        "seed": Field(14, 0, 32),  # of growth at random, then not 0
-        "candidate_stride": Field(15, 0, 32),  # bytes from one row of gradients to the next
+        "seed": Field(14, 0, 32),  # of the draws; with random not 0
     },
     Opcode.PRUNE: {
         **_COMMON,

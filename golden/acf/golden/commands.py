@@ -49,6 +49,8 @@ class Outcome:
         Counters of the feeders, an array each.
     commands : int
         Commands begun.
+    rewired : int
+        Entries that were dropped and grown elsewhere.
     """
 
     effectual: np.ndarray
@@ -56,6 +58,7 @@ class Outcome:
     row_feeders: dict[FeederCounter, np.ndarray] = field(default_factory=dict)
     column_feeders: dict[FeederCounter, np.ndarray] = field(default_factory=dict)
     commands: int = 0
+    rewired: int = 0
 
 
 class CommandInterpreter:
@@ -136,6 +139,7 @@ class CommandInterpreter:
             self._outcome.commands += 1
             if opcode is Opcode.END:
                 self._growth = growth
+                self._outcome.rewired = self._structure.rewired
                 return self._outcome
             self._handlers[opcode](values)
         raise CommandFault(

@@ -6,8 +6,9 @@ from acf.config import FabricConfig
 from acf.golden.command_checks import CommandChecks
 from acf.golden.formats import GoldenFormat
 from acf.golden.guarded_memory import GuardedMemory
+from acf.golden.rewiring import select_largest
 from acf.golden.tiles import TileArray
-from acf.isa import GATE_STEPS
+from acf.isa import GATE_STEPS, LARGEST_BLOCK
 
 __all__ = ["Drains"]
 
@@ -46,8 +47,13 @@ class Drains:
                 not values["gate"] and not values["relu"] and not values["narrow"],
                 "sums are drained without gate, relu and narrow",
             )
+            if values["select"]:
+                format = self._config.lane.format
+                self._checks.require(format == "bf16", f"sums are selected in bf16, not in {format}")
+                self._checks.require(values["block"] <= LARGEST_BLOCK, f"block {values['block']} of {LARGEST_BLOCK}")
             self._checks.require_sums(values)
             return
+        self._checks.require(not values["select"], "only sums are selected")
         self._checks.require_tile_columns(values)
         self._checks.require(
             not values["narrow"] or self._config.lane.number_format.narrows,
@@ -108,14 +114,20 @@ class Drains:
         config = self._config
         source = (feeder + 1, 0)
         dtype = self._arithmetic.accumulator_dtype
+        beat = config.memory.beat_bytes
         for what in ("address", "entry_begin", "entry_count"):
-            size = values[what] * (1 if what == "address" else dtype.itemsize)
-            self._checks.require_aligned(what, size, config.memory.beat_bytes, address=values["address"], source=source)
+            granule = beat if what == "address" else 8 if values["select"] else beat // dtype.itemsize
+            self._checks.require_aligned(what, values[what], granule, address=values["address"], source=source)
         begin = values["entry_begin"] + feeder * values["entry_count"]
         count = min(values["entry_count"], max(0, values["entries"] - begin))
         packets = -(-count // config.tile_columns)
         first = values["accumulator_first"] * config.lane.slots
         total = self._tiles.take_sums(feeder, first=first, count=packets * config.tile_columns)
+        if values["select"]:
+            if count:
+                bits = select_largest(total[:count], first=begin, block=1 << values["block"])
+                self._memory.write(values["address"] + begin // 8, np.packbits(bits, bitorder="little"), source=source)
+            return packets
         for packet in range(packets):
             part = slice(packet * config.tile_columns, min(count, (packet + 1) * config.tile_columns))
             address = values["address"] + (begin + part.start) * dtype.itemsize

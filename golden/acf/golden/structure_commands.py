@@ -8,8 +8,9 @@ from acf.golden.command_checks import CommandChecks
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
 from acf.golden.merge import LayerGrowth, Rows
 from acf.golden.optimizer import sgd_step
-from acf.golden.structure import prune, rewire
-from acf.isa import ErrorCode, IndexSize
+from acf.golden.rewiring import SPAN_UNIT, rewire
+from acf.golden.structure import prune
+from acf.isa import CANDIDATE_WORD, ErrorCode, IndexSize
 
 __all__ = ["StructureCommands"]
 
@@ -27,6 +28,11 @@ class StructureCommands:
     checks : CommandChecks
     growth : LayerGrowth
         What surveys leave for merges.
+
+    Attributes
+    ----------
+    rewired : int
+        Entries that rewirings have exchanged.
     """
 
     def __init__(self, memory: GuardedMemory, *, config: FabricConfig, checks: CommandChecks, growth: LayerGrowth):
@@ -35,6 +41,7 @@ class StructureCommands:
         self._structure = config.structure
         self._checks = checks
         self._growth = growth
+        self.rewired = 0
 
     def update(self, values: dict[str, int]) -> None:
         """``acf.golden.optimizer.sgd_step`` over all ``entries``."""
@@ -60,22 +67,23 @@ class StructureCommands:
             self._write(values[what], array)
 
     def rewire(self, values: dict[str, int]) -> None:
-        """``acf.golden.structure.rewire`` of rows ``row_begin`` to ``row_end``."""
+        """``acf.golden.rewiring.rewire`` of rows ``row_begin`` to ``row_end``."""
         self._require_bf16("a rewiring")
         self._require_seed(values, "random")
         arrays = ("momentum", "master", "values", "indices", "pointers")
-        candidates = () if values["random"] else ("candidate_stride", "candidates")
+        candidates = () if values["random"] else ("candidates",)
         self._require_beats(values, *candidates, *arrays)
-        for what, size, most in (
-            ("drop", values["drop"], self._structure.exchanged),
-            ("inner_size", values["inner_size"], self._structure.columns),
+        for allowed, detail in (
+            (
+                values["inner_size"] <= self._structure.columns,
+                f"inner_size {values['inner_size']} of {self._structure.columns}",
+            ),
+            (values["span"] >= SPAN_UNIT, f"a span of {values['span']}, less than one entry"),
         ):
-            if size > most:
-                raise CommandFault(
-                    ErrorCode.COMMAND_RANGE, address=values["values"], source=_SOURCE, detail=f"{what} {size} of {most}"
-                )
+            if not allowed:
+                raise CommandFault(ErrorCode.COMMAND_RANGE, address=values["values"], source=_SOURCE, detail=detail)
         rows = max(0, values["row_end"] - values["row_begin"])
-        if not rows or not values["drop"]:
+        if not rows:
             return
         pointers = self._pointers(values, rows)
         first, count = int(pointers[0]), int(pointers[-1] - pointers[0])
@@ -92,12 +100,14 @@ class StructureCommands:
             entries["values"],
             row_begin=0,
             row_end=rows,
-            count=values["drop"],
+            span=values["span"],
+            most=self._structure.exchanged,
             inner_size=values["inner_size"],
             protected_from=values["protected_from"],
-            candidates=self._candidates(values, rows),
+            candidates=self._selected(values, rows),
             seed=values["seed"],
         )
+        self.rewired += rewired.changed
         for what, dtype in types.items():
             self._write(values[what] + first * dtype.itemsize, getattr(rewired, what))
 
@@ -208,6 +218,15 @@ class StructureCommands:
         addresses = values["candidates"] + np.arange(rows) * values["candidate_stride"]
         read = [self._read(address, limit, _FLOAT32) for address in addresses.tolist()]
         return np.array(read, dtype=np.float32).reshape(rows, limit)
+
+    def _selected(self, values: dict[str, int], rows: int) -> np.ndarray | None:
+        """Which columns of rows are candidates, as far as columns may grow; None where growth is random."""
+        if values["random"]:
+            return None
+        limit = min(values["inner_size"], values["protected_from"])
+        size = -(-limit // CANDIDATE_WORD) * CANDIDATE_WORD // 8
+        bits = self._read(values["candidates"], rows * size, np.dtype(np.uint8)).reshape(rows, size)
+        return np.unpackbits(bits, axis=1, count=limit, bitorder="little").astype(np.bool_)
 
     def _layer_fault(self, pointers: np.ndarray) -> tuple[int, ErrorCode] | None:
         """Number of the first pointer of a layer that is wrong, and in what way; None where all are right."""

@@ -15,7 +15,7 @@ from math import ceil
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import Mode
+from acf.isa import CANDIDATE_WORD, Mode
 from acf.runtime.drains import Accumulators, drain_cycles, drain_parts
 from acf.runtime.layout import Operand, PlacedOperand, Weights, column_passes, cut, piece_length
 from acf.runtime.memory import round_up
@@ -176,11 +176,10 @@ class SampledTiling:
     inner_tile: int
 
 
-def tile_sampled(config: FabricConfig, *, rows: int, inner: int, entries: int) -> SampledTiling:
-    """The tiling of a sampled product."""
+def tile_sampled(config: FabricConfig, *, rows: int, inner: int, entries: int, select: bool = False) -> SampledTiling:
+    """The tiling of a sampled product; with ``select``, one of which a bit for each sum is kept."""
     lane = config.lane
-    # Whole packets of sums, and whole beats of memory.
-    granule = _entry_granule(config)
+    granule = _entry_granule(config, select=select)
     most = lane.accumulator_rows // config.lanes * config.tile_columns // granule * granule
     groups = ceil(entries / (config.rows * most))
     return SampledTiling(
@@ -191,8 +190,13 @@ def tile_sampled(config: FabricConfig, *, rows: int, inner: int, entries: int) -
     )
 
 
-def _entry_granule(config: FabricConfig) -> int:
-    return max(config.tile_columns, config.memory.beat_bytes // config.lane.number_format.accumulator_bytes)
+def _entry_granule(config: FabricConfig, *, select: bool) -> int:
+    """Whole packets of sums, and whole beats of memory; of bits whole words, so that blocks of them are not cut."""
+    granule = max(config.tile_columns, config.memory.beat_bytes // config.lane.number_format.accumulator_bytes)
+    if not select:
+        return granule
+    most = config.lane.accumulator_rows // config.lanes * config.tile_columns
+    return max(granule, CANDIDATE_WORD if most >= CANDIDATE_WORD else 8)
 
 
 def sampled_steps(
@@ -203,6 +207,7 @@ def sampled_steps(
     row_operand: PlacedOperand,
     operand: PlacedOperand,
     result: int,
+    select: dict[str, int] | None = None,
     skip: bool = True,
 ) -> list[Step]:
     """The steps of ``S[e] = sum over k of G[i, k] A[j, k]``, for ``acf.runtime.schedule.add_steps``.
@@ -218,10 +223,14 @@ def sampled_steps(
         ``G``, as many rows as ``W``, and ``A``, as many rows as ``W`` has columns.
     result : int
         Address of ``S``, an accumulator for each entry.
+    select : dict or None
+        With it, a bit for each entry says whether its sum is the largest of its block; ``block`` of the DRAINs.
     skip : bool
         Whether lanes skip zeros.
     """
-    tiling = tile_sampled(config, rows=weights.rows, inner=weights.inner, entries=weights.entries)
+    tiling = tile_sampled(
+        config, rows=weights.rows, inner=weights.inner, entries=weights.entries, select=select is not None
+    )
     steps = []
     for group in range(tiling.groups):
         entries = {
@@ -260,6 +269,8 @@ def sampled_steps(
             "entries": weights.entries,
             **entries,
         }
+        if select is not None:
+            steps[-1].drain |= {"select": 1, **select}
         if columns:
             steps[-1:] = _sampled_in_parts(config, steps[-1])
     return steps
@@ -280,7 +291,10 @@ def _sampled_in_parts(config: FabricConfig, step: Step) -> list[Step]:
     begin, most = step.stream["entry_begin"], step.stream["entry_count"]
     parts = []
     for first, count in drain_parts(
-        cycles=most * config.lanes, rows=most, granule=_entry_granule(config), halving=False
+        cycles=most * config.lanes,
+        rows=most,
+        granule=_entry_granule(config, select="select" in step.drain),
+        halving=False,
     ):
         entries = {"entry_count": count}
         # Row feeder r begins r * entry_count behind entry_begin.

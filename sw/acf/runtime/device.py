@@ -94,7 +94,9 @@ class RunResult:
     bytes_read, bytes_written : int or None
         Traffic of the memory port.
     structure : dict or None
-        Counters of the structure engine.
+        Counters of the structure engine; None from a device without timing.
+    rewired : int
+        Entries that were dropped and grown elsewhere.
     """
 
     config: FabricConfig
@@ -108,6 +110,7 @@ class RunResult:
     bytes_read: int | None = None
     bytes_written: int | None = None
     structure: dict[StructureCounter, int] | None = None
+    rewired: int = 0
 
     @property
     def effectual_macs(self) -> int:

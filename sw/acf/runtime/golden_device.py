@@ -46,4 +46,5 @@ class GoldenDevice:
             row_feeders=outcome.row_feeders,
             column_feeders=outcome.column_feeders,
             commands=outcome.commands,
+            rewired=outcome.rewired,
         )

@@ -159,6 +159,7 @@ class RegisterHost(ABC):
             causes[row, column, lane] = [lane_counter(cause) for cause in LaneCause]
             effectual[row, column, lane] = lane_counter(LaneCounter.EFFECTUAL_MACS)
             overflow[row, column, lane] = bool(lane_counter(LaneCounter.OVERFLOW))
+        structure = {counter: self.read_counter(0, 0, counter) for counter in StructureCounter}
         return RunResult(
             config=config,
             effectual=effectual,
@@ -177,5 +178,6 @@ class RegisterHost(ABC):
             causes=causes,
             bytes_read=self.read_counter(0, 0, CommandProcessorCounter.BYTES_READ),
             bytes_written=self.read_counter(0, 0, CommandProcessorCounter.BYTES_WRITTEN),
-            structure={counter: self.read_counter(0, 0, counter) for counter in StructureCounter},
+            structure=structure,
+            rewired=structure[StructureCounter.REWIRED],
         )

@@ -1,4 +1,7 @@
-"""Structure updates in NumPy, bit for bit as the structure engine does them.
+"""Structure updates in NumPy, of what is smallest and largest exactly.
+
+``prune`` and ``grow`` are bit for bit what the structure engine does. Where it rewires, entries compete with their
+neighbours only (``acf.golden.rewiring``): ``rewire`` is what that comes near to.
 
 Magnitudes are compared as integers: the bits of a float32 without its sign. So -0 equals 0, infinity is above every
 number and NaN above infinity, and no comparison rounds.

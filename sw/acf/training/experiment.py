@@ -256,6 +256,7 @@ class Experiment:
             ],
             "network_sparsity": 1 - sum(entries.values()) / sum(elements),
             "phases": phases,
+            "exchanges": dict(trainer.exchanges),
             "weights_region_bytes": weights_end - weights_begin,
             "second_buffer_bytes": second_end - second_begin,
             "host_bytes_read": {f"{purpose}: {region}": n for (purpose, region), n in host.read_bytes.items()},

@@ -8,9 +8,10 @@ one, for the bias. ``G`` of a layer is the gradient of the loss by its sums, bef
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import gcd
 
 from acf.config import FabricConfig
-from acf.isa import IndexSize
+from acf.isa import CANDIDATE_WORD, IndexSize
 from acf.runtime.backward import tile_sampled
 from acf.runtime.layout import Operand, Weights
 from acf.runtime.memory import round_up
@@ -35,6 +36,9 @@ class LayerPlan:
         ``X``: ``input_rows`` rows, of which the last ones are padding, always zero.
     input_rows : int
         Rows of ``X``, a whole number of memory beats when there is a float32 for each.
+    candidate_columns : int
+        Columns of which gradients off the mask are computed. Those that are no columns of the weights have no inputs
+        but zeros.
     outputs : Operand
         The inputs of the next layer, or the logits in float32.
     sum_gradients : Operand
@@ -48,6 +52,7 @@ class LayerPlan:
     gradient: int
     inputs: Operand
     input_rows: int
+    candidate_columns: int
     outputs: Operand
     sum_gradients: Operand
 
@@ -67,9 +72,10 @@ class NetworkPlan:
     batch : int
     layers : tuple of LayerPlan
     candidates : tuple of int
-        Addresses of two buffers for gradients off the mask.
+        Addresses of two buffers for gradients off the mask, or the one of a buffer for bits that say which of them are
+        large.
     candidate_rows : dict
-        How many rows of each layer have room in one of them.
+        For how many rows of each layer these are computed at a time.
     regions : dict
         First address and the first one behind, of ``weights`` (CSR, master values, momentum), ``arrays`` (all else) and
         perhaps ``second`` (room for the weights of the largest layer while entries move); programs may follow.
@@ -78,7 +84,7 @@ class NetworkPlan:
     config: FabricConfig
     batch: int
     layers: tuple[LayerPlan, ...]
-    candidates: tuple[int, int]
+    candidates: tuple[int, ...]
     candidate_rows: dict[str, int]
     regions: dict[str, tuple[int, int]]
 
@@ -132,7 +138,7 @@ def plan_network(
     batch : int
         Columns of activations and gradients.
     second : bool
-        Whether there is a second buffer.
+        Whether there is a second buffer, for layers that change as a whole; else they change row by row.
     """
     beat = config.memory.beat_bytes
     number_format = config.lane.number_format
@@ -160,7 +166,10 @@ def plan_network(
 
     beat_numbers = max(1, beat // number_format.accumulator_bytes)
     input_rows = [round_up(inner, beat_numbers) for _, inner in shapes]
-    activations = [take_rows(rows, number_format.operand_bytes) for rows in input_rows]
+    candidate_columns = input_rows if second else [round_up(inner - 1, CANDIDATE_WORD) for _, inner in shapes]
+    activations = [
+        take_rows(max(rows), number_format.operand_bytes) for rows in zip(input_rows, candidate_columns, strict=True)
+    ]
     activations.append(take_rows(sizes[-1], number_format.accumulator_bytes))
     layers = []
     for number, ((rows, inner), count, addresses) in enumerate(zip(shapes, entries, arrays, strict=True)):
@@ -182,6 +191,7 @@ def plan_network(
                 gradient=room.take(4 * count),
                 inputs=activations[number],
                 input_rows=input_rows[number],
+                candidate_columns=candidate_columns[number],
                 outputs=activations[number + 1],
                 # One row more, for what a scatter may leave where the bias of the next layer stands.
                 sum_gradients=take_rows(rows + 1, number_format.operand_bytes),
@@ -189,10 +199,14 @@ def plan_network(
         )
 
     candidate_rows = {
-        layer.name: _rows_at_a_time(config, rows=layer.weights.rows, inner=layer.input_rows) for layer in layers
+        layer.name: _rows_at_a_time(config, rows=layer.weights.rows, inner=layer.candidate_columns, whole=not second)
+        for layer in layers
     }
-    size = max(candidate_rows[layer.name] * layer.input_rows * number_format.accumulator_bytes for layer in layers)
-    candidates = (room.take(size), room.take(size))
+    if second:
+        most = max(candidate_rows[layer.name] * layer.candidate_columns for layer in layers)
+        candidates = tuple(room.take(most * number_format.accumulator_bytes) for _ in range(2))
+    else:
+        candidates = (room.take(max(layer.weights.rows * layer.candidate_columns for layer in layers) // 8),)
     regions = {"weights": (0, weights_end), "arrays": (weights_end, room.next_address)}
     if second:
         begin = room.take(largest)
@@ -207,9 +221,16 @@ def plan_network(
     )
 
 
-def _rows_at_a_time(config: FabricConfig, *, rows: int, inner: int) -> int:
-    """Rows of which all sums fit on the chip together, at least one."""
+def _rows_at_a_time(config: FabricConfig, *, rows: int, inner: int, whole: bool) -> int:
+    """Rows of which all sums fit on the chip together, at least one.
+
+    With ``whole``, bits of so many rows fill whole beats, even where their sums do not fit.
+    """
     count = rows
-    while count > 1 and tile_sampled(config, rows=count, inner=inner, entries=count * inner).groups > 1:
+    while count > 1 and tile_sampled(config, rows=count, inner=inner, entries=count * inner, select=whole).groups > 1:
         count = (count + 1) // 2
-    return count
+    if not whole:
+        return count
+    beat_bits = 8 * config.memory.beat_bytes
+    step = beat_bits // gcd(beat_bits, inner)
+    return max(step, count // step * step)

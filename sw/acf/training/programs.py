@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acf.golden.rewiring import SPAN_UNIT
 from acf.isa import COMMAND_BYTES, Decoder, Opcode, encode_command
 from acf.runtime.backward import sampled_steps, scatter_steps
 from acf.runtime.compiler import add_clear, gather_steps
-from acf.runtime.layout import Operand, Weights
+from acf.runtime.layout import Operand, Weights, cut
 from acf.runtime.program import Command, Program
 from acf.runtime.schedule import add_steps
 from acf.training.host_memory import HostMemory
@@ -125,10 +126,29 @@ def update_program(plan: NetworkPlan, *, update: dict[str, int]) -> Program:
 
 
 def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> Program:
-    """Drop and grow in every row of a layer; ``drop`` and ``seed`` are to be patched."""
+    """Drop and grow in every row of a layer; ``span``, ``seed`` and the ``block`` of drains are to be patched.
+
+    Of the gradients of all columns only a bit each goes to memory, which says whether it is the largest of its block.
+    """
     program = Program() if at_random else _cleared(plan)
+    (candidates,) = plan.candidates
+    if not at_random:
+        rows, at_a_time = layer.weights.rows, plan.candidate_rows[layer.name]
+        for begin in range(0, rows, at_a_time):
+            count = min(at_a_time, rows - begin)
+            result = candidates + begin * layer.candidate_columns // 8
+            _add_gradients(program, plan, layer, begin=begin, count=count, result=result, select={"block": 0})
     rewires = _StructureCommands(program)
-    _add_growth(rewires, plan, layer, Opcode.REWIRE, at_random=at_random, **_structure_fields(layer))
+    rewires.add(
+        Opcode.REWIRE,
+        row_begin=0,
+        row_end=layer.weights.rows,
+        candidates=candidates,
+        random=int(at_random),
+        seed=1,
+        span=SPAN_UNIT,
+        **_structure_fields(layer),
+    )
     rewires.wait_for_all()
     program.add(Opcode.END)
     return program
@@ -196,36 +216,49 @@ def _add_growth(
     if at_random:
         commands.add(opcode, row_begin=0, row_end=rows, random=1, seed=1, **fields)
         return
-    stride = layer.input_rows * plan.config.lane.number_format.accumulator_bytes
-    at_a_time = plan.candidate_rows[layer.name]
-    for number, begin in enumerate(range(0, rows, at_a_time)):
-        count = min(at_a_time, rows - begin)
+    stride = layer.candidate_columns * plan.config.lane.number_format.accumulator_bytes
+    for number, (begin, count) in enumerate(cut(rows, plan.candidate_rows[layer.name])):
         buffer = plan.candidates[number % 2]
-        everything = Weights(
-            rows=count,
-            inner=layer.input_rows,
-            entries=count * layer.input_rows,
-            pointers=0,
-            indices=0,
-            decoder=Decoder.DENSE,
-        )
         commands.wait_for_all(but=1)
-        row_operand = Operand(
-            address=layer.sum_gradients.address + begin * layer.sum_gradients.stride,
-            stride=layer.sum_gradients.stride,
-        )
-        steps = sampled_steps(
-            plan.config,
-            everything,
-            columns=plan.batch,
-            row_operand=row_operand,
-            operand=layer.inputs,
-            result=buffer,
-        )
-        add_steps(commands.program, plan.config, steps)
+        _add_gradients(commands.program, plan, layer, begin=begin, count=count, result=buffer)
         commands.add(
             opcode, row_begin=begin, row_end=begin + count, candidates=buffer, candidate_stride=stride, **fields
         )
+
+
+def _add_gradients(
+    program: Program,
+    plan: NetworkPlan,
+    layer: LayerPlan,
+    *,
+    begin: int,
+    count: int,
+    result: int,
+    select: dict[str, int] | None = None,
+) -> None:
+    """Steps that give the gradients of all columns of some rows."""
+    everything = Weights(
+        rows=count,
+        inner=layer.candidate_columns,
+        entries=count * layer.candidate_columns,
+        pointers=0,
+        indices=0,
+        decoder=Decoder.DENSE,
+    )
+    row_operand = Operand(
+        address=layer.sum_gradients.address + begin * layer.sum_gradients.stride,
+        stride=layer.sum_gradients.stride,
+    )
+    steps = sampled_steps(
+        plan.config,
+        everything,
+        columns=plan.batch,
+        row_operand=row_operand,
+        operand=layer.inputs,
+        result=result,
+        select=select,
+    )
+    add_steps(program, plan.config, steps)
 
 
 def _cleared(plan: NetworkPlan) -> Program:

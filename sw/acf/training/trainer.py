@@ -14,7 +14,7 @@ from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.backward import tile_sampled
-from acf.runtime.device import Device, Window
+from acf.runtime.device import Device, RunResult, Window
 from acf.runtime.drains import MOST_PARTS
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
@@ -34,6 +34,7 @@ from acf.training.programs import (
     rewire_program,
     update_program,
 )
+from acf.training.rewiring import rewire_fields
 from acf.training.settings import Settings, bfloat16_bits, make_pruner
 
 __all__ = ["Blueprint", "StepResult", "Trainer"]
@@ -173,6 +174,8 @@ class Trainer:
         By phase: forward, backward, update, structure, evaluation.
     step_number : int
         Steps done.
+    exchanges : dict
+        Entries that rewirings were to exchange (*asked*) and have exchanged (*made*).
     """
 
     def __init__(self, device: Device, blueprint: Blueprint):
@@ -195,6 +198,7 @@ class Trainer:
         if blueprint.settings.overlap:
             del self.phases["update"]
         self.step_number = 0
+        self.exchanges = {"asked": 0, "made": 0}
         self._set_up()
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
@@ -234,7 +238,7 @@ class Trainer:
 
     def read_structure(self, layer: str, *, purpose: str) -> Structure:
         """Where the entries of a layer stand, the bias included."""
-        found = next(other for other in self._plan.layers if other.name == layer)
+        found = self._layer(layer)
         with self.host.purpose(purpose):
             shape = (found.weights.rows, found.weights.inner)
             return Structure.from_unsorted(shape, self._read_pointers(found), self._read_indices(found))
@@ -265,12 +269,14 @@ class Trainer:
             "step": self.step_number,
             "pruner": self.pruner.state_dict(),
             "phases": {name: totals.state_dict() for name, totals in self.phases.items()},
+            "exchanges": dict(self.exchanges),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state_dict``."""
         self.pruner.load_state_dict(state["pruner"])
         self.step_number = state["step"]
+        self.exchanges = dict(state["exchanges"])
         self.phases = {name: PhaseTotals.from_state(totals) for name, totals in state["phases"].items()}
         with self.host.purpose("checkpoint"):
             self._follow_entries()
@@ -280,15 +286,25 @@ class Trainer:
         program = self._programs[name]
         seed = {} if update.seed is None else {"seed": update.seed}
         if update.kind in (UpdateKind.REWIRE_BY_GRADIENT, UpdateKind.REWIRE_AT_RANDOM):
-            # What the engine has room for; wide layers change by that much at a time.
-            program.patch(
-                self.host, Opcode.REWIRE, drop=min(update.drop, self._device.config.structure.exchanged), **seed
-            )
+            self._patch_rewiring(program, update)
         else:
             program.patch(self.host, Opcode.PRUNE, layer_drop=update.drop)
             program.patch(self.host, Opcode.SURVEY, grow=update.drop, **seed)
             program.patch(self.host, Opcode.MERGE, **seed)
-        self._run(name, phase="structure")
+        rewired = self._run(name, phase="structure").rewired
+        if update.kind in (UpdateKind.REWIRE_BY_GRADIENT, UpdateKind.REWIRE_AT_RANDOM):
+            self.exchanges["asked"] += update.drop * self._layer(update.layer).weights.rows
+            self.exchanges["made"] += rewired
+
+    def _patch_rewiring(self, program: PlacedProgram, update: StructureUpdate) -> None:
+        layer = self._layer(update.layer)
+        number = self._plan.layers.index(layer)
+        fields = rewire_fields(update, columns=layer.shape[1], number=number, seed=self._blueprint.settings.seed)
+        program.patch(self.host, Opcode.REWIRE, span=fields.span, seed=fields.seed)
+        program.patch(self.host, Opcode.DRAIN, block=fields.block)
+
+    def _layer(self, name: str) -> LayerPlan:
+        return next(layer for layer in self._plan.layers if layer.name == name)
 
     def _follow_entries(self) -> None:
         """Write the programs of a step anew if the layers have other numbers of entries than those are made for."""
@@ -326,10 +342,11 @@ class Trainer:
             seed = int(sequence.generate_state(1)[0]) or 1
             program.patch(self.host, Opcode.UPDATE, which=number, learning_rate=rate, seed=seed)
 
-    def _run(self, name: str, *, phase: str) -> None:
+    def _run(self, name: str, *, phase: str) -> RunResult:
         placed = self._programs[name]
         result = self._device.run(placed.address, len(placed.program), self._blueprint.windows)
         self.phases[phase].add(result)
+        return result
 
     def _set_up(self) -> None:
         """First weights, the ones behind the biases, zeros elsewhere, and the programs."""

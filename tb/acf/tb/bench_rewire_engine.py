@@ -1,4 +1,4 @@
-"""The rewire engine against golden drop and grow: memory after each job, errors, halt, rates."""
+"""The rewire engine against golden drop and grow: memory after each job, errors, halt, cycles of each exchange."""
 
 import random
 
@@ -7,9 +7,9 @@ import ml_dtypes
 import numpy as np
 from cocotb.triggers import ClockCycles
 
-from acf.golden.structure import rewire
+from acf.golden.rewiring import SPAN_UNIT, rewire
 from acf.hw.structure.rewire_engine import rewire_job_layout
-from acf.isa import ErrorCode, IndexSize
+from acf.isa import CANDIDATE_WORD, ErrorCode, IndexSize
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
 from acf.tb.runner import bench_config
 from acf.tb.stream import start_clock
@@ -22,9 +22,9 @@ CHANGED = ("indices", "master", "momentum", "values")
 
 
 class Layer:
-    """A random layer in CSR, gradients of all its columns, and a job that rewires some of its rows."""
+    """A random layer in CSR, candidates of all its columns, and a job that rewires some of its rows."""
 
-    def __init__(self, *, rows, columns, fixed, row_entries=None):
+    def __init__(self, *, rows, columns, fixed, row_entries=None, density=None):
         rng = np.random.default_rng(random.getrandbits(64))
         most = random.choice([columns, min(columns, 5), columns // 2])
         lengths = np.where(rng.random(rows) < 0.9, rng.integers(0, most + 1, rows), 0)
@@ -32,45 +32,47 @@ class Layer:
             lengths = np.full(rows, row_entries)
         count = int(lengths.sum())
         self.half = random.getrandbits(1)
-        index_type = np.uint16 if self.half else np.int32
         begin, end = sorted(random.randrange(rows + 1) for _ in range(2))
         if random.random() < 0.5:
             begin, end = 0, rows
         # Few magnitudes, so that many are equal; some are NaN or infinite.
         small = np.array([0, 0x80000000, 1, 0x3F000000, 0xBF000000, 0x3F800000, 0x7F800000, 0xFFC00001], np.uint32)
-        any_bits = rng.integers(0, 1 << 32, count + (end - begin) * columns, dtype=np.uint32)
+        any_bits = rng.integers(0, 1 << 32, count, dtype=np.uint32)
         if random.random() < 0.5:
             any_bits = rng.choice(small, len(any_bits))
         indices = [rng.permutation(columns)[:length] for length in lengths]
         if random.random() < 0.2:
             indices = [rng.integers(0, columns, length) for length in lengths]  # some more than once
-        self.arrays = {
-            "pointers": np.r_[0, np.cumsum(lengths)].astype(np.int32),
-            "indices": np.concatenate([*indices, []]).astype(index_type),
-            "values": rng.integers(0, 1 << 16, count, dtype=np.uint16),
-            "master": any_bits[:count],
-            "momentum": rng.integers(0, 1 << 32, count, dtype=np.uint32),
-        }
-        self.candidates = any_bits[count:].reshape(end - begin, columns)
-        stride = -(-columns * 4 // BEAT) * BEAT + BEAT * random.randrange(3)
         self.job = {
-            **{name: 0x10_0000 * (n + 1) + BEAT * random.randrange(200) for n, name in enumerate(self.arrays)},
-            "candidates": 0x100_0000 + BEAT * random.randrange(200),
-            "candidate_stride": stride,
             "row_begin": begin,
             "row_end": end,
-            "drop": random.choice([1, 2, STRUCTURE.exchanged, random.randint(0, STRUCTURE.exchanged)]),
+            "span": random.choice([SPAN_UNIT, 2 * SPAN_UNIT, random.randint(SPAN_UNIT, 9 * SPAN_UNIT), (1 << 32) - 1]),
             "random": random.getrandbits(1),
             "index_size": IndexSize.UINT16 if self.half else IndexSize.INT32,
             "inner_size": columns,
             "protected_from": random.choice([0xFFFFFFFF, columns, random.randint(0, columns)]),
             "seed": random.randrange(1, 1 << 32),
             "semaphore": random.randrange(16),
-            **fixed,
         }
+        self.job |= {name: value for name, value in fixed.items() if name in self.job}
         job = self.job
+        self.half = job["index_size"] == IndexSize.UINT16
+        self.arrays = {
+            "pointers": np.r_[0, np.cumsum(lengths)].astype(np.int32),
+            "indices": np.concatenate([*indices, []]).astype(np.uint16 if self.half else np.int32),
+            "values": rng.integers(0, 1 << 16, count, dtype=np.uint16),
+            "master": any_bits,
+            "momentum": rng.integers(0, 1 << 32, count, dtype=np.uint32),
+        }
+        words = -(-min(columns, job["protected_from"]) // CANDIDATE_WORD)
+        density = rng.choice([0.0, 0.03, 0.3, 1.0]) if density is None else density
+        shape = max(0, job["row_end"] - job["row_begin"]), words * CANDIDATE_WORD
+        self.candidates = rng.random(shape) < density
+        job |= {name: 0x10_0000 * (n + 1) + BEAT * random.randrange(200) for n, name in enumerate(self.arrays)}
+        job["candidates"] = 0x100_0000 + BEAT * random.randrange(200)
         if job["random"]:
             job["candidates"] += 4 * random.randrange(2)  # without meaning
+        job |= fixed
 
     def golden(self):
         """The layer after the job."""
@@ -83,12 +85,18 @@ class Layer:
             self.arrays["values"].view(ml_dtypes.bfloat16),
             row_begin=job["row_begin"],
             row_end=job["row_end"],
-            count=job["drop"],
+            span=job["span"],
+            most=STRUCTURE.exchanged,
             inner_size=job["inner_size"],
             protected_from=job["protected_from"],
-            candidates=None if job["random"] else self.candidates.view(np.float32),
+            candidates=None if job["random"] else self.candidates,
             seed=job["seed"],
         )
+
+    def beats(self, exchanged):
+        """Beats that change when the entries at these places do."""
+        sizes = {"indices": 2 if self.half else 4, "master": 4, "momentum": 4, "values": 2}
+        return sum(len(np.unique(exchanged * size // BEAT)) for size in sizes.values())
 
 
 class Bench(EngineBench):
@@ -97,14 +105,12 @@ class Bench(EngineBench):
     def __init__(self, dut):
         super().__init__(dut, job_layout=rewire_job_layout, faults=5)
 
-    def begin(self, *, rows, columns, row_entries=None, **fixed):
+    def begin(self, *, rows, columns, row_entries=None, density=None, **fixed):
         """Put a layer into memory and send its job."""
-        layer = Layer(rows=rows, columns=columns, fixed=fixed, row_entries=row_entries)
+        layer = Layer(rows=rows, columns=columns, fixed=fixed, row_entries=row_entries, density=density)
         for name, array in layer.arrays.items():
             self.memory.poke(layer.job[name], array.tobytes())
-        for number, row in enumerate(layer.candidates):
-            address = layer.job["candidates"] + number * layer.job["candidate_stride"]
-            self.memory.poke(address, row.tobytes())
+        self.memory.poke(layer.job["candidates"], np.packbits(layer.candidates, bitorder="little").tobytes())
         self.send(**layer.job)
         return layer
 
@@ -133,7 +139,14 @@ class Bench(EngineBench):
             wrong = np.flatnonzero(found != wanted.view(found.dtype))
             assert not len(wrong), f"{name}[{wrong[0]}] is {found[wrong[0]]:X}, one of {len(wrong)} wrong: {layer.job}"
         assert int(self.dut.changed.value) == expected.changed
-        assert len(self.writes.writes) == 4 * expected.changed
+        begin, end = (layer.arrays["pointers"][layer.job[name]] for name in ("row_begin", "row_end"))
+        different = layer.arrays["indices"] != expected.indices
+        assert not different[:begin].any()
+        assert not different[end:].any()
+        assert np.count_nonzero(different) <= expected.changed
+        if np.count_nonzero(different) == expected.changed:
+            # A column is never exchanged for itself, as the row has it.
+            assert len(self.writes.writes) == layer.beats(np.flatnonzero(different))
         self.writes.writes.clear()
         return layer, int(self.dut.cycles.value)
 
@@ -146,7 +159,7 @@ async def random_jobs(dut):
     for latency, chance in ((1, 1.0), (30, 0.5), (3, 0.2), (40, 1.0)):
         bench.memory.read.latency, bench.chance = latency, chance
         for _ in range(10):
-            await bench.run(rows=random.randint(1, 10), columns=random.choice([1, 2, 7, 8, 30, 65]))
+            await bench.run(rows=random.randint(1, 10), columns=random.choice([1, 2, 7, 30, 64, 65, 200]))
 
 
 @cocotb.test()
@@ -156,41 +169,67 @@ async def corners(dut):
     await start_clock(dut)
     most = STRUCTURE.columns
     for mode in (0, 1):
-        await bench.run(rows=3, columns=20, random=mode, drop=0)
         await bench.run(rows=3, columns=20, random=mode, row_begin=2, row_end=2)
         await bench.run(rows=3, columns=20, random=mode, row_begin=2, row_end=1)
+        await bench.run(rows=3, columns=20, random=mode, row_begin=0, row_end=3, row_entries=0)
         await bench.run(rows=3, columns=20, random=mode, protected_from=0)
+        await bench.run(rows=3, columns=20, random=mode, span=SPAN_UNIT, density=1.0, row_entries=9)
         await bench.run(rows=3, columns=1, random=mode)
-        await bench.run(rows=2, columns=most, random=mode, drop=STRUCTURE.exchanged)
+        await bench.run(rows=40, columns=64, random=mode, row_entries=6, span=3 * SPAN_UNIT, density=0.1, seed=7)
+        await bench.run(rows=2, columns=most, random=mode, row_entries=most // 2, span=SPAN_UNIT, density=0.9)
+        await bench.run(rows=2, columns=most, random=mode, row_entries=most - 3, span=SPAN_UNIT, density=1.0)
+    await bench.run(rows=9, columns=130, random=0, seed=0)
+
+
+SHAPES = {
+    (13, 128): (0.3, 0.15, 0.08),
+    (26, 256): (0.3, 0.15, 0.08),
+    (58, 576): (0.3, 0.15, 0.05),
+    (115, 1152): (0.3, 0.15, 0.05),
+}
+"""Entries and columns of a row, and parts that are dropped."""
 
 
 @cocotb.test()
 async def throughput(dut):
-    """Cycles of a row, with 40 cycles from memory."""
+    """Cycles of each exchange, with 40 cycles from memory."""
     bench = Bench(dut)
     await start_clock(dut)
     bench.memory.read.latency = 40
-    rows, columns = 16, 512
+    rows = 48
     for mode in (0, 1):
-        layer, cycles = await bench.run(
-            rows=rows,
-            columns=columns,
-            row_entries=columns // 10,
-            random=mode,
-            drop=8,
-            row_begin=0,
-            row_end=rows,
-            protected_from=columns,
-        )
-        entries = len(layer.arrays["indices"])
-        dut._log.info(
-            f"{'random' if mode else 'gradient'}: {entries} entries and {rows} x {columns} columns in {cycles} cycles, "
-            f"{BEAT} bytes a cycle"
-        )
-        # A cycle a column at most; entries and gradients come at the rate of the bus or the buffers.
-        buffered = STRUCTURE.buffer_beats * BEAT / 4 / 56
-        rate = 1 if mode else min(BEAT / 4, buffered)
-        assert cycles <= 1.2 * (entries / min(1, buffered, BEAT / 12) + rows * columns / min(rate, 2) + rows * 120)
+        for (entries, columns), parts in SHAPES.items():
+            for part in parts[: 3 - 2 * mode]:
+                drop = max(1, int(entries * part))
+                block = 1
+                while 1.5 * drop * 2 * block <= columns - entries and block < CANDIDATE_WORD:
+                    block *= 2
+                layer, cycles = await bench.run(
+                    rows=rows,
+                    columns=columns,
+                    row_entries=entries,
+                    random=mode,
+                    index_size=IndexSize.UINT16,
+                    span=-(-entries * SPAN_UNIT // drop),
+                    density=1 / block,
+                    row_begin=0,
+                    row_end=rows,
+                    protected_from=columns,
+                )
+                changed = layer.golden().changed
+                dut._log.info(
+                    f"{'random' if mode else 'gradient'}: rows of {entries} in {columns}, {drop} to drop: {changed} "
+                    f"exchanges in {cycles} cycles, {cycles / changed:.2f} each, {BEAT} bytes a cycle"
+                )
+                # What a row needs: pieces of two cycles each, beats read, candidates and exchanges, beats written.
+                lanes = BEAT // 4
+                needed = max(
+                    2 * (entries / lanes + 1),
+                    6 * entries / BEAT + columns / 8 / BEAT + 1,
+                    columns / CANDIDATE_WORD + (1 + mode) * drop + 4,
+                    4 * min(drop, entries / lanes) * (0.7 + 0.3 * mode),
+                )
+                assert cycles <= 220 + 1.35 * rows * needed
 
 
 @cocotb.test()
@@ -200,15 +239,15 @@ async def bad_layers(dut):
     await start_clock(dut)
 
     async def expect(code, address="", **fixed):
-        layer = bench.begin(rows=6, columns=20, **{"row_begin": 0, "row_end": 6, "drop": 4, "random": 0, **fixed})
+        layer = bench.begin(rows=6, columns=20, **{"row_begin": 0, "row_end": 6, "random": 0, **fixed})
         return layer, (code, layer.job[address] if address else 0)
 
-    for name in ("pointers", "indices", "values", "master", "momentum", "candidates", "candidate_stride"):
+    for name in ("pointers", "indices", "values", "master", "momentum", "candidates"):
         layer, wanted = await expect(ErrorCode.MISALIGNED, name, **{name: 0x300_0000 + BEAT // 2})
         assert await bench.fault() == wanted
         assert not bench.memory.read.reads
         await bench.reset()
-    for fixed in ({"drop": STRUCTURE.exchanged + 1}, {"inner_size": STRUCTURE.columns + 1}):
+    for fixed in ({"span": SPAN_UNIT - 1}, {"span": 0}, {"inner_size": STRUCTURE.columns + 1}):
         layer, wanted = await expect(ErrorCode.COMMAND_RANGE, "values", **fixed)
         assert await bench.fault() == wanted
         assert not bench.memory.read.reads
@@ -248,9 +287,10 @@ async def bad_responses(dut):
         port = bench.memory.read if side == "read" else bench.writes
         bench.chance = random.choice([1.0, 0.5])
         bench.memory.read.latency = random.choice([1, 20])
-        layer = bench.begin(rows=8, columns=40, row_begin=0, row_end=8, drop=8, random=0, protected_from=40)
+        everything = {"row_entries": 20, "density": 1.0, "row_begin": 0, "row_end": 8, "protected_from": 40}
+        layer = bench.begin(rows=8, columns=40, span=2 * SPAN_UNIT, random=0, **everything)
         array = random.choice(CHANGED if side == "write" else ("pointers", "indices", "master", "candidates"))
-        size = layer.arrays[array].nbytes if array != "candidates" else 8 * layer.job["candidate_stride"]
+        size = layer.arrays[array].nbytes if array != "candidates" else layer.candidates.size // 8
         hit = range(layer.job[array] // BEAT * BEAT, layer.job[array] + size)
         answer = random.choice([SLVERR, DECERR])
         port.respond = lambda address, hit=hit, answer=answer: answer if address in hit else OKAY
@@ -271,7 +311,7 @@ async def halted(dut):
     for _ in range(12):
         bench.chance = random.choice([1.0, 0.6])
         bench.memory.read.latency = random.choice([1, 30])
-        bench.begin(rows=8, columns=60, row_begin=0, row_end=8, drop=8)
+        bench.begin(rows=8, columns=60, row_begin=0, row_end=8, span=2 * SPAN_UNIT)
         await ClockCycles(dut.clk, random.randrange(5, 1500))
         dut.halt.value = 1
         bench.chance = 1.0

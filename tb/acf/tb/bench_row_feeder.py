@@ -21,6 +21,7 @@ from acf.hw.noc.flit import (
 )
 from acf.isa import (
     GATE_STEPS,
+    LARGEST_BLOCK,
     NO_SEMAPHORE,
     Cast,
     EntryKind,
@@ -252,7 +253,7 @@ async def random_commands(dut):
                 if opcode == Opcode.STREAM:
                     command = random_stream(matrix)
                 elif opcode == Opcode.DRAIN:
-                    command = random_drain(reduce=int(random.random() < 0.3))
+                    command = random_drain(reduce=int(random.random() < 0.4))
                 else:
                     limit = random.randint(0, ACCUMULATORS)
                     command = {
@@ -626,6 +627,11 @@ async def errors(dut):
         command = stream(**fields)
         await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
     sums = {"reduce": 1, "gate": 0, "relu": 0, "narrow": 0, "entries": 99, "entry_begin": 0, "entry_count": T}
+    sums |= {"accumulator_first": 0, "select": 0}
+    selections = [
+        {**sums, "select": 1, "block": 0, **fields}
+        for fields in ({"address": RESULTS + BEAT // 2}, {"entry_begin": 4}, {"entry_count": 4})
+    ]
     for fields in (
         {"tile_columns": T + BEAT // SIZE},
         {"accumulator_first": ACCUMULATORS - 3},
@@ -635,6 +641,8 @@ async def errors(dut):
         {**sums, "accumulator_first": 1},
         {**sums, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},
         *({**sums, name: 1} for name in ("gate", "relu", "narrow")),
+        {"select": 1},
+        {**sums, "select": 1, "block": LARGEST_BLOCK + 1 if CONFIG.lane.format == "bf16" else 0},
         *([] if CONFIG.lane.number_format.narrows else [{"narrow": 1}]),
     ):
         command = drain(**fields)
@@ -648,6 +656,7 @@ async def errors(dut):
         {**sums, "address": RESULTS + 4},
         {**sums, "entry_begin": 1},
         {**sums, "entry_count": T - 1},
+        *(selections if CONFIG.lane.format == "bf16" else []),
     ):
         command = drain(**fields)
         await expect(ErrorCode.MISALIGNED, address=command["address"])
@@ -657,6 +666,10 @@ async def errors(dut):
         bad = command["address"] + (command["row_begin"] + 2) * command["row_stride"]
         bench.memory.write.respond = lambda address, bad=bad, code=code: code if address == bad else OKAY
         await expect(ErrorCode.WRITE_RESPONSE, address=bad)
+    if CONFIG.lane.format == "bf16":
+        command = drain(**selections[0] | {"address": RESULTS})
+        bench.memory.write.respond = lambda address: SLVERR if address == RESULTS else OKAY
+        await expect(ErrorCode.WRITE_RESPONSE, address=RESULTS)
 
     bench.send(Opcode.LOAD, {"rows": 1, "tile_columns": T})
     await expect(ErrorCode.ILLEGAL_COMMAND)

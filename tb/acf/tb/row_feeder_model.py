@@ -3,7 +3,10 @@
 import math
 import random
 
-from acf.isa import NO_SEMAPHORE, Decoder, IndexSize, Mode
+import numpy as np
+
+from acf.golden.rewiring import select_largest
+from acf.isa import LARGEST_BLOCK, NO_SEMAPHORE, Decoder, IndexSize, Mode
 from acf.tb.runner import bench_config
 
 __all__ = [
@@ -105,6 +108,12 @@ def golden_drain(command, results, *, feeder):
     """Bytes that a DRAIN writes: address and content. ``results(column, number)`` gives a packet of a tile."""
     if command["reduce"]:
         begin, count = entries_here(command, feeder=feeder)
+        if command["select"]:
+            sums = [value for packet in range(packets(command, feeder=feeder)) for value in results(0, packet)][:count]
+            numbers = np.array(sums, dtype=np.uint32).view(np.float32)
+            bits = select_largest(numbers, first=begin, block=1 << command["block"])
+            yield command["address"] + begin // 8, np.packbits(bits, bitorder="little").tobytes()
+            return
         for packet in range(packets(command, feeder=feeder)):
             sums = results(0, packet)[: count - packet * T]
             content = b"".join(value.to_bytes(4, "little") for value in sums)
@@ -211,10 +220,9 @@ def random_matrix(**fixed):
     )
 
 
-def _random_entry_range(entries):
-    """Accumulators and entry range of a SAMPLED: whole rows of all lanes for each feeder."""
+def _random_entry_range(entries, *, words=BEAT // 4):
+    """Accumulators and entry range of a SAMPLED: whole rows of all lanes for each feeder, multiples of ``words``."""
     free = random.randrange(ACCUMULATORS // CONFIG.lanes + 1)
-    words = BEAT // 4
     return {
         "accumulator_first": ACCUMULATORS - free * CONFIG.lanes,
         "entry_count": random.choice([free * T, random.randint(0, free * T) // words * words]),
@@ -264,11 +272,15 @@ def random_drain(**fixed):
         "relu": random.randrange(2),
         "narrow": random.randrange(2) if CONFIG.lane.number_format.narrows else 0,
         "reduce": 0,
+        "select": 0,
+        "block": random.randrange(LARGEST_BLOCK + 1),
         "entries": 0,
         "entry_begin": 0,
         "entry_count": 0,
         "semaphore": random.choice([2, 7, NO_SEMAPHORE]),
     }
     if fixed.get("reduce"):
-        command.update(_random_entry_range(500), entries=random.randrange(500), gate=0, relu=0, narrow=0)
+        select = random.randrange(2) if CONFIG.lane.format == "bf16" else 0
+        ranges = _random_entry_range(500, words=8) if select else _random_entry_range(500)
+        command.update(ranges, entries=random.randrange(500), gate=0, relu=0, narrow=0, select=select)
     return {**command, **fixed}

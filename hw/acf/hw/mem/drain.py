@@ -1,6 +1,6 @@
 """The drain engine: accumulator rows from the tiles to memory."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.mem.axi import axi_write_signature
+from acf.hw.mem.candidate_writer import CandidateWriter
 from acf.hw.mem.fault_report import fault_signature
 from acf.hw.mem.multiply import PairMultiplier
 from acf.hw.mem.result_writer import ResultWriter, result_burst_layout
@@ -29,11 +30,13 @@ drain_job_layout = data.StructLayout(
         "relu": 1,
         "narrow": 1,
         "reduce": 1,
+        "select": 1,
+        "block": 3,
     }
 )
 """Rows ``first``, ``first + step``, ... (``count`` of them) of the result, from accumulator row ``accumulator`` on, and
 the other fields of a DRAIN command. With ``reduce``: ``count`` packets of sums, ``columns`` sums in all, to ``address``
-and behind it."""
+and behind it; with ``select`` a bit for each, from the lowest bit at ``address`` on."""
 
 
 class DrainEngine(wiring.Component):
@@ -43,7 +46,8 @@ class DrainEngine(wiring.Component):
     packets wait. Packets may come in any order of rows and tile columns. They are taken at one flit a cycle as long as
     memory keeps up. Two packets are held; a packet is written as a burst (two if it crosses a 4 KiB border) when it is
     whole, so that no burst waits for the network. Columns that are not valid are not written. On the way results pass
-    the ReLU and are rounded to operands, where the job asks for it.
+    the ReLU and are rounded to operands, where the job asks for it. Sums may become bits (see ``CandidateWriter``);
+    their packets come in order.
 
     Parameters
     ----------
@@ -85,11 +89,18 @@ class DrainEngine(wiring.Component):
 
         config = self._config
         m.submodules.writer = writer = ResultWriter(config=config)
-        wiring.connect(m, writer.write, wiring.flipped(self.write))
-        wiring.connect(m, writer.fault, wiring.flipped(self.fault))
-        m.d.comb += writer.halt.eq(self.halt)
-
         job = Signal(drain_job_layout)
+        selecting = job.select
+        if config.lane.format == "bf16":
+            m.submodules.candidates = candidates = CandidateWriter(config=config)
+            self._share_port(m, selecting, writer, candidates)
+        else:
+            candidates, selecting = None, Const(0)
+            wiring.connect(m, writer.write, wiring.flipped(self.write))
+            wiring.connect(m, writer.fault, wiring.flipped(self.fault))
+        m.d.comb += writer.halt.eq(self.halt)
+        idle = writer.idle if candidates is None else writer.idle & candidates.idle
+
         accepting = Signal()  # packets may come
         packets_left = Signal(16 + 4)
 
@@ -132,12 +143,14 @@ class DrainEngine(wiring.Component):
                     row_address.eq(job.address + products.a_product),
                     rows_left.eq(job.count),
                 ]
+                if candidates is not None:
+                    m.d.comb += candidates.start.eq(selecting)
                 m.next = "FIRST_ROW"
             with m.State("FIRST_ROW"):
                 m.next = "RECEIVE"
             with m.State("RECEIVE"):
                 m.d.comb += accepting.eq(packets_left != 0)
-                with m.If((packets_left == 0) & writer.idle):
+                with m.If((packets_left == 0) & idle):
                     m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += [self.done.valid.eq(1), self.done.payload.eq(job.semaphore)]
@@ -145,12 +158,27 @@ class DrainEngine(wiring.Component):
                     m.next = "IDLE"
 
         m.d.comb += writer.narrow.eq(job.narrow)
-        self._receive(m, writer, job, accepting, packets_left)
-        self._locate(m, writer, job, recall)
+        self._receive(m, writer, candidates, job, accepting, packets_left)
+        self._locate(m, writer, job, selecting, recall)
 
         return m
 
-    def _receive(self, m, writer, job, accepting, packets_left):
+    def _share_port(self, m, selecting, writer, candidates):
+        """Who has the memory port; only one of them has anything to write."""
+        m.d.comb += candidates.halt.eq(self.halt)
+        for name, member in self.write.signature.members.items():
+            outer, *inner = (getattr(port, name) for port in (self.write, writer.write, candidates.write))
+            if member.flow == Out:
+                m.d.comb += outer.eq(Mux(selecting, inner[1], inner[0]))
+            elif name in ("bid", "bresp"):
+                m.d.comb += [each.eq(outer) for each in inner]
+            else:
+                m.d.comb += [inner[0].eq(outer & ~selecting), inner[1].eq(outer & selecting)]
+        for part in (writer, candidates):
+            with m.If(part.fault.valid):
+                m.d.comb += [self.fault.valid.eq(1), self.fault.p.eq(part.fault.p)]
+
+    def _receive(self, m, writer, candidates, job, accepting, packets_left):
         """Assemble the flits of a packet to beats."""
         config = self._config
         flits = config.memory.data_width // config.noc.flit_width
@@ -173,11 +201,22 @@ class DrainEngine(wiring.Component):
                     last_part.eq(2 * flits - 1),
                     assembled.eq(Cat(beat[config.noc.flit_width // 2 :], *narrow)),
                 ]
+        room = Mux(flit.head, writer.packet_room, ~completes | writer.beat_room)
+        writes = taken & completes
+        if candidates is not None:
+            room, writes = Mux(job.select, candidates.room, room), writes & ~job.select
+            m.d.comb += [
+                candidates.address.eq(job.address),
+                candidates.count.eq(job.columns),
+                candidates.block.eq(job.block),
+                candidates.sums.eq(flit.payload),
+                candidates.valid.eq(taken & job.select & ~flit.head),
+            ]
         m.d.comb += [
-            self.results_i.ready.eq(accepting & Mux(flit.head, writer.packet_room, ~completes | writer.beat_room)),
+            self.results_i.ready.eq(accepting & room),
             taken.eq(self.results_i.valid & self.results_i.ready),
             writer.beat.eq(assembled),
-            writer.beat_valid.eq(taken & completes),
+            writer.beat_valid.eq(writes),
             self.row_taken.eq(taken & flit.tail),
         ]
         with m.If(taken & ~flit.head):
@@ -195,12 +234,12 @@ class DrainEngine(wiring.Component):
             results.append(result)
         return results
 
-    def _locate(self, m, writer, job, recall):
+    def _locate(self, m, writer, job, selecting, recall):
         """Work out where a packet goes while it comes in: its head, then the column offset, then the address."""
         config = self._config
         halves = config.memory.beat_bytes // 2
         head = data.View(result_head, self.results_i.p.payload)
-        head_taken = self.results_i.valid & self.results_i.ready & self.results_i.p.head
+        head_taken = self.results_i.valid & self.results_i.ready & self.results_i.p.head & ~selecting
         column = Signal(8)
         has_head, has_offset, has_burst = Signal(), Signal(), Signal()
         row = Signal(16)

@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.mem.command_receiver import command_field, command_layout
-from acf.isa import GATE_STEPS, Decoder, IndexSize, Mode, Opcode
+from acf.isa import GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode
 
 __all__ = ["RowCommand", "feeder_ranges_layout"]
 
@@ -172,9 +172,12 @@ class RowCommand(wiring.Component):
 
         m.d.sync += self.address.eq(of("address"))
         with m.If(of("reduce")):
+            bad_select = of("block") > LARGEST_BLOCK if lane.format == "bf16" else Const(1)
+            entries = of("entry_begin") | of("entry_count")
+            granule = Mux(of("select"), 7, beat_bytes // 4 - 1)  # whole bytes of bits
             m.d.comb += [
-                range_fault.eq(of("gate") | of("relu") | of("narrow") | self._bad_sums()),
-                misaligned.eq(((of("address") | (of("entry_begin") << 2) | (of("entry_count") << 2)) & mask) != 0),
+                range_fault.eq(of("gate") | of("relu") | of("narrow") | (of("select") & bad_select) | self._bad_sums()),
+                misaligned.eq(((of("address") & mask) | (entries & granule)) != 0),
             ]
         with m.Else():
             operand_bits = exact_log2(lane.number_format.operand_bytes)
@@ -182,6 +185,7 @@ class RowCommand(wiring.Component):
             m.d.comb += [
                 range_fault.eq(
                     self._bad_columns()
+                    | of("select")
                     | (of("accumulator_first") + self.rows > lane.accumulator_rows)
                     | (of("gate") & ((of("bank") >= lane.operand_banks) | (of("row_step") >= GATE_STEPS)))
                     | (of("narrow") & (0 if lane.number_format.narrows else 1))

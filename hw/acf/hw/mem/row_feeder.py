@@ -240,6 +240,8 @@ class RowFeeder(wiring.Component):
                     "relu",
                     "narrow",
                     "reduce",
+                    "select",
+                    "block",
                 )
             ),
             drain.i.p.first.eq(share.first),
@@ -250,7 +252,10 @@ class RowFeeder(wiring.Component):
         # Sums are one array, in packets of as many as a tile has columns.
         with m.If((command[0][:8] == Opcode.DRAIN) & drain_field("reduce")):
             m.d.comb += [
-                drain.i.p.address.eq(drain_field("address") + (ranges.entry_begin << 2)),
+                drain.i.p.address.eq(
+                    drain_field("address")
+                    + Mux(drain_field("select"), ranges.entry_begin >> 3, (ranges.entry_begin << 2)[:32])
+                ),
                 drain.i.p.columns.eq(ranges.entries_here),
                 drain.i.p.tile_columns.eq(config.tile_columns),
                 drain.i.p.count.eq((ranges.entries_here + config.tile_columns - 1) >> exact_log2(config.tile_columns)),

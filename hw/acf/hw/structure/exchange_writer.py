@@ -1,4 +1,4 @@
-"""Writes what has changed in a row: a column, and zeros."""
+"""Writes what has changed in rows: columns, and zeros."""
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
@@ -13,8 +13,8 @@ __all__ = ["WRITTEN_ARRAYS", "ExchangeWriter", "exchange_layout"]
 
 WRITTEN_ARRAYS = ("indices", "master", "momentum", "values")
 
-# Beats of an array whose addresses have been asked for.
 _BEATS = 4
+"""Beats whose addresses have been given."""
 
 
 def exchange_layout(*, structure: StructureConfig) -> data.StructLayout:
@@ -25,7 +25,8 @@ def exchange_layout(*, structure: StructureConfig) -> data.StructLayout:
 class ExchangeWriter(wiring.Component):
     """Gives entries new columns: writes the index, and +0 as master value, momentum and value.
 
-    Four bursts of one beat for each entry; as many entries wait as a row can exchange.
+    Entries whose values lie in one beat are written together, when the next one lies in another: a burst for each beat
+    of an array in which something changes. An exchange a cycle, and a beat a cycle behind it.
 
     Parameters
     ----------
@@ -35,12 +36,15 @@ class ExchangeWriter(wiring.Component):
     Members
     -------
     i : In(stream), ``exchange_layout``
+        Places rise.
     half : In(1)
         Indices have two bytes, else four.
     indices, master, momentum, values : In(32)
         Addresses of entry 0. These and ``half`` do not change unless ``idle``.
-    requests : Out(stream).array(4), ``burst_layout``
-    beats : Out(stream).array(4), ``beat_layout``
+    flush : In(1)
+        Nothing more comes: writes what is held.
+    request : Out(stream), ``burst_layout``
+    beat : Out(stream), ``beat_layout``
     idle : Out(1)
         All has been asked for and given.
     halt : In(1)
@@ -55,8 +59,9 @@ class ExchangeWriter(wiring.Component):
                 "i": In(stream.Signature(exchange_layout(structure=structure))),
                 "half": In(1),
                 **{array: In(32) for array in WRITTEN_ARRAYS},
-                "requests": Out(stream.Signature(burst_layout(memory=memory))).array(len(WRITTEN_ARRAYS)),
-                "beats": Out(stream.Signature(beat_layout(memory=memory))).array(len(WRITTEN_ARRAYS)),
+                "flush": In(1),
+                "request": Out(stream.Signature(burst_layout(memory=memory))),
+                "beat": Out(stream.Signature(beat_layout(memory=memory))),
                 "idle": Out(1),
                 "halt": In(1),
             }
@@ -67,49 +72,101 @@ class ExchangeWriter(wiring.Component):
 
         beat_bytes = self._memory.beat_bytes
         beat_bits = exact_log2(beat_bytes)
-        layout = exchange_layout(structure=self._structure)
-        m.submodules.exchanges = exchanges = fifo.SyncFIFO(width=layout.size, depth=self._structure.exchanged)
-        m.d.comb += [
-            exchanges.w_data.eq(self.i.payload),
-            exchanges.w_en.eq(self.i.valid),
-            self.i.ready.eq(exchanges.w_rdy),
-        ]
+        count = beat_bytes // 2  # entries that are written together
+        count_bits = beat_bits - 1
+        group_bits = 32 - count_bits
+        column_layout = data.ArrayLayout(exchange_layout(structure=self._structure)["column"].shape, count)
 
-        exchange = data.View(layout, exchanges.r_data)
-        asked = Signal(len(WRITTEN_ARRAYS))
-        accepted = Signal(len(WRITTEN_ARRAYS))
-        left = Signal(len(WRITTEN_ARRAYS))
+        # What is being gathered, and what is being written.
+        group, mask = Signal(group_bits), Signal(count)
+        columns = Signal(column_layout, reset_less=True)
+        out_group = Signal(group_bits)
+        out_mask = Signal(count)
+        out_columns = Signal(column_layout, reset_less=True)
+        # The first and the second half of the float32 arrays, values, and both halves of the indices.
+        names = ("master_0", "master_1", "momentum_0", "momentum_1", "values", "indices_0", "indices_1")
+        due = Signal(len(names))
+        step = Signal(len(names))
+        here = self.i.p.place[:count_bits]
+        passes = Signal()
+        elsewhere = Signal()
+        free = Signal()
+        half = count // 2
+        low, high = mask[:half].any(), mask[half:].any()
         m.d.comb += [
-            exchanges.r_en.eq((asked | accepted).all()),
-            self.idle.eq(~exchanges.r_rdy & ~left.any()),
+            elsewhere.eq(self.i.valid & (self.i.p.place[count_bits:] != group)),
+            passes.eq(mask.any() & (elsewhere | self.flush) & free),
+            self.i.ready.eq(~mask.any() | ~elsewhere | free),
+            step.eq(due & -due),
         ]
-        m.d.sync += asked.eq(Mux(exchanges.r_en, 0, asked | accepted))
-
-        for number, (array, request, out) in enumerate(zip(WRITTEN_ARRAYS, self.requests, self.beats, strict=True)):
-            index = array == "indices"
-            half = self.half if index else C(array == "values", 1)
-            # Of a beat to come: where its element begins, in units of two bytes, and the column.
-            width = beat_bits - 1 + (layout["column"].width if index else 0)
-            m.submodules[f"{array}_beats"] = beats = fifo.SyncFIFO(width=width, depth=_BEATS)
-            address = Signal(32, name=f"{array}_address")
-            place = beats.r_data[: beat_bits - 1]
-            column = beats.r_data[beat_bits - 1 :]
-            element = Cat(column, C(0, 32 - len(column)))
-            m.d.comb += [
-                address.eq(getattr(self, array) + (exchange.place << Mux(half, 1, 2))),
-                request.valid.eq(exchanges.r_rdy & ~asked[number] & beats.w_rdy & ~self.halt),
-                request.p.address.eq(Cat(C(0, beat_bits), address[beat_bits:])),
-                request.p.length.eq(0),
-                accepted[number].eq(request.valid & request.ready),
-                beats.w_en.eq(request.valid & request.ready),
-                beats.w_data.eq(Cat(address[1:beat_bits], exchange.column)[:width]),
-                left[number].eq(beats.r_rdy),
-                out.valid.eq(beats.r_rdy),
-                out.p.data.eq(Mux(half, element[:16].replicate(beat_bytes // 2), element.replicate(beat_bytes // 4))),
-                out.p.strobe.eq(
-                    Cat(((place == n) | (~half & (place[1:] == n >> 1))).replicate(2) for n in range(beat_bytes // 2))
+        with m.If(passes):
+            m.d.sync += [
+                out_group.eq(group),
+                out_mask.eq(mask),
+                out_columns.eq(columns),
+                due.eq(
+                    Cat(low, high, low, high, 1, Mux(self.half, 1, low), ~self.half & high),
                 ),
-                beats.r_en.eq(out.ready),
+                mask.eq(0),
             ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                group.eq(self.i.p.place[count_bits:]),
+                mask.eq(Mux(passes, 0, mask) | (1 << here)),
+            ]
+            for n in range(count):
+                with m.If(here == n):
+                    m.d.sync += columns[n].eq(self.i.p.column)
+
+        m.submodules.beats = beats = fifo.SyncFIFO(width=beat_layout(memory=self._memory).size, depth=_BEATS)
+        beat = Signal(beat_layout(memory=self._memory))
+        base, offset = Signal(32), Signal(32)
+        accepted = Signal()
+        is_second = step[1] | step[3] | step[6]
+        is_index = step[5] | step[6]
+        is_short = step[4] | (is_index & self.half)
+        for n, name in enumerate(names):
+            with m.If(step[n]):
+                m.d.comb += base.eq(getattr(self, name.partition("_")[0]))
+        part = Signal(half)
+        m.d.comb += [
+            offset.eq(
+                Mux(
+                    is_short,
+                    Cat(C(0, beat_bits), out_group)[:32],
+                    Cat(C(0, beat_bits), is_second, out_group)[:32],
+                )
+            ),
+            part.eq(Mux(is_second, out_mask[half:], out_mask[:half])),
+            self.request.p.address.eq(base + offset),
+            self.request.p.length.eq(0),
+            self.request.valid.eq(due.any() & beats.w_rdy & ~self.halt),
+            accepted.eq(self.request.valid & self.request.ready),
+            beat.strobe.eq(
+                Mux(
+                    is_short,
+                    Cat(bit.replicate(2) for bit in out_mask),
+                    Cat(bit.replicate(4) for bit in part),
+                )
+            ),
+            beats.w_en.eq(accepted),
+            beats.w_data.eq(beat),
+            self.beat.valid.eq(beats.r_rdy),
+            self.beat.payload.eq(beats.r_data),
+            beats.r_en.eq(self.beat.ready),
+            free.eq((due == 0) | (accepted & (due == step))),
+            self.idle.eq((mask == 0) & (due == 0) & ~beats.r_rdy),
+        ]
+        with m.If(is_index):
+            short = Cat(_extended(out_columns[n], 16) for n in range(count))
+            first = Cat(_extended(out_columns[n], 32) for n in range(half))
+            second = Cat(_extended(out_columns[n], 32) for n in range(half, count))
+            m.d.comb += beat.data.eq(Mux(self.half, short, Mux(is_second, second, first)))
+        with m.If(accepted & ~passes):
+            m.d.sync += due.eq(due & ~step)
 
         return m
+
+
+def _extended(value, width):
+    return Cat(value, C(0, width - len(value)))

@@ -1,40 +1,40 @@
 """Drop and grow in place: changes which columns the rows of a layer have, in memory.
 
-A row goes through these phases. SCAN: all its entries go by; the columns are marked, and a selector keeps the smallest.
-SAVE: their positions leave the selector, the worst one first, for a small memory. CANDIDATES: columns without a mark go
-by, and the same selector keeps those with the largest keys. SORT: as many of both as can be exchanged, the best ones,
-go into two selectors that put them in ascending order. EXCHANGE: they leave these in pairs. Memory is written while the
-next row goes by, and read ahead of it: a row is changed nowhere but in its own entries.
+Three stages work on rows that follow each other. SCAN: the entries of a row go by, a beat of master values at a time;
+their columns are marked, and the positions of the smallest are kept. MATCH: candidates of the row without a mark, or
+drawn columns, are given to these positions, one a cycle. WRITE: what changes in one beat is written together. Memory is
+read ahead; a row is changed nowhere but in its own entries, so nothing that is read ahead is changed before it is used.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from acf.config import FabricConfig, StructureConfig
 from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.fault_report import fault_signature, raise_fault
-from acf.hw.structure.candidate_scan import CandidateScan
-from acf.hw.structure.column_marks import ColumnMarks
-from acf.hw.structure.exchange_writer import WRITTEN_ARRAYS, ExchangeWriter
+from acf.hw.structure.banked_marks import BankedMarks
+from acf.hw.structure.candidate_words import CandidateWords
+from acf.hw.structure.entry_scan import EntryScan
+from acf.hw.structure.exchange_match import ExchangeMatch
+from acf.hw.structure.exchange_writer import WRITTEN_ARRAYS, ExchangeWriter, exchange_layout
 from acf.hw.structure.ports import WritePort
 from acf.hw.structure.row_fetch import ADDRESSES, RowFetch, rewire_job_layout
-from acf.hw.structure.selector import Selector
-from acf.isa import ErrorCode
+from acf.isa import CANDIDATE_WORD, ErrorCode
 
 __all__ = ["RewireEngine", "rewire_job_layout"]
 
-_POSITION = 16
+_EXCHANGES = 16
+"""Exchanges that wait to be written, so that a row with many does not hold up the match of the next one."""
 
 
 class RewireEngine(wiring.Component):
-    """Exchanges the smallest entries of each row for columns that it does not have, as ``acf.golden.structure`` says.
+    """Exchanges the smallest entries of rows for columns that they do not have, as ``acf.golden.rewiring`` says.
 
-    One job at a time. It begins with a cycle for each beat of gradients of one row. For each row it then takes a cycle
-    for each entry, one for each beat of gradients and for each candidate in it that may be kept (or one for each column
-    that draws a number), and about three for each entry to exchange.
+    One job at a time. It begins with a cycle for each word of candidates of one row. Then it takes, for each row, what
+    the slowest of these needs: the scan (see ``EntryScan``), the match (see ``ExchangeMatch``), and a cycle for each
+    beat that is written.
 
     Parameters
     ----------
@@ -45,18 +45,18 @@ class RewireEngine(wiring.Component):
     Members
     -------
     i : In(stream), ``rewire_job_layout``
-        Addresses, those of row 0 but for the gradients, are those of whole beats, as the stride of gradients is.
+        Addresses, those of row 0 but for the candidates, are those of whole beats.
     done : Out(stream), 4 bits
         The semaphore of a job, when all that it wrote has been answered.
     read : Out(axi_read)
         IDs 0 to 3. Beats at the ends of what is needed are read whole.
     write : Out(axi_write)
-        IDs 0 to 3. Only entries that are exchanged are written.
+        ID 0. Only entries that are exchanged are written.
     faults : Out(fault_signature).array(5)
-        MISALIGNED, with the address or stride, or COMMAND_RANGE, with the address of the values, where a row has more
-        columns or exchanges more entries than can be built in: these jobs are not begun; POINTER_ORDER and
-        POINTER_RANGE (see ``RowRequests``); INDEX_RANGE; READ_RESPONSE; WRITE_RESPONSE. Nothing new is begun after the
-        first one, until reset. Rows before the one at fault may have been changed.
+        MISALIGNED, with the address, or COMMAND_RANGE, with the address of the values, where a row has more columns
+        than can be marked or a span has no entry: these jobs are not begun; POINTER_ORDER and POINTER_RANGE (see
+        ``RowFetch``); INDEX_RANGE; READ_RESPONSE; WRITE_RESPONSE. Nothing new is begun after the first one, until
+        reset. Rows before the one at fault may have been changed.
     halt : In(1)
         No more bursts are begun and no jobs finished, until reset; writes that have begun are finished.
     changed, cycles : Out(32)
@@ -84,19 +84,17 @@ class RewireEngine(wiring.Component):
 
         structure = self._structure
         parts = {"memory": self._memory, "structure": structure}
-        depth = structure.exchanged
-        words = self._memory.beat_bytes // 4
 
         m.submodules.fetch = fetch = RowFetch(**parts)
-        m.submodules.write_port = write_port = WritePort(arrays=len(WRITTEN_ARRAYS), **parts)
-        m.submodules.marks = marks = ColumnMarks(columns=structure.columns, group=words)
-        m.submodules.scan = scan = CandidateScan(**parts)
-        m.submodules.best = best = Selector(depth=depth, key_width=32, tag_width=_POSITION)
-        m.submodules.dropped = dropped = Selector(depth=depth, key_width=_POSITION, tag_width=0)
-        m.submodules.grown = grown = Selector(depth=depth, key_width=_POSITION, tag_width=0)
-        m.submodules.ranks = ranks = Memory(shape=_POSITION, depth=depth, init=[])
+        m.submodules.scan = scan = EntryScan(**parts)
+        m.submodules.marks = marks = BankedMarks(columns=structure.columns, lanes=self._memory.beat_bytes // 4)
+        m.submodules.words = words = CandidateWords(**parts)
+        m.submodules.match = match = ExchangeMatch(structure=structure)
         m.submodules.writer = writer = ExchangeWriter(**parts)
-        save, recall = ranks.write_port(), ranks.read_port(domain="comb")
+        m.submodules.exchanges = exchanges = fifo.SyncFIFO(
+            width=exchange_layout(structure=structure).size, depth=_EXCHANGES
+        )
+        m.submodules.write_port = write_port = WritePort(arrays=1, **parts)
 
         failed = Signal()
         stop = Signal()
@@ -106,57 +104,67 @@ class RewireEngine(wiring.Component):
 
         job = Signal(rewire_job_layout)
         limit = Signal(range(structure.columns + 1))
+        number = Signal(range(structure.columns // CANDIDATE_WORD))
+        candidate_words = Signal(32)
+        rows_left = Signal(32)
+        unmatched = Signal(2)  # rows whose columns are marked or being marked
+        flush = Signal()
 
         wiring.connect(m, fetch.read, wiring.flipped(self.read))
-        wiring.connect(m, fetch.gradients, scan.beats)
+        wiring.connect(m, fetch.rows, scan.rows)
+        wiring.connect(m, fetch.indices, scan.indices)
+        wiring.connect(m, fetch.master, scan.master)
+        wiring.connect(m, fetch.candidates, words.beats)
+        wiring.connect(m, scan.dropped, match.dropped)
+        wiring.connect(m, scan.marked, match.marked)
+        m.d.comb += [
+            exchanges.w_data.eq(match.o.payload),
+            exchanges.w_en.eq(match.o.valid),
+            match.o.ready.eq(exchanges.w_rdy),
+            writer.i.payload.eq(exchanges.r_data),
+            writer.i.valid.eq(exchanges.r_rdy),
+            exchanges.r_en.eq(writer.i.ready),
+        ]
+        wiring.connect(m, writer.request, write_port.requests[0])
+        wiring.connect(m, writer.beat, write_port.beats[0])
         wiring.connect(m, write_port.write, wiring.flipped(self.write))
-        for number in range(len(WRITTEN_ARRAYS)):
-            wiring.connect(m, writer.requests[number], write_port.requests[number])
-            wiring.connect(m, writer.beats[number], write_port.beats[number])
         m.d.comb += [getattr(writer, array).eq(job[array]) for array in WRITTEN_ARRAYS]
-        for number, fault in ((1, fetch.faults[0]), (3, fetch.faults[1]), (4, write_port.fault)):
-            m.d.comb += [self.faults[number].valid.eq(fault.valid), self.faults[number].p.eq(fault.p)]
-
-        row = fetch.rows.p
-        position = Signal(_POSITION)
-        left = Signal(range(depth + 1))
-        droppable = Signal(range(depth + 1))
-        exchanged = Signal(range(depth + 1))
-        group = Signal(len(marks.look))
-        index = fetch.indices.payload
-        too_large = index >= job.inner_size
-        unprotected = ~too_large & (index < limit)
+        for n, fault in ((1, fetch.faults[0]), (2, scan.fault), (3, fetch.faults[1]), (4, write_port.fault)):
+            m.d.comb += [self.faults[n].valid.eq(fault.valid), self.faults[n].p.eq(fault.p)]
         m.d.comb += [
             fetch.job.eq(job),
-            fetch.limit.eq(limit),
+            fetch.candidate_words.eq(candidate_words),
             fetch.halt.eq(stop),
-            writer.halt.eq(stop),
-            writer.half.eq(job.index_size),
+            scan.inner_size.eq(job.inner_size),
+            scan.span.eq(job.span),
+            scan.half.eq(job.index_size),
             scan.limit.eq(limit),
-            scan.random.eq(job.random),
-            scan.seed.eq(job.seed),
-            best.limit.eq(job.drop),
-            dropped.limit.eq(exchanged),
-            grown.limit.eq(exchanged),
-            scan.full.eq(best.full),
-            scan.worst_key.eq(best.worst_key),
-            marks.column.eq(index),
-            marks.look.eq(scan.look),
-            marks.erase.eq(scan.erase),
-            scan.marks.eq(marks.marks),
-            save.addr.eq(left - 1),
-            save.data.eq(best.worst_tag),
-            recall.addr.eq(left - 1),
-            dropped.key.eq(recall.data),
-            grown.key.eq(best.worst_tag),
-            writer.i.p.place.eq(row.place + dropped.worst_key),
-            writer.i.p.column.eq(grown.worst_key),
+            scan.room.eq(~unmatched[1]),
+            scan.flush.eq(flush),
+            scan.granted.eq(marks.granted),
+            *(marks.columns[n].eq(scan.columns[n]) for n in range(self._memory.beat_bytes // 4)),
+            marks.wanted.eq(scan.wanted),
+            marks.mark_side.eq(scan.mark_side),
+            words.limit.eq(limit),
+            words.flush.eq(flush),
+            words.look.eq(match.look),
+            words.next.eq(match.row_done & ~job.random & (limit != 0)),
+            match.limit.eq(limit),
+            match.random.eq(job.random),
+            match.seed.eq(job.seed),
+            match.words_ready.eq(words.ready),
+            match.word.eq(words.word),
+            match.marks.eq(marks.marks),
+            marks.look.eq(match.look),
+            *(getattr(marks, name).eq(getattr(match, name)) for name in ("side", "use", "erase", "set", "place")),
+            writer.half.eq(job.index_size),
+            writer.halt.eq(stop),
             self.done.payload.eq(job.semaphore),
         ]
-        columns_offered = Signal()  # the selector listens to the scan, not to the entries
-        m.d.comb += [
-            best.key.eq(Mux(columns_offered, scan.key, Cat(~fetch.master.payload[:31], 0))),
-            best.tag.eq(Mux(columns_offered, scan.column, position)),
+        m.d.sync += [
+            unmatched.eq(unmatched + scan.begun - match.row_done),
+            rows_left.eq(rows_left - match.row_done),
+            self.changed.eq(self.changed + (match.o.valid & match.o.ready)),
         ]
 
         with m.FSM() as fsm:
@@ -169,80 +177,39 @@ class RewireEngine(wiring.Component):
             with m.State("CHECK"):
                 m.next = "CLEAR"
                 m.d.sync += [
-                    group.eq(0),
+                    number.eq(0),
+                    candidate_words.eq(0),
+                    rows_left.eq(job.row_end - job.row_begin),
                     limit.eq(Mux(job.protected_from < job.inner_size, job.protected_from, job.inner_size)),
                 ]
-                with m.If((job.drop == 0) | (job.row_begin >= job.row_end)):
+                with m.If(job.row_begin >= job.row_end):
                     m.next = "DONE"
-                with m.If((job.drop > depth) | (job.inner_size > structure.columns)):
+                with m.If((job.inner_size > structure.columns) | (job.span[16:] == 0)):
                     m.d.comb += raise_fault(self.faults[0], ErrorCode.COMMAND_RANGE, address=job.values)
                     m.next = "STOPPED"
-                for name in (*ADDRESSES, "candidates", "candidate_stride"):
-                    needed = ~job.random if name.startswith("candidate") else 1
+                for name in (*ADDRESSES, "candidates"):
+                    needed = ~job.random if name == "candidates" else 1
                     with m.If(needed & ((job[name] & Const(self._memory.beat_bytes - 1, 32)) != 0)):
                         m.d.comb += raise_fault(self.faults[0], ErrorCode.MISALIGNED, address=job[name])
                         m.next = "STOPPED"
             with m.State("CLEAR"):
-                m.d.comb += [marks.look.eq(group), marks.erase.eq(1)]
-                m.d.sync += group.eq(group + 1)
-                with m.If(((group + 1) << exact_log2(words)) >= limit):
+                # As many cycles as a row has words: time to multiply.
+                with m.If((number << exact_log2(CANDIDATE_WORD)) < limit):
+                    m.d.sync += candidate_words.eq(candidate_words + rows_left)
+                m.d.comb += [marks.look.eq(number), marks.erase_both.eq(1)]
+                m.d.sync += number.eq(number + 1)
+                with m.If(((number + 1) << exact_log2(CANDIDATE_WORD)) >= limit):
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += [fetch.start.eq(1), scan.seed_valid.eq(1)]
-                m.next = "ROW"
-            with m.State("ROW"):
-                m.d.sync += position.eq(0)
-                m.d.comb += [best.clear.eq(1), dropped.clear.eq(1), grown.clear.eq(1)]
-                with m.If(fetch.rows.valid):
-                    m.next = "SCAN"
-                with m.Elif(~fetch.busy & writer.idle & write_port.idle & ~stop):
+                m.d.comb += [fetch.start.eq(1), match.seed_valid.eq(1)]
+                m.next = "ROWS"
+            with m.State("ROWS"), m.If((rows_left == 0) & ~stop):
+                m.d.comb += flush.eq(1)
+                m.next = "FLUSH"
+            with m.State("FLUSH"):
+                m.d.comb += writer.flush.eq(~exchanges.r_rdy)
+                with m.If(~exchanges.r_rdy & writer.idle & write_port.idle & ~stop):
                     m.next = "DONE"
-            with m.State("SCAN"):
-                with m.If(position == row.count):
-                    m.d.sync += left.eq(job.drop)
-                    m.next = "SAVE"
-                with m.Elif(fetch.indices.valid & fetch.master.valid):
-                    m.d.comb += [
-                        fetch.indices.ready.eq(1),
-                        fetch.master.ready.eq(1),
-                        marks.mark.eq(unprotected),
-                        best.valid.eq(unprotected),
-                    ]
-                    m.d.sync += position.eq(position + 1)
-                    with m.If(too_large):
-                        m.d.comb += raise_fault(self.faults[2], ErrorCode.INDEX_RANGE, row=row.row, index=index)
-            with m.State("SAVE"), m.If(best.settled):
-                with m.If(left == 0):
-                    m.d.comb += [best.clear.eq(1), scan.start.eq(1)]
-                    m.d.sync += droppable.eq(best.kept)
-                    m.next = "CANDIDATES"
-                with m.Else():
-                    m.d.comb += [best.pop.eq(1), save.en.eq(1)]
-                    m.d.sync += left.eq(left - 1)
-            with m.State("CANDIDATES"):
-                m.d.comb += [columns_offered.eq(1), best.valid.eq(scan.valid)]
-                with m.If(~scan.busy & best.settled):
-                    m.d.sync += [
-                        exchanged.eq(Mux(best.kept < droppable, best.kept, droppable)),
-                        left.eq(job.drop),
-                    ]
-                    m.next = "SORT"
-            with m.State("SORT"):
-                with m.If(left == 0):
-                    m.d.sync += [left.eq(exchanged), self.changed.eq(self.changed + exchanged)]
-                    m.next = "EXCHANGE"
-                with m.Else():
-                    # The worst ones leave first: what is left are the best.
-                    m.d.comb += best.pop.eq(1)
-                    m.d.comb += [dropped.valid.eq(left <= exchanged), grown.valid.eq(left <= exchanged)]
-                    m.d.sync += left.eq(left - 1)
-            with m.State("EXCHANGE"), m.If(dropped.settled & grown.settled):
-                with m.If(left == 0):
-                    m.d.comb += fetch.rows.ready.eq(1)
-                    m.next = "ROW"
-                with m.Elif(writer.i.ready):
-                    m.d.comb += [writer.i.valid.eq(1), dropped.pop.eq(1), grown.pop.eq(1)]
-                    m.d.sync += left.eq(left - 1)
             with m.State("DONE"):
                 m.d.comb += self.done.valid.eq(1)
                 with m.If(self.done.ready):

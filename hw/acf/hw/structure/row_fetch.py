@@ -1,33 +1,35 @@
-"""Reads what the rewire engine needs to see of each row, ahead of it."""
+"""Reads what the rewire engine needs to see of a layer, ahead of it."""
 
-from amaranth.hdl import Module, Mux, Signal
+import dataclasses
+
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from acf.config import MemoryConfig, StructureConfig
 from acf.hw.mem.axi import axi_read_signature
-from acf.hw.mem.fault_report import fault_signature
+from acf.hw.mem.fault_report import fault_signature, raise_fault
 from acf.hw.structure.array_reader import ArrayReader
 from acf.hw.structure.element_reader import ElementReader
 from acf.hw.structure.ports import ReadPort
-from acf.hw.structure.row_requests import RowRequests, row_layout
+from acf.hw.structure.row_requests import ROW_ENTRIES_MAX, row_layout
+from acf.isa import CANDIDATE_WORD, ErrorCode
 
 __all__ = ["ADDRESSES", "RowFetch", "rewire_job_layout"]
 
 ADDRESSES = ("pointers", "indices", "values", "master", "momentum")
 """Arrays of a layer; the addresses are those of row 0."""
 
-_ROWS = 2
+_ROWS = 4
 
 rewire_job_layout = data.StructLayout(
     {
         **dict.fromkeys(ADDRESSES, 32),
         "candidates": 32,
-        "candidate_stride": 32,
         "row_begin": 32,
         "row_end": 32,
-        "drop": 16,
+        "span": 32,
         "random": 1,
         "index_size": 1,
         "inner_size": 32,
@@ -40,10 +42,10 @@ rewire_job_layout = data.StructLayout(
 
 
 class RowFetch(wiring.Component):
-    """Gives the rows of a job, and for each of them its indices, master values and gradients.
+    """Gives the rows of a job, and whole beats of their indices, master values and candidates.
 
-    Up to two rows wait; what memory needs to give for the next one is asked for while one is being used. One index and
-    one master value a cycle, one beat of gradients a cycle.
+    Rows follow each other in memory, so each array is one run of beats from the first row to the end of the last one. A
+    row a cycle, and a beat of each array a cycle.
 
     Parameters
     ----------
@@ -53,21 +55,19 @@ class RowFetch(wiring.Component):
     Members
     -------
     job : In(rewire_job_layout)
-    limit : In(range(structure.columns + 1))
-        Columns whose gradients are read. It and ``job`` stay until all has been taken.
+        Stays until all has been taken.
+    candidate_words : In(32)
+        Words of ``CANDIDATE_WORD`` bits to read.
     start : In(1)
         Begins; ``row_begin`` is less than ``row_end``.
-    busy : Out(1)
-        There are rows that ``rows`` has not been given.
     rows : Out(stream), ``row_layout``
-    indices, master : Out(stream), 32 bits
-        Of the entries of all rows.
-    gradients : Out(stream), data_width
-        Those of a row begin with a new beat. None are given when growth is random.
+    indices, master, candidates : Out(stream), data_width
+        Beats in the order of memory; the first entries and the last ones need not fill theirs.
     read : Out(axi_read)
         IDs 0 to 3.
     faults : Out(fault_signature).array(2)
-        Those of ``RowRequests``, and READ_RESPONSE.
+        POINTER_ORDER, and POINTER_RANGE for a row of more than ``ROW_ENTRIES_MAX`` entries; READ_RESPONSE. Nothing
+        follows.
     halt : In(1)
         Asks for nothing more.
     """
@@ -75,16 +75,16 @@ class RowFetch(wiring.Component):
     def __init__(self, *, memory: MemoryConfig, structure: StructureConfig):
         self._memory = memory
         self._structure = structure
+        beats = stream.Signature(memory.data_width)
         super().__init__(
             {
                 "job": In(rewire_job_layout),
-                "limit": In(range(structure.columns + 1)),
+                "candidate_words": In(32),
                 "start": In(1),
-                "busy": Out(1),
                 "rows": Out(stream.Signature(row_layout)),
-                "indices": Out(stream.Signature(32)),
-                "master": Out(stream.Signature(32)),
-                "gradients": Out(stream.Signature(memory.data_width)),
+                "indices": Out(beats),
+                "master": Out(beats),
+                "candidates": Out(beats),
                 "read": Out(axi_read_signature(memory=memory)),
                 "faults": Out(fault_signature).array(2),
                 "halt": In(1),
@@ -96,59 +96,113 @@ class RowFetch(wiring.Component):
 
         job = self.job
         parts = {"memory": self._memory, "structure": self._structure}
-        beat_bits = exact_log2(self._memory.beat_bytes)
-        words = self._memory.beat_bytes // 4
+        beat_bytes = self._memory.beat_bytes
+        beat_bits = exact_log2(beat_bytes)
 
         m.submodules.port = port = ReadPort(arrays=4, **parts)
         m.submodules.pointers = pointers = ElementReader(**parts)
-        m.submodules.indices = indices = ElementReader(**parts)
-        m.submodules.master = master = ElementReader(**parts)
-        m.submodules.gradients = gradients = ArrayReader(**parts)
-        m.submodules.requests = requests = RowRequests()
-        m.submodules.rows = rows = fifo.SyncFIFO(width=row_layout.size, depth=_ROWS)
+        m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=row_layout.size, depth=_ROWS)
+        # Master values come faster than other arrays are read; twice the buffer hides the same latency.
+        deeper = dataclasses.replace(self._structure, buffer_beats=2 * self._structure.buffer_beats)
+        readers = {
+            "indices": ArrayReader(**parts),
+            "master": ArrayReader(memory=self._memory, structure=deeper),
+            "candidates": ArrayReader(**parts),
+        }
+        for name, reader in readers.items():
+            m.submodules[f"{name}_reader"] = reader
+            wiring.connect(m, reader.o, wiring.flipped(getattr(self, name)))
 
         wiring.connect(m, port.read, wiring.flipped(self.read))
-        wiring.connect(m, pointers.o, requests.pointers)
-        for reader, out in ((indices, self.indices), (master, self.master), (gradients, self.gradients)):
-            wiring.connect(m, reader.o, wiring.flipped(out))
-        for number, reader in enumerate((pointers, indices, master, gradients)):
+        for number, reader in enumerate((pointers, *readers.values())):
             wiring.connect(m, reader.request, port.requests[number])
             m.d.comb += [
                 reader.beat.eq(port.beat),
                 reader.beat_valid.eq(port.beat_valid[number]),
                 reader.halt.eq(self.halt),
             ]
-        for fault, part in zip(self.faults, (requests, port), strict=True):
-            m.d.comb += [fault.valid.eq(part.fault.valid), fault.p.eq(part.fault.p)]
+        m.d.comb += [self.faults[1].valid.eq(port.fault.valid), self.faults[1].p.eq(port.fault.p)]
 
-        taken = Signal()
-        place = requests.o.place
+        row = Signal(32)
+        place = Signal(32)
+        end = Signal(32)  # of all rows
+        given = Signal(row_layout)
+        count = Signal(32)
+        pointer = pointers.o.payload
         m.d.comb += [
-            pointers.i.valid.eq(self.start),
-            pointers.i.p.address.eq(job.pointers + (job.row_begin << 2)),
-            pointers.i.p.count.eq(job.row_end - job.row_begin + 1),
-            requests.start.eq(self.start),
-            requests.row_begin.eq(job.row_begin),
-            requests.row_end.eq(job.row_end),
-            requests.candidate_stride.eq(job.candidate_stride),
-            requests.ready.eq(indices.i.ready & master.i.ready & (job.random | gradients.i.ready) & rows.w_rdy),
-            taken.eq(requests.valid & requests.ready),
-            self.busy.eq(requests.busy),
-            rows.w_data.eq(requests.o),
-            rows.w_en.eq(taken),
+            count.eq(pointer - place),
+            given.row.eq(row),
+            given.place.eq(place),
+            given.count.eq(count),
+            rows.w_data.eq(given),
             self.rows.valid.eq(rows.r_rdy),
             self.rows.payload.eq(rows.r_data),
             rows.r_en.eq(self.rows.ready),
-            indices.i.valid.eq(taken),
-            indices.i.p.address.eq(job.indices + (place << Mux(job.index_size, 1, 2))),
-            indices.i.p.count.eq(requests.o.count),
-            indices.i.p.half.eq(job.index_size),
-            master.i.valid.eq(taken),
-            master.i.p.address.eq(job.master + (place << 2)),
-            master.i.p.count.eq(requests.o.count),
-            gradients.i.valid.eq(taken & ~job.random),
-            gradients.i.p.beat.eq((job.candidates + requests.candidates) >> beat_bits),
-            gradients.i.p.count.eq((self.limit + (words - 1)) >> exact_log2(words)),
+            readers["candidates"].i.p.beat.eq(job.candidates >> beat_bits),
+            readers["candidates"].i.p.count.eq(
+                (self.candidate_words + (beat_bytes * 8 // CANDIDATE_WORD - 1))
+                >> exact_log2(beat_bytes * 8 // CANDIDATE_WORD)
+            ),
         ]
+        for name, shift in (("indices", Mux(job.index_size, 1, 2)), ("master", Const(2, 2))):
+            first, last = Signal(32, name=f"{name}_first"), Signal(32, name=f"{name}_last")
+            run = readers[name].i
+            m.d.comb += [
+                first.eq(job[name] + (place << shift)),
+                last.eq(job[name] + (end << shift) - 1),
+                run.p.beat.eq(first >> beat_bits),
+                run.p.count.eq((last >> beat_bits) - (first >> beat_bits) + 1),
+            ]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                # The end of all rows first: it says how much is to be read.
+                m.d.sync += row.eq(job.row_begin)
+                m.d.comb += [
+                    pointers.i.valid.eq(self.start),
+                    pointers.i.p.address.eq(job.pointers + (job.row_end << 2)),
+                    pointers.i.p.count.eq(1),
+                    readers["candidates"].i.valid.eq(self.start & ~job.random),
+                ]
+                with m.If(self.start):
+                    m.next = "ASK"
+            with m.State("ASK"):
+                m.d.comb += [
+                    pointers.i.valid.eq(1),
+                    pointers.i.p.address.eq(job.pointers + (job.row_begin << 2)),
+                    pointers.i.p.count.eq(job.row_end - job.row_begin + 1),
+                ]
+                with m.If(pointers.i.ready):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += pointers.o.ready.eq(1)
+                m.d.sync += end.eq(pointer)
+                with m.If(pointers.o.valid):
+                    m.next = "FIRST"
+            with m.State("FIRST"):
+                m.d.comb += pointers.o.ready.eq(1)
+                m.d.sync += place.eq(pointer)
+                with m.If(pointers.o.valid):
+                    m.next = "ENTRIES"
+            with m.State("ENTRIES"):
+                m.d.comb += [readers[name].i.valid.eq(end > place) for name in ("indices", "master")]
+                m.next = "ROWS"
+            with m.State("ROWS"), m.If(pointers.o.valid):
+                # Behind the end of all rows there is nothing to give: one of the pointers to come goes back.
+                beyond = Signal()
+                m.d.comb += beyond.eq(pointer > end)
+                with m.If(pointer < place):
+                    m.d.comb += raise_fault(self.faults[0], ErrorCode.POINTER_ORDER, row=row, index=pointer)
+                    m.next = "STOPPED"
+                with m.Elif(count > ROW_ENTRIES_MAX):
+                    m.d.comb += raise_fault(self.faults[0], ErrorCode.POINTER_RANGE, row=row, index=pointer)
+                    m.next = "STOPPED"
+                with m.Elif(beyond | rows.w_rdy):
+                    m.d.comb += [pointers.o.ready.eq(1), rows.w_en.eq(~beyond)]
+                    m.d.sync += [place.eq(pointer), row.eq(row + 1)]
+                    with m.If(row + 1 == job.row_end):
+                        m.next = "IDLE"
+            with m.State("STOPPED"):
+                pass
 
         return m

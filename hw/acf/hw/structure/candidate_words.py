@@ -1,0 +1,92 @@
+"""Which columns of a row are candidates, ahead of need."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from acf.config import MemoryConfig, StructureConfig
+from acf.isa import CANDIDATE_WORD
+
+__all__ = ["CandidateWords"]
+
+
+class CandidateWords(wiring.Component):
+    """Holds the words of two rows: one is being used, one comes in, a word a cycle.
+
+    Parameters
+    ----------
+    memory : MemoryConfig
+    structure : StructureConfig
+
+    Members
+    -------
+    limit : In(range(columns + 1))
+        Columns of a row; its words are as many as hold them. Does not change while there are rows.
+    beats : In(stream), data_width
+        The words of all rows, one behind the other.
+    flush : In(1)
+        Behind the last row: drops what is left of a beat.
+    ready : Out(1)
+        All words of a row are there.
+    look : In(range(columns // CANDIDATE_WORD))
+    word : Out(CANDIDATE_WORD)
+        A word of this row, in the same cycle; columns from ``limit`` on are no candidates.
+    next : In(1)
+        Goes on with the next row; only while ``ready``.
+    """
+
+    def __init__(self, *, memory: MemoryConfig, structure: StructureConfig):
+        self._memory = memory
+        self._columns = columns = structure.columns
+        super().__init__(
+            {
+                "limit": In(range(columns + 1)),
+                "beats": In(stream.Signature(memory.data_width)),
+                "flush": In(1),
+                "ready": Out(1),
+                "look": In(range(columns // CANDIDATE_WORD)),
+                "word": Out(CANDIDATE_WORD),
+                "next": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        word_bits = exact_log2(CANDIDATE_WORD)
+        words = self._columns // CANDIDATE_WORD
+        per_beat = self._memory.data_width // CANDIDATE_WORD
+        m.submodules.words = memory = Memory(shape=CANDIDATE_WORD, depth=2 * words, init=[])
+        store, recall = memory.write_port(), memory.read_port(domain="comb")
+
+        full = Signal(2)
+        incoming, used = Signal(), Signal()
+        number = Signal(range(max(2, words)))
+        part = Signal(range(max(2, per_beat)))
+        takes, last, ends_beat = Signal(), Signal(), Signal()
+        rest = self.limit[:word_bits]
+        word = self.beats.payload.word_select(part, CANDIDATE_WORD)
+        m.d.comb += [
+            takes.eq(self.beats.valid & ~full.bit_select(incoming, 1) & ~self.flush),
+            last.eq(((number + 1) << word_bits) >= self.limit),
+            ends_beat.eq(part == per_beat - 1),
+            store.en.eq(takes),
+            store.addr.eq(Mux(incoming, number + words, number)),
+            store.data.eq(Mux(last & (rest != 0), word & Cat(n < rest for n in range(CANDIDATE_WORD)), word)),
+            self.beats.ready.eq((takes & ends_beat) | (self.flush & (part != 0))),
+            self.ready.eq(full.bit_select(used, 1)),
+            recall.addr.eq(Mux(used, self.look + words, self.look)),
+            self.word.eq(recall.data),
+        ]
+        with m.If(takes):
+            m.d.sync += [number.eq(Mux(last, 0, number + 1)), part.eq(Mux(ends_beat, 0, part + 1))]
+            with m.If(last):
+                m.d.sync += [full.bit_select(incoming, 1).eq(1), incoming.eq(~incoming)]
+        with m.If(self.next):
+            m.d.sync += [full.bit_select(used, 1).eq(0), used.eq(~used)]
+        with m.If(self.flush):
+            m.d.sync += part.eq(0)
+
+        return m
