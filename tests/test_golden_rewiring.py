@@ -27,7 +27,9 @@ def height(number):
 def test_keys_are_steps_of_an_octave():
     rng = np.random.default_rng(1)
     numbers = rng.integers(0, 0x7F800000, 300, dtype=np.uint32).view(np.float32)
-    numbers = np.concatenate([numbers, -numbers, np.float32([0, -0.0, 1e-45, 1e-40, 1.0, 1.00390625, 1.0039])])
+    numbers = np.concatenate(
+        [numbers, -numbers, np.array([0, -0.0, 1e-45, 1e-40, 1.0, 1.00390625, 1.0039], np.float32)]
+    )
     keys = magnitude_keys(numbers)
     heights = [height(number) for number in numbers]
     for a, b in rng.integers(0, len(numbers), (2000, 2)).tolist():
@@ -96,7 +98,7 @@ def test_rewire_equals_plain_python(at_random):
         settings = {
             "row_begin": begin,
             "row_end": end,
-            "span": int(rng.choice([SPAN_UNIT, 2 * SPAN_UNIT, rng.integers(SPAN_UNIT, 5 * SPAN_UNIT)])),
+            "span": int(rng.choice([SPAN_UNIT, 2 * SPAN_UNIT, int(rng.integers(SPAN_UNIT, 5 * SPAN_UNIT))])),
             "most": int(rng.choice([1, 100])),
             "candidates": None if at_random else rng.random((end - begin, columns)) < rng.choice([0.2, 0.7]),
             "seed": int(rng.integers(1, 1 << 32)),

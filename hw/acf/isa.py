@@ -224,7 +224,7 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "relu": Field(10, 21, 1),  # negative results become +0
         "narrow": Field(10, 22, 1),  # results are rounded to operands
         "reduce": Field(10, 23, 1),  # sums of a SAMPLED, over all lanes of the mesh row; an array, no rows and columns
-        # With reduce: one bit of each sum is written, at bit e of the array. It is set where the magnitude is the largest
+        # With reduce: a bit of each sum is written, at bit e of the array. It is set where the magnitude is the largest
         # of 2 ** block sums; blocks begin at multiples of that, and end where the feeder's entries do.
         "select": Field(10, 24, 1),
         "block": Field(10, 25, 3),

@@ -9,7 +9,7 @@ from acf.golden.rewiring import SPAN_UNIT
 from acf.isa import COMMAND_BYTES, Decoder, Opcode, encode_command
 from acf.runtime.backward import sampled_steps, scatter_steps
 from acf.runtime.compiler import add_clear, gather_steps
-from acf.runtime.layout import Operand, Weights, cut
+from acf.runtime.layout import Operand, Weights
 from acf.runtime.program import Command, Program
 from acf.runtime.schedule import add_steps
 from acf.training.host_memory import HostMemory
@@ -217,7 +217,9 @@ def _add_growth(
         commands.add(opcode, row_begin=0, row_end=rows, random=1, seed=1, **fields)
         return
     stride = layer.candidate_columns * plan.config.lane.number_format.accumulator_bytes
-    for number, (begin, count) in enumerate(cut(rows, plan.candidate_rows[layer.name])):
+    at_a_time = plan.candidate_rows[layer.name]
+    for number, begin in enumerate(range(0, rows, at_a_time)):
+        count = min(at_a_time, rows - begin)
         buffer = plan.candidates[number % 2]
         commands.wait_for_all(but=1)
         _add_gradients(commands.program, plan, layer, begin=begin, count=count, result=buffer)
