@@ -240,3 +240,25 @@ def test_memory_that_is_promised_is_enough():
             config = preset("tiny").with_format("int8")
             size = gather_memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
             assert measure_gather(GoldenDevice(config, memory_bytes=size), weights, operand).bit_exact
+
+
+@pytest.mark.parametrize("growth", [[], ["--random"]])
+def test_rewire(capsys, growth):
+    arguments = ["bench", "rewire", "--preset", "tiny", "--device", "golden", "--rows", "9", "--inner", "70", "--json"]
+    assert run([*arguments, "--density", "0.2", "--changes", "4", *growth]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bit_exact"]
+    assert [change["drop"] for change in report["changes"]] == [4, 3, 2]
+    assert report["asked"] == 9 * 9
+    assert 0.8 * report["asked"] <= report["rewired"] <= report["asked"]
+    assert report["cycles_per_exchange"] is report["rewire_cycles"] is None
+
+
+def test_rewire_says_what_is_wrong(capsys):
+    for arguments, message in (
+        (["--density", "1"], "rows must have some of 1152 columns, not a part of 1.0"),
+        (["--inner", "5000"], "columns of a layer must be from 2 to 4096, not 5000"),
+        (["--changes", "0"], "there must be at least one change, not 0"),
+    ):
+        assert run(["bench", "rewire", "--preset", "tiny", "--device", "golden", *arguments]) == 2
+        assert message in capsys.readouterr().err

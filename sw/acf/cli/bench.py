@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from acf.cli.bench_grid import grid
+from acf.cli.bench_rewire import rewire
 from acf.cli.bench_update import update
 from acf.cli.options import (
     BandwidthOption,
@@ -27,6 +28,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Measure the products of sparse layers, and the update of their weights.", no_args_is_help=True)
 app.command("update")(update)
+app.command("rewire")(rewire)
 app.command("grid")(grid)
 
 RowsOption = Annotated[int, typer.Option("--rows", help="Rows of the weights W.")]
