@@ -41,6 +41,7 @@ from acf.config import (
             "virtual channel of a traffic class must be an integer from 0 to 1, not 2",
         ),
         (lambda: FeederConfig(cursors=3), "row cursors must be a power of two, not 3"),
+        (lambda: FeederConfig(queues=1), "queues of entries must be an integer from 2 to 32, not 1"),
         (lambda: FeederConfig(line_buffers=1), "line buffers must be an integer from 2 to 16, not 1"),
         (lambda: FeederConfig(outstanding=128), "outstanding bursts must be an integer from 1 to 64, not 128"),
         (lambda: FeederConfig(packet_rows=0), "rows of an operand packet must be an integer from 1 to 64, not 0"),

@@ -308,7 +308,7 @@ class TestErrors:
             clear(row_limit=17), clear(accumulator_first=1), clear(targets=4), clear(semaphore=8),
             load(rows=33), load(operand_first=30), load(bank=2), load(tile_columns=12), load(tile_columns=0),
             load(targets=8), stream(inner_count=33), stream(bank=2), stream(mode=3),
-            stream(mode=Mode.SCATTER, inner_count=17),
+            stream(mode=Mode.SCATTER, inner_count=17), stream(mode=Mode.SCATTER, scatter_first=31),
             stream(mode=Mode.SAMPLED), stream(mode=Mode.SAMPLED, row_bank=1, entry_count=129), stream(decoder=2),
             stream(accumulator_first=15), stream(targets=4), drain(accumulator_first=15), drain(tile_columns=9),
             (Opcode.WAIT, {"semaphore": 15, "count": 0}),

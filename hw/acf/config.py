@@ -178,8 +178,10 @@ class FeederConfig:
         Operand rows in one chunk of packed operands; a power of two.
     group : int
         Entries of a row that are looked at in one cycle where most of them are passed over; a power of two.
+    queues : int
+        Queues by which entries are mixed that come in the order of memory; a power of two.
     interleaved : int
-        Entries of a scatter that are held back for each cursor, so that rows can be interleaved; a power of two.
+        Entries that each of them holds; a power of two.
     """
 
     cursors: int = 4
@@ -188,7 +190,8 @@ class FeederConfig:
     packet_rows: int = 4
     chunk_rows: int = 16
     group: int = 4
-    interleaved: int = 32
+    queues: int = 16
+    interleaved: int = 64
 
     def __post_init__(self) -> None:
         _require_power_of_two("row cursors", self.cursors, 1, 16)
@@ -197,6 +200,7 @@ class FeederConfig:
         _require_range("rows of an operand packet", self.packet_rows, 1, 64)
         _require_power_of_two("rows of a chunk of packed operands", self.chunk_rows, 2, 64)
         _require_power_of_two("entries of a group", self.group, 1, 8)
+        _require_power_of_two("queues of entries", self.queues, 2, 32)
         _require_power_of_two("interleaved entries", self.interleaved, 2, 256)
 
 
@@ -277,6 +281,8 @@ class FabricConfig:
         Compute tiles of the mesh.
     lanes : int
         Lanes in one tile; a power of two.
+    reducing_adders : int
+        Adders of a tile that add up the sums of its lanes, one at most for each lane; a power of two.
     lane, noc, feeder, memory, structure
         Parameters of the blocks.
     """
@@ -285,6 +291,7 @@ class FabricConfig:
     rows: int
     cols: int
     lanes: int
+    reducing_adders: int = 2
     lane: LaneConfig = field(default_factory=LaneConfig)
     noc: NocConfig = field(default_factory=NocConfig)
     feeder: FeederConfig = field(default_factory=FeederConfig)
@@ -295,6 +302,7 @@ class FabricConfig:
         _require_range("mesh rows", self.rows, 1, 15)
         _require_range("mesh columns", self.cols, 1, 15)
         _require_power_of_two("lanes of a tile", self.lanes, 1, 16)
+        _require_power_of_two("adders of sums over lanes", self.reducing_adders, 1, 16)
         per_flit = self.noc.flit_width // self.lane.number_format.operand_width
         _require(
             (self.lanes * self.lane.slots) % per_flit == 0,
@@ -370,7 +378,9 @@ PRESETS = {
             lanes=2,
             lane=LaneConfig(slots=4, operand_rows=32, accumulator_rows=16),
             noc=NocConfig(buffer_depth=4),
-            feeder=FeederConfig(cursors=2, line_buffers=2, outstanding=4, packet_rows=2, chunk_rows=4),
+            feeder=FeederConfig(
+                cursors=2, line_buffers=2, outstanding=4, packet_rows=2, chunk_rows=4, queues=4, interleaved=8
+            ),
             memory=MemoryConfig(data_width=64),
         ),
         FabricConfig(

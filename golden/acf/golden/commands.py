@@ -281,7 +281,8 @@ class CommandInterpreter:
             if mode == Mode.GATHER:
                 self._checks.require_accumulator_rows(first, rows.size)
             else:
-                self._checks.require_operand_rows("rows of a feeder", rows.size)
+                before = values["scatter_first"] if mode == Mode.SCATTER else 0
+                self._checks.require_operand_rows("rows of a feeder", before + rows.size)
             reader = EntryReader(
                 self._memory,
                 command=values,
@@ -315,7 +316,9 @@ class CommandInterpreter:
                 sources=inner,
             )
             return
-        targets, sources = (inner, rows) if values["mode"] == Mode.SCATTER else (rows, inner)
+        targets, sources = rows, inner
+        if values["mode"] == Mode.SCATTER:
+            targets, sources = inner, values["scatter_first"] + rows
         weights = np.concatenate([stream.values for stream in streams])
         self._tiles.accumulate(
             mesh_rows, bank=bank, valid=valid, targets=first + targets, sources=sources, weights=weights

@@ -334,6 +334,74 @@ async def a_stream_passes_a_drain(dut):
     await bench.reports.wait_for(2)
 
 
+def whole_stream(matrix, **fields):
+    """A gather of all rows of a matrix."""
+    rows = {"row_begin": 0, "row_end": len(matrix.pointers) - 1, "row_offset": 0, "row_step": 1, "row_limit": 8}
+    inner = {"inner_begin": 0, "inner_offset": 0, "inner_count": OPERANDS, "accumulator_first": 0}
+    return random_stream(matrix, mode=Mode.GATHER, **{**rows, **inner, **fields})
+
+
+@cocotb.test()
+async def rows_are_found_ahead(dut):
+    """Behind a STREAM and a DRAIN the next STREAM waits for its entries only, not for row pointers."""
+    latency = 60
+    bench = Bench(dut)
+    bench.memory.read.latency = latency
+    await start_clock(dut)
+    matrix = random_matrix(lengths=[16] * 8, inner_size=OPERANDS, dense=False, zeros=0)
+    bench.place(matrix)
+    rows = {"row_begin": 0, "row_end": 8, "row_offset": 0, "row_step": 1, "row_limit": 1, "accumulator_first": 0}
+    drain = random_drain(columns=CONFIG.columns, tile_columns=T, gate=0, **rows)
+    commands = [whole_stream(matrix, skip=1), drain, whole_stream(matrix, skip=0)]
+    for opcode, command in zip((Opcode.STREAM, Opcode.DRAIN, Opcode.STREAM), commands, strict=True):
+        bench.send(opcode, command)
+    await wait_until(dut, lambda: bench.signals >= 3, cycles=5000, pending=lambda: f"{bench.signals} signals")
+    cycles = list(bench.entries.cycles)
+    flits = bench.take_entries()
+    kinds = [kind for kind, _ in flits]
+    setup = kinds.index(EntryKind.SETUP, 1)
+    assert kinds[setup - 2 : setup + 2] == [EntryKind.SIGNAL, EntryKind.DRAIN, EntryKind.SETUP, EntryKind.ENTRY]
+    gaps = [cycles[place + 1] - cycles[place] for place in (0, setup)]
+    assert cycles[setup] - cycles[setup - 2] < 20, "SETUP waits for what could have been done before"
+    assert latency < gaps[1] < latency + 25, f"{gaps} cycles from SETUP to the first entry, {latency} of memory"
+
+
+@cocotb.test()
+async def what_is_wrong_ahead_waits(dut):
+    """Errors of a command that is prepared early are told when those before it are done."""
+    bench = Bench(dut)
+    await start_clock(dut)
+    good = random_matrix(lengths=[40] * 8, inner_size=OPERANDS, dense=False, zeros=0)
+    for code, spoil in (
+        (ErrorCode.POINTER_ORDER, None),
+        (ErrorCode.COMMAND_RANGE, {"bank": CONFIG.lane.operand_banks}),
+        (ErrorCode.ILLEGAL_COMMAND, Opcode.LOAD),
+    ):
+        first = whole_stream(good)
+        bench.place(good)
+        bad = Matrix(lengths=[5] * 8, inner_size=OPERANDS, wide=True)
+        bad.bases = {name: base + 0x40000 for name, base in good.bases.items()}
+        if spoil is None:
+            bad.pointers[1] = 6
+            bad.pointers[2] = 4
+        bench.place(bad)
+        bench.send(Opcode.STREAM, first)
+        second = whole_stream(bad)
+        if isinstance(spoil, dict):
+            second |= spoil
+        bench.send(spoil if isinstance(spoil, Opcode) else Opcode.STREAM, second if spoil is not Opcode.LOAD else {})
+        await bench.entries.wait_for(2)
+        bench.entries.use = lambda: False
+        await ClockCycles(dut.clk, 400)
+        assert not bench.reports.received, "an error before its turn"
+        bench.entries.use = bench.use
+        found, *_ = await bench.error()
+        assert found == code
+        flits = bench.take_entries()
+        bench.check_stream(flits, first, good)
+        await bench.reset()
+
+
 async def one_stream(bench, matrix, command):
     """Carry out one STREAM; return entries, and cycles from SETUP to SIGNAL."""
     bench.place(matrix)
@@ -612,6 +680,7 @@ async def errors(dut):
         {"mode": 3},
         {"mode": Mode.SCATTER, "inner_count": ACCUMULATORS},
         {"mode": Mode.SCATTER, "accumulator_first": 0, "inner_count": ACCUMULATORS + 1},
+        {"mode": Mode.SCATTER, "scatter_first": OPERANDS},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": 0},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": CONFIG.lane.operand_banks + 1},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},

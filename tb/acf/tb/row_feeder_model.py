@@ -71,7 +71,7 @@ def golden_stream(command, matrix, *, feeder):
             elif command["skip"] and is_zero(value):
                 zeros += 1
             elif mode == Mode.SCATTER:
-                entries.setdefault(first + inner, []).append((value, n))
+                entries.setdefault(first + inner, []).append((value, command.get("scatter_first", 0) + n))
             else:
                 entries.setdefault(first + n, []).append((value, inner))
     return entries, zeros, filtered
@@ -252,6 +252,7 @@ def random_stream(matrix, *, mode=None, **fixed):
         "semaphore": random.choice([1, 6, NO_SEMAPHORE]),
     }
     if mode == Mode.SCATTER:
+        command["scatter_first"] = random.choice([0, random.randint(0, OPERANDS - min(OPERANDS, command["row_limit"]))])
         command["inner_count"] = random.randint(0, ACCUMULATORS - command["accumulator_first"])
     if mode == Mode.SAMPLED:
         command.update(_random_entry_range(command["entries"]), row_limit=random.randint(0, OPERANDS))

@@ -5,6 +5,8 @@ pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch``
 ``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them. Where entries
 are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them apart behind;
 ``RowInterleaver`` mixes them again as far as sums allow.
+There are two halves, each with a job of its own: while entries of one are given, the rows of the next one are found.
+They wait in front of ``EntryRuns`` until it is their turn.
 Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
 in any order.
 """
@@ -73,9 +75,9 @@ class CsrFetch(wiring.Component):
     """Reads rows of a matrix and gives their entries.
 
     Entries of one row come in the order of memory, rows interleaved as their beats arrive; in SCATTER mode, where
-    entries of different rows add to the same sum, those of each accumulator do. One entry a cycle as long as memory
-    keeps up: up to ``feeder.outstanding`` bursts each of pointers, indices and values are in flight. In SAMPLED mode no
-    values are read.
+    entries of different rows add to the same sum, and in SAMPLED mode, those of each accumulator do. One entry a cycle
+    as long as memory keeps up: up to ``feeder.outstanding`` bursts each of pointers, indices and values are in flight.
+    In SAMPLED mode no values are read.
 
     Parameters
     ----------
@@ -83,9 +85,13 @@ class CsrFetch(wiring.Component):
 
     Members
     -------
-    start : In(1)
-        Begins; ``job`` is held until ``busy`` falls. Bases are aligned to their elements.
+    prepare : In(1)
+        Takes ``job`` and finds its rows; only while ``can_prepare``. Bases are aligned to their elements.
     job : In(csr_job_layout)
+    can_prepare : Out(1)
+        No job waits for ``start``, and all rows of the one before have been found.
+    start : In(1)
+        Gives the entries of the job that was prepared; only while not ``busy``.
     busy : Out(1)
         High from the cycle after ``start`` until the last entry has been taken from ``o``.
     o : Out(stream), ``entry_layout``
@@ -93,7 +99,8 @@ class CsrFetch(wiring.Component):
     filtered, zero_dropped : Out
         See ``EntryFilter``.
     faults : Out(fault_signature).array(4)
-        Of pointers, indices, values and entries. After the first one ``halt`` is expected.
+        Of pointers, indices, values and entries, none before its job was started. After the first one ``halt`` is
+        expected.
     halt : In(1)
         Nothing more is asked of memory; answers are still taken.
 
@@ -108,8 +115,10 @@ class CsrFetch(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "start": In(1),
+                "prepare": In(1),
                 "job": In(csr_job_layout),
+                "can_prepare": Out(1),
+                "start": In(1),
                 "busy": Out(1),
                 "o": Out(stream.Signature(entry_layout)),
                 "read": Out(axi_read_signature(memory=config.memory)),
@@ -123,7 +132,8 @@ class CsrFetch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        config, job = self._config, self.job
+        config = self._config
+        early, job = Signal(csr_job_layout, name="early"), Signal(csr_job_layout, name="late")
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
         line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
@@ -136,30 +146,45 @@ class CsrFetch(wiring.Component):
         m.submodules.filter = entry_filter = EntryFilter(config=config)
         m.submodules.interleaver = interleaver = RowInterleaver(config=config)
 
+        # Which job is where.
+        begins = Signal()
+        waits, admitted = Signal(), Signal()  # the early job has not been started; it has
+        finding = begins | pointers.busy | dense_rows.busy | window.o.valid
+        m.d.comb += self.can_prepare.eq(~waits & ~finding)
+        m.d.sync += begins.eq(self.prepare)
+        with m.If(self.prepare):
+            m.d.sync += [early.eq(self.job), waits.eq(1), admitted.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [job.eq(early), waits.eq(0), admitted.eq(1)]
+
         # One entry a cycle, cursors in turn, is enough where most entries are of use.
         passes_over = Signal()
-        m.d.sync += passes_over.eq(~job.dense & ((job.inner_count << 1) < job.inner_size))
+        with m.If(self.start):
+            m.d.sync += passes_over.eq(~early.dense & ((early.inner_count << 1) < early.inner_size))
         m.d.comb += [
-            pointers.start.eq(self.start & ~job.dense),
-            pointers.pointers.eq(job.pointers),
-            pointers.entries.eq(job.entries),
-            pointers.rows.eq(job.rows),
-            dense_rows.start.eq(self.start & job.dense),
-            dense_rows.rows.eq(job.rows),
-            dense_rows.inner_begin.eq(job.inner_begin),
-            dense_rows.inner_size.eq(job.inner_size),
-            dense_rows.inner_count.eq(job.inner_count),
-            window.i.payload.eq(Mux(job.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
-            window.i.valid.eq(Mux(job.dense, dense_rows.o.valid, pointers.o.valid)),
+            pointers.start.eq(begins & ~early.dense),
+            pointers.pointers.eq(early.pointers),
+            pointers.entries.eq(early.entries),
+            pointers.rows.eq(early.rows),
+            dense_rows.start.eq(begins & early.dense),
+            dense_rows.rows.eq(early.rows),
+            dense_rows.inner_begin.eq(early.inner_begin),
+            dense_rows.inner_size.eq(early.inner_size),
+            dense_rows.inner_count.eq(early.inner_count),
+            window.i.payload.eq(Mux(early.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
+            window.i.valid.eq(Mux(early.dense, dense_rows.o.valid, pointers.o.valid)),
             dense_rows.o.ready.eq(window.i.ready),
             pointers.o.ready.eq(window.i.ready),
-            window.enable.eq(job.sampled),
-            window.begin.eq(job.entry_begin),
-            window.end.eq(job.entry_end),
-            window.first.eq(job.entry_number),
+            window.enable.eq(early.sampled),
+            window.begin.eq(early.entry_begin),
+            window.end.eq(early.entry_end),
+            window.first.eq(early.entry_number),
+            runs.i.payload.eq(window.o.payload),
+            runs.i.valid.eq(window.o.valid & admitted),
+            window.o.ready.eq(runs.i.ready & admitted),
             runs.enable.eq(job.scatter),
             runs.apart.eq(job.dense),  # positions count within a row
-            runs.finish.eq(~(pointers.busy | dense_rows.busy | window.o.valid)),
+            runs.finish.eq(~(admitted & finding)),
             tags.enable.eq(job.scatter),
             cursors.dense.eq(job.dense),
             cursors.wide.eq(job.wide),
@@ -188,40 +213,35 @@ class CsrFetch(wiring.Component):
             self.filtered.eq(entry_filter.filtered),
             self.zero_dropped.eq(entry_filter.zero_dropped),
         ]
-        wiring.connect(m, window.o, runs.i)
         wiring.connect(m, runs.tags, tags.tags)
         wiring.connect(m, cursors.o, tags.i)
         wiring.connect(m, tags.o, entry_filter.i)
         wiring.connect(m, entry_filter.o, interleaver.i)
         wiring.connect(m, interleaver.o, wiring.flipped(self.o))
-        for fault, source in zip(self.faults, (pointers, indices, values, entry_filter), strict=True):
+        for fault, source in zip(list(self.faults)[1:], (indices, values, entry_filter), strict=True):
             wiring.connect(m, source.fault, wiring.flipped(fault))
+        # What is wrong with rows that are not yet wanted is kept.
+        kept = fault_signature.create()
+        with m.If(pointers.fault.valid & ~kept.valid):
+            m.d.sync += [kept.valid.eq(1), kept.p.eq(pointers.fault.p)]
+        m.d.comb += [self.faults[0].valid.eq(kept.valid & admitted), self.faults[0].p.eq(kept.p)]
 
-        dealing = self._deal(m, runs, indices, values, cursors)
+        dealing = self._deal(m, job, runs, indices, values, cursors)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
         reading = Signal()  # entries may still come out of the filter
         m.d.comb += [
-            reading.eq(
-                pointers.busy
-                | dense_rows.busy
-                | window.o.valid
-                | runs.busy
-                | dealing
-                | ~cursors.idle
-                | entry_filter.busy
-            ),
-            interleaver.enable.eq(job.scatter | passes_over),
-            interleaver.skewed.eq(job.scatter),
-            interleaver.finish.eq(~reading),
+            reading.eq((admitted & finding) | runs.busy | dealing | ~cursors.idle | entry_filter.busy),
+            interleaver.enable.eq(job.scatter | job.sampled | passes_over),
+            interleaver.skewed.eq(job.scatter | job.sampled),
             self.busy.eq(reading | interleaver.busy),
         ]
 
         return m
 
-    def _deal(self, m, runs, indices, values, cursors):
+    def _deal(self, m, job, runs, indices, values, cursors):
         """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
-        config, job = self._config, self.job
+        config = self._config
         count = config.feeder.cursors
         beat_bytes = config.memory.beat_bytes
         beat_bits = exact_log2(beat_bytes)

@@ -129,7 +129,7 @@ class RowCommand(wiring.Component):
             with m.Case(Mode.SCATTER):
                 m.d.comb += bad_mode.eq(
                     (of("accumulator_first") + of("inner_count") > lane.accumulator_rows)
-                    | (self.rows > lane.operand_rows)
+                    | (of("scatter_first") + self.rows > lane.operand_rows)
                 )
             with m.Case(Mode.SAMPLED):
                 m.d.comb += bad_mode.eq(

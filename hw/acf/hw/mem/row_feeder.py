@@ -2,10 +2,12 @@
 
 Commands are carried out in order by the entry side, which sends everything the tiles see. A DRAIN is handed to the
 drain engine before the tiles hear of it; the entry side then goes on with the next command while results come in.
+Before that, commands are prepared: while the entries of one STREAM are sent, a DRAIN behind it is made ready, and the
+rows of the STREAM behind that are found.
 """
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -14,7 +16,7 @@ from acf.hw.counters import counter_bus
 from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.command_receiver import CommandReceiver, command_field
 from acf.hw.mem.csr_fetch import CsrFetch, pointer_id
-from acf.hw.mem.drain import DrainEngine
+from acf.hw.mem.drain import DrainEngine, drain_job_layout
 from acf.hw.mem.fault_report import ReportSender, fault_signature, raise_fault
 from acf.hw.mem.feeder_counters import FeederCounters
 from acf.hw.mem.row_command import RowCommand
@@ -28,10 +30,11 @@ __all__ = ["RowFeeder"]
 class RowFeeder(wiring.Component):
     """Carries out CLEAR, STREAM and DRAIN for the tiles of one mesh row.
 
-    Two commands wait while a third is carried out. A STREAM sends SETUP, the entries and SIGNAL; a CLEAR sends CLEAR
-    and SIGNAL; a DRAIN sends DRAIN, writes what the tiles answer and sends DONE. Commands are checked before anything
-    is sent. After the first fault an ERROR packet is sent and nothing more is begun until reset. COMMAND_RANGE tells
-    the address of the values or of the results.
+    Two commands wait while others are prepared and carried out. A STREAM sends SETUP, the entries and SIGNAL; a CLEAR
+    sends CLEAR and SIGNAL; a DRAIN sends DRAIN, writes what the tiles answer and sends DONE. Commands are checked
+    before anything is sent; what is wrong with one is told when those before it are done. After the first fault an
+    ERROR packet is sent and nothing more is begun until reset. COMMAND_RANGE tells the address of the values or of the
+    results.
 
     Throughput is one entry a cycle (see ``CsrFetch``) and one result flit a cycle (see ``DrainEngine``).
 
@@ -129,64 +132,98 @@ class RowFeeder(wiring.Component):
         ]
 
         command = receiver.o.p
-        self._set_parameters(m, command, share, meaning, fetch, drain)
-        send, send_entry = self._senders(m, command, share, meaning, fetch)
+        ready_drain = Signal(data.StructLayout({"valid": 1, "job": drain_job_layout, "flit": drain_head}))
+        drain_job = self._set_parameters(m, command, share, meaning, fetch)
+        send, send_entry, flits = self._senders(m, command, share, meaning, fetch)
+        m.d.comb += drain.i.payload.eq(ready_drain.job)
 
         is_stream = command[0][:8] == Opcode.STREAM
         is_drain = command[0][:8] == Opcode.DRAIN
         is_clear = command[0][:8] == Opcode.CLEAR
-        with m.FSM():
+        is_wrong = ~(is_stream | is_drain | is_clear) | meaning.range_fault | meaning.alignment_fault
+        is_free = Signal()  # everything before the command that is prepared has been carried out
+        setting_up = Signal()
+
+        with m.FSM(name="preparation"):
             with m.State("IDLE"), m.If(receiver.o.valid & ~report.stopped):
                 m.d.comb += share.start.eq(1)
                 m.next = "SHARE"
             with m.State("SHARE"), m.If(share.done):
                 m.next = "CHECK"
             with m.State("CHECK"):
+                with m.If(is_wrong):
+                    m.next = "WRONG"
+                with m.Elif(is_stream):
+                    m.next = "ROWS"
+                with m.Elif(is_drain):
+                    m.next = "DRAIN"
+                with m.Else():
+                    m.next = "CLEAR"
+            with m.State("ROWS"), m.If(fetch.can_prepare):
+                m.d.comb += fetch.prepare.eq(1)
+                m.next = "SETUP"
+            with m.State("SETUP"), m.If(is_free):
+                m.d.comb += setting_up.eq(1)
+                with m.If(send(flits[EntryKind.SETUP])):
+                    m.d.comb += [fetch.start.eq(1), receiver.o.ready.eq(1)]
+                    m.next = "IDLE"
+            with m.State("DRAIN"), m.If(~ready_drain.valid):
+                m.d.sync += [
+                    ready_drain.valid.eq(1),
+                    ready_drain.job.eq(drain_job),
+                    ready_drain.flit.eq(flits[EntryKind.DRAIN]),
+                ]
+                m.d.comb += receiver.o.ready.eq(1)
+                m.next = "IDLE"
+            with m.State("CLEAR"), m.If(is_free):
+                with m.If(command_field(command, Opcode.CLEAR, "row_limit") == 0):
+                    m.next = "CLEARED"
+                with m.Else(), m.If(send(flits[EntryKind.CLEAR])):
+                    m.next = "CLEARED"
+            with m.State("CLEARED"), m.If(send(flits[EntryKind.SIGNAL])):
+                m.d.comb += receiver.o.ready.eq(1)
+                m.next = "IDLE"
+            with m.State("WRONG"), m.If(is_free):
                 m.next = "STOPPED"
                 with m.If(~(is_stream | is_drain | is_clear)):
                     m.d.comb += raise_fault(command_fault, ErrorCode.ILLEGAL_COMMAND)
                 with m.Elif(meaning.range_fault):
                     m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE, address=meaning.address)
-                with m.Elif(meaning.alignment_fault):
-                    m.d.comb += raise_fault(command_fault, ErrorCode.MISALIGNED, address=meaning.address)
-                with m.Elif(is_stream):
-                    m.next = "SETUP"
-                with m.Elif(is_drain):
-                    m.next = "HAND_OVER"
                 with m.Else():
-                    m.next = "CLEAR"
-            with m.State("CLEAR"):
-                with m.If(command_field(command, Opcode.CLEAR, "row_limit") == 0):
-                    m.next = "SIGNAL"
-                with m.Else(), m.If(send(EntryKind.CLEAR)):
-                    m.next = "SIGNAL"
-            with m.State("SETUP"), m.If(send(EntryKind.SETUP)):
-                m.d.comb += fetch.start.eq(1)
-                m.next = "ENTRIES"
+                    m.d.comb += raise_fault(command_fault, ErrorCode.MISALIGNED, address=meaning.address)
+            with m.State("STOPPED"):
+                pass
+
+        semaphore = Signal(4)
+        with m.If(setting_up):
+            m.d.sync += semaphore.eq(command_field(command, Opcode.STREAM, "semaphore"))
+        signal = self._head(m, "stream_signal", signal_head, EntryKind.SIGNAL, semaphore=semaphore)
+        with m.FSM(name="execution"):
+            with m.State("IDLE"), m.If(~report.stopped):
+                with m.If(ready_drain.valid):
+                    m.d.comb += drain.i.valid.eq(1)
+                    with m.If(drain.i.ready & (ready_drain.job.count == 0)):
+                        m.d.sync += ready_drain.valid.eq(0)
+                    with m.Elif(drain.i.ready):
+                        m.next = "DRAIN"
+                with m.Else():
+                    m.d.comb += is_free.eq(1)
+                with m.If(fetch.start):
+                    m.next = "ENTRIES"
+            with m.State("DRAIN"), m.If(send(ready_drain.flit)):
+                m.d.sync += ready_drain.valid.eq(0)
+                m.next = "IDLE"
             with m.State("ENTRIES"):
                 send_entry()
                 with m.If(~fetch.busy & ~report.stopped):
                     m.next = "SIGNAL"
-            with m.State("SIGNAL"), m.If(send(EntryKind.SIGNAL)):
-                m.d.comb += receiver.o.ready.eq(1)
+            with m.State("SIGNAL"), m.If(send(signal)):
                 m.next = "IDLE"
-            with m.State("HAND_OVER"):
-                m.d.comb += drain.i.valid.eq(1)
-                with m.If(drain.i.ready & (drain.i.p.count == 0)):
-                    m.d.comb += receiver.o.ready.eq(1)
-                    m.next = "IDLE"
-                with m.Elif(drain.i.ready):
-                    m.next = "DRAIN"
-            with m.State("DRAIN"), m.If(send(EntryKind.DRAIN)):
-                m.d.comb += receiver.o.ready.eq(1)
-                m.next = "IDLE"
-            with m.State("STOPPED"):
-                pass
 
         return m
 
-    def _set_parameters(self, m, command, share, meaning, fetch, drain):
-        """The fields of the command at every place that needs them."""
+    def _set_parameters(self, m, command, share, meaning, fetch):
+        """The fields of the command at every place that needs them. Returns what the drain engine would be told."""
         config = self._config
 
         def stream_field(name):
@@ -195,8 +232,14 @@ class RowFeeder(wiring.Component):
         def drain_field(name):
             return command_field(command, Opcode.DRAIN, name)
 
+        drain_job = Signal(drain_job_layout)
         ranges, first_accumulator = meaning.ranges, stream_field("accumulator_first")
-        is_gather = stream_field("mode") == Mode.GATHER
+        first_local = Signal(16)
+        with m.Switch(stream_field("mode")):
+            with m.Case(Mode.GATHER):
+                m.d.comb += first_local.eq(first_accumulator)
+            with m.Case(Mode.SCATTER):
+                m.d.comb += first_local.eq(stream_field("scatter_first"))
         # Row and entry fields have the same places in STREAM and DRAIN.
         m.d.comb += [
             share.feeder.eq(self.y - 1),
@@ -221,7 +264,7 @@ class RowFeeder(wiring.Component):
             fetch.job.rows.first.eq(share.first),
             fetch.job.rows.step.eq(stream_field("row_step")),
             fetch.job.rows.count.eq(share.count),
-            fetch.job.rows.local.eq(Mux(is_gather, first_accumulator, 0)),
+            fetch.job.rows.local.eq(first_local),
             fetch.job.scatter.eq(stream_field("mode") == Mode.SCATTER),
             fetch.job.sampled.eq(stream_field("mode") == Mode.SAMPLED),
             fetch.job.inner_begin.eq(ranges.inner_begin),
@@ -230,7 +273,7 @@ class RowFeeder(wiring.Component):
             fetch.job.entry_number.eq(first_accumulator << exact_log2(config.lane.slots)),
             fetch.job.accumulator_first.eq(first_accumulator),
             *(
-                drain.i.p[name].eq(drain_field(name))
+                drain_job[name].eq(drain_field(name))
                 for name in (
                     "address",
                     "row_stride",
@@ -244,33 +287,38 @@ class RowFeeder(wiring.Component):
                     "block",
                 )
             ),
-            drain.i.p.first.eq(share.first),
-            drain.i.p.step.eq(drain_field("row_step")),
-            drain.i.p.count.eq(share.count),
-            drain.i.p.accumulator.eq(first_accumulator),
+            drain_job.first.eq(share.first),
+            drain_job.step.eq(drain_field("row_step")),
+            drain_job.count.eq(share.count),
+            drain_job.accumulator.eq(first_accumulator),
         ]
         # Sums are one array, in packets of as many as a tile has columns.
         with m.If((command[0][:8] == Opcode.DRAIN) & drain_field("reduce")):
             m.d.comb += [
-                drain.i.p.address.eq(
+                drain_job.address.eq(
                     drain_field("address")
                     + Mux(drain_field("select"), ranges.entry_begin >> 3, (ranges.entry_begin << 2)[:32])
                 ),
-                drain.i.p.columns.eq(ranges.entries_here),
-                drain.i.p.tile_columns.eq(config.tile_columns),
-                drain.i.p.count.eq((ranges.entries_here + config.tile_columns - 1) >> exact_log2(config.tile_columns)),
+                drain_job.columns.eq(ranges.entries_here),
+                drain_job.tile_columns.eq(config.tile_columns),
+                drain_job.count.eq((ranges.entries_here + config.tile_columns - 1) >> exact_log2(config.tile_columns)),
             ]
+        return drain_job
+
+    def _head(self, m, name, layout, kind, **fields):
+        """The head flit of a packet of entries of some kind."""
+        flit = Signal(layout, name=name)
+        header = header_values(
+            x=self._config.cols, y=self.y, traffic_class=TrafficClass.ENTRIES, kind=kind, cast=Cast.ROW
+        )
+        m.d.comb += [flit[field].eq(value) for field, value in {**header, **fields}.items()]
+        return flit
 
     def _senders(self, m, command, share, meaning, fetch):
-        """Verbs that drive ``entries_o`` in this cycle."""
+        """Verbs that drive ``entries_o`` in this cycle, and the flits of the command."""
 
         def head(layout, kind, **fields):
-            flit = Signal(layout, name=f"{kind.name.lower()}_flit")
-            header = header_values(
-                x=self._config.cols, y=self.y, traffic_class=TrafficClass.ENTRIES, kind=kind, cast=Cast.ROW
-            )
-            m.d.comb += [flit[name].eq(value) for name, value in {**header, **fields}.items()]
-            return flit
+            return self._head(m, f"{kind.name.lower()}_flit", layout, kind, **fields)
 
         def drain_field(name):
             return command_field(command, Opcode.DRAIN, name)
@@ -313,11 +361,11 @@ class RowFeeder(wiring.Component):
         payload = Signal(self._config.noc.flit_width)
         m.d.comb += [payload.eq(entry), self.entries_o.payload.eq(Cat(payload, C(1), C(1)))]
 
-        def send(kind):
-            m.d.comb += [self.entries_o.valid.eq(1), payload.eq(flits[kind])]
+        def send(flit):
+            m.d.comb += [self.entries_o.valid.eq(1), payload.eq(flit)]
             return self.entries_o.ready
 
         def send_entry():
             m.d.comb += [self.entries_o.valid.eq(fetch.o.valid), fetch.o.ready.eq(self.entries_o.ready)]
 
-        return send, send_entry
+        return send, send_entry, flits
