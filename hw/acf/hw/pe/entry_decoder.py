@@ -43,7 +43,7 @@ class EntryDecoder(wiring.Component):
     sweep : Out(stream), ``sweep_request``
         DRAIN and CLEAR.
     done : Out(stream), semaphore
-        SIGNAL. One that closes no stream, which is that of a CLEAR, waits for the sweep too.
+        SIGNAL. One that closes no stream, which is that of a CLEAR, waits for the sweep too, if it has a semaphore.
     sampled : Out(1)
         The mode is SAMPLED.
     dense : Out(1)
@@ -150,7 +150,7 @@ class EntryDecoder(wiring.Component):
                 ]
             with m.Case(EntryKind.SIGNAL):
                 sends = signal.semaphore != NO_SEMAPHORE
-                goes_on = self.idle & (self.open | self.swept)
+                goes_on = self.idle & (self.open | self.swept | ~sends)
                 m.d.comb += [
                     self.done.valid.eq(self.i.valid & goes_on & sends),
                     self.i.ready.eq(goes_on & (self.done.ready | ~sends)),

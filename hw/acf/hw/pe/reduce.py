@@ -1,16 +1,16 @@
 """Adds up the sums of all lanes, from the east end of a mesh row to its west."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
 from acf.hw.noc.flit import flit_stream
-from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.accumulator_bank import accumulator_sweep
-from acf.hw.pe.interlock import Interlock
+from acf.hw.pe.lane_sums import LaneSums
 from acf.hw.pe.result_sender import sender_depth
 from acf.hw.pe.sweep_job import sweep_walk
 
@@ -21,13 +21,12 @@ class ReducingSweep(wiring.Component):
     """Adds the accumulators of lane 0, 1, ... to the sums that come from the tile in the east, or to +0 at the east end
     of the mesh row, and sends the sums to the west. Lanes set to +0 what they have given.
 
-    There is one adder. It works on an accumulator row at a time, lane after lane, so that the sums of the ``slots``
-    accumulators hide its latency.
+    ``reducing_adders`` adders stand one behind the other, and each adds as many neighbouring lanes (``LaneSums``). So
+    the order of additions does not depend on how many there are.
 
-    One cycle to start, then ``lanes * slots`` cycles for each row, or ``lanes * (latency + 3)`` where slots are fewer
-    than that, ``latency`` being the adder's; then ``latency`` and a few more until the last sums are sent. Sums of the
-    east are taken when they are needed; without them, and while the network takes no results, it waits. It waits for no
-    lane: products make room.
+    A few cycles to start, then for each row as many as one of the adders takes for its lanes, and the latencies of all
+    until the last sums are sent. Sums of the east are taken when they are needed; without them, and while the network
+    takes no results, it waits. It waits for no lane: products make room.
 
     Parameters
     ----------
@@ -72,100 +71,74 @@ class ReducingSweep(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
-        lanes, slots = config.lanes, config.lane.slots
+        config, walk = self._config, self.walk
+        adders = min(config.reducing_adders, config.lanes)
+        share = config.lanes // adders
         width = config.lane.number_format.accumulator_width
 
-        m.submodules.adder = adder = AccumulatorAdd(lane=config.lane)
-        # A sum is read in the cycle after the accumulator was asked for, enters the adder one cycle later, and is
-        # written when it has left it.
-        m.submodules.interlock = interlock = Interlock(address_width=ceil_log2(slots), depth=adder.latency + 2)
-        m.submodules.sums = sums = Memory(shape=width, depth=slots, init=[])
-        writer, reader = sums.write_port(), sums.read_port(domain="comb")
+        starts = Signal()
+        # Sums between two adders: those of a row go on while those of the next one come.
+        rooms = [2 * config.lane.slots] * (adders - 1) + [2 * sender_depth(config=config)]
+        stages = [LaneSums(lane=config.lane, lanes=share, room=room) for room in rooms]
+        for number, stage in enumerate(stages):
+            m.submodules[f"sums_{number}"] = stage
+            m.d.comb += [stage.start.eq(starts), stage.row.eq(walk.row), stage.rows.eq(walk.rows_left)]
+            for n in range(share):
+                lane = number * share + n
+                m.d.comb += [
+                    *(
+                        getattr(self.lanes[lane], name).eq(getattr(stage.lanes[n], name))
+                        for name in ("read", "row", "slot", "urgent")
+                    ),
+                    stage.accumulators[n].eq(self.accumulators[lane]),
+                ]
+        m.d.comb += self.overflow.eq(Cat(stage.overflow for stage in stages))
 
-        walk = self.walk
-        lane = Signal(range(lanes))
-        slot = Signal(range(slots))
-        first_lane, last_lane, slot_ends = lane == 0, lane == lanes - 1, slot == slots - 1
-        depth = sender_depth(config=config)
-        room = Signal(range(depth + 1), init=depth)  # for pairs of sums
-
-        # Ask the lanes for the next accumulator, when the sum so far is there, or will be.
-        walking = Signal()
-        step = Signal()
+        # Into the first: two sums from each flit.
+        upper = Signal()
         at_east_end = self.x == config.cols
-        from_east = walking & first_lane & ~at_east_end
-        sum_comes = ~from_east | (self.incoming.valid & ~self.incoming.p.head)
+        first, flit = stages[0], self.incoming
         m.d.comb += [
-            step.eq(walking & ~interlock.hazard & sum_comes & (~last_lane | slot[0] | room.any())),
-            self.incoming.ready.eq(from_east & (self.incoming.p.head | (step & slot[0]))),
-            interlock.address.eq(slot),
-            interlock.read_address.eq(slot),
-            interlock.issue.eq(step),
-            interlock.effectual.eq(1),
+            first.from_zero.eq(at_east_end),
+            first.i.valid.eq(flit.valid & ~flit.p.head),
+            first.i.payload.eq(flit.p.payload.word_select(upper, width)),
+            flit.ready.eq(~at_east_end & walk.active & (flit.p.head | (first.i.ready & upper))),
         ]
-        for n, port in enumerate(self.lanes):
-            m.d.comb += [port.read.eq(step & (lane == n)), port.row.eq(walk.row), port.slot.eq(slot), port.urgent.eq(1)]
+        with m.If(first.i.ready & first.i.valid):
+            m.d.sync += upper.eq(~upper)
 
-        # The accumulator is there.
-        asked = Signal()
-        asked_lane, asked_slot = Signal.like(lane), Signal.like(slot)
-        initial = Signal(width, reset_less=True)
-        m.d.sync += asked.eq(step)
-        with m.If(step):
-            m.d.sync += [asked_lane.eq(lane), asked_slot.eq(slot)]
-        with m.If(step & first_lane):
-            m.d.sync += initial.eq(Mux(at_east_end, 0, self.incoming.p.payload.word_select(slot[0], width)))
-        a, b = (Signal(width, name=name, reset_less=True) for name in ("a", "b"))
-        enable = Signal()
-        m.d.sync += enable.eq(asked)
-        with m.If(asked):
-            m.d.sync += [
-                a.eq(Mux(asked_lane == 0, initial, reader.data)),
-                b.eq(Array(self.accumulators)[asked_lane]),
+        # From one to the next.
+        for number, (giving, taking) in enumerate(pairwise(stages)):
+            m.submodules[f"between_{number}"] = between = SyncFIFO(width=width, depth=rooms[number])
+            m.d.comb += [
+                between.w_data.eq(giving.o),
+                between.w_en.eq(giving.o_valid),
+                taking.i.payload.eq(between.r_data),
+                taking.i.valid.eq(between.r_rdy),
+                between.r_en.eq(taking.i.ready),
+                giving.freed.eq(between.r_rdy & taking.i.ready),
             ]
-        m.d.comb += [
-            reader.addr.eq(asked_slot),
-            adder.a.eq(a),
-            adder.b.eq(b),
-            adder.enable.eq(enable),
-        ]
 
-        # The sum is there. Sums leave the adder in the order of the walk.
-        summed_lane, summed_slot = Signal(range(lanes)), interlock.write_address
+        # Out of the last: two sums in each pair.
+        last = stages[-1]
+        lower, is_upper = Signal(width, reset_less=True), Signal()
+        with m.If(last.o_valid):
+            m.d.sync += [lower.eq(last.o), is_upper.eq(~is_upper)]
         m.d.comb += [
-            writer.en.eq(interlock.write),
-            writer.addr.eq(summed_slot),
-            writer.data.eq(adder.o),
-            self.overflow.eq(Cat(interlock.write & adder.overflow & (summed_lane == n) for n in range(lanes))),
+            self.pairs.valid.eq(last.o_valid & is_upper),
+            self.pairs.payload.eq(Cat(lower, last.o)),
+            last.freed.eq((self.sent & walk.active) << 1),
+            walk.row_done.eq(last.row_done),
         ]
-        with m.If(interlock.write & (summed_slot == slots - 1)):
-            m.d.sync += summed_lane.eq(Mux(summed_lane == lanes - 1, 0, summed_lane + 1))
-        complete = interlock.write & (summed_lane == lanes - 1)
-        lower = Signal.like(adder.o, name="lower", reset_less=True)
-        with m.If(complete & ~summed_slot[0]):
-            m.d.sync += lower.eq(adder.o)
-        m.d.comb += [self.pairs.valid.eq(complete & summed_slot[0]), self.pairs.payload.eq(Cat(lower, adder.o))]
-        takes_room = step & last_lane & ~slot[0]
-        m.d.sync += room.eq(room - takes_room + (self.sent & walk.active))
 
         with m.FSM():
             with m.State("START"), m.If(walk.active):
                 with m.If(walk.rows_left == 0):
                     m.d.comb += walk.finished.eq(1)
                 with m.Else():
+                    m.d.comb += starts.eq(1)
                     m.next = "WALK"
-            with m.State("WALK"):
-                m.d.comb += walking.eq(1)
-                with m.If(step):
-                    m.d.sync += slot.eq(slot + 1)  # back to 0 after the last
-                with m.If(step & slot_ends):
-                    m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
-                with m.If(step & slot_ends & last_lane):
-                    m.d.comb += walk.row_done.eq(1)
-                    with m.If(walk.rows_left == 1):
-                        m.next = "FINISH"
-            with m.State("FINISH"), m.If(room == depth):
+            with m.State("WALK"), m.If(~Cat(stage.busy for stage in stages).any()):
                 m.d.comb += walk.finished.eq(1)
                 m.next = "START"
         return m
