@@ -10,14 +10,16 @@ from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import gather, sampled, scatter
 from acf.isa import IndexSize, Opcode
-from acf.runtime import drains
-from acf.runtime.backward import sampled_chains, scatter_steps, tile_sampled, tile_scatter
+from acf.runtime import drains, scatter_blocks
+from acf.runtime.backward import sampled_chains, scatter_steps, tile_sampled
 from acf.runtime.compiler import add_clear
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.layout import Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
 from acf.runtime.program import Program
+from acf.runtime.scatter_blocks import BlockCounts, block_counts, cut_blocks, first_pieces
 from acf.runtime.schedule import add_steps
 from acf.runtime.session import Session
 
@@ -162,16 +164,86 @@ def test_accumulators_lie_in_a_ring():
     assert [of.first for of in sums] == [0, 6, 12, 0, 0, 0]
 
 
-def test_a_block_is_halved_where_drains_cost_more():
-    config = dataclasses.replace(preset("base"), lane=dataclasses.replace(preset("base").lane, slots=32))
-    rows = config.lane.accumulator_rows
-    fits = config.rows * rows
-    assert tile_scatter(config, rows=256, inner=fits // 2, entries=10000).block == rows // 2
-    # Products that hide both the drain and reading W twice; then nothing to hide a drain behind.
-    assert tile_scatter(config, rows=256, inner=fits, entries=100000).block == rows // 2
-    assert tile_scatter(config, rows=256, inner=fits, entries=0).block == rows
-    # With few slots reading W a second time takes longer than the products.
-    assert tile_scatter(preset("base"), rows=256, inner=fits, entries=100000).block == rows
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("wanted", [0, 1, 7, 64, 100])
+def test_blocks_cover_every_row_once(rows, wanted):
+    config = dataclasses.replace(tiny(), rows=rows)
+    for count in range(1, 6):
+        blocks = cut_blocks(config, wanted=wanted, count=count)
+        assert len(blocks) <= count
+        ends = [first + block * rows for first, block in blocks]
+        assert [first for first, _ in blocks] == [0, *ends][: len(blocks)]
+        assert not blocks or wanted <= ends[-1] < wanted + rows
+        assert [block for _, block in blocks] == sorted((block for _, block in blocks), reverse=True)
+
+
+def base_weights(rows, inner, density, **changes):
+    entries = round(rows * inner * density)
+    weights = Weights(rows=rows, inner=inner, entries=entries, pointers=0, indices=0, index_size=IndexSize.UINT16)
+    return dataclasses.replace(weights, **changes)
+
+
+def test_blocks_are_cut_where_drains_stand_alone():
+    config = preset("base")
+
+    def counts(*shape, columns, **changes):
+        found = block_counts(config, base_weights(*shape), columns=columns, wanted=shape[1], **changes)
+        return found.first, found.others, found.last
+
+    # A single pass: half of its drain beside the sums. More blocks would only read W more often.
+    assert counts(256, 256, 0.1, columns=128) == (1, 1, 2)
+    # Each pass is drained beside the next one, but for the last.
+    assert counts(256, 256, 0.1, columns=1024) == (1, 1, 2)
+    # Drains take longer than sums, so the first begins early.
+    assert counts(128, 512, 0.1, columns=256) == (2, 1, 2)
+    # What is gated by a bank of 256 rows, or fits into the accumulators.
+    assert min(counts(256, 512, 0.1, columns=512, gated=True)) == 2
+    assert min(counts(256, 3000, 0.1, columns=512)) == 3
+    # There is nothing to drain beside, or not enough to drain.
+    assert counts(256, 256, 0, columns=128) == (1, 1, 1)
+    assert counts(256, 4, 0.5, columns=512) == (1, 1, 1)
+    # Reading W takes longer than all its products.
+    assert counts(256, 256, 0.1, columns=16) == (1, 1, 1)
+
+
+def test_counts_of_passes():
+    counts = BlockCounts(first=5, others=6, last=7)
+    for passes, expected in ((0, []), (1, [7]), (2, [5, 7]), (4, [5, 6, 6, 7])):
+        assert counts.of("abcd"[:passes]) == list(zip("abcd", expected, strict=False))
+
+
+def test_first_operands_come_in_pieces():
+    config = preset("base")
+
+    def pieces(*shape, columns, block=64):
+        return first_pieces(
+            config, base_weights(*shape), columns=columns, wanted=shape[1], block=block, rows=min(256, shape[0])
+        )
+
+    assert pieces(256, 256, 0.5, columns=128) == [(0, 64), (64, 64), (128, 128)]
+    assert pieces(101, 256, 0.5, columns=128) == [(0, 48), (48, 53)]
+    # Too little to load, or to do meanwhile.
+    assert pieces(8, 256, 0.5, columns=128) == [(0, 8)]
+    assert pieces(256, 256, 0, columns=128) == [(0, 256)]
+
+
+@pytest.mark.parametrize("banks", [2, 4])
+@pytest.mark.parametrize("shape", [(1, 3, 8), (7, 40, 9), (40, 70, 20), (32, 9, 41)])
+def test_scatter_in_pieces_and_blocks(monkeypatch, banks, shape):
+    """As many blocks and pieces as there may be: the bits are the same, and every entry comes once in each block."""
+    weights, gradient, activation = operands(shape)
+    config = tiny(operand_banks=banks)
+    whole = check_scatter(config, weights, gradient).run
+    monkeypatch.setattr(drains, "_PART_CYCLES", 1)
+    monkeypatch.setattr(scatter_blocks, "_STREAM_CYCLES", 0)
+    monkeypatch.setattr(scatter_blocks, "_WORTH", 0)
+    cut = check_scatter(config, weights, gradient)
+    loads = [fields for opcode, fields in cut.program.commands if opcode is Opcode.LOAD]
+    assert shape[0] == 1 or any(fields["operand_first"] for fields in loads)
+    assert cut.run.effectual_macs == whole.effectual_macs
+    gated = run_scatter(device_for(config, weights, shape[2]), weights, gradient, gate=activation).accumulators
+    expected = np.where(activation.astype(np.float32) == 0, np.float32(0), cut.accumulators)
+    assert gated.tobytes() == expected.tobytes()
 
 
 def test_a_dense_sampled_product_is_the_whole_gradient():
@@ -225,7 +297,6 @@ def test_operands_of_a_pass_are_loaded_once():
     tiling = tile_sampled(config, rows=256, inner=256, entries=6554)
     assert (tiling.groups, tiling.row_tile, tiling.inner_tile) == (1, 256, 256)
     assert tiling.groups * tiling.entry_count * config.rows >= 6554
-    assert tile_scatter(config, rows=256, inner=256).block == 64
     weights, gradient, activation = operands((32, 30, 40))
     groups = tile_sampled(tiny(), rows=32, inner=30, entries=weights.entries).groups
     result = run_sampled(device_for(tiny(), weights, 40), weights, gradient, activation)
@@ -276,5 +347,7 @@ def test_scatter_may_leave_out_the_last_rows(results):
     found, whole = (session.read_rows(place, rows=41, columns=columns, dtype=dtype) for place in places)
     assert found[:results].tobytes() == expected[:results].tobytes()
     assert whole.tobytes() == expected.tobytes()
-    block = tile_scatter(config, rows=20, inner=results, entries=weights.entries).block
-    assert (found[-(-results // (block * config.rows)) * block * config.rows :].view(np.uint32) == 0xFFFFFFFF).all()
+    counts = block_counts(config, placed, columns=columns, wanted=results)
+    first, block = cut_blocks(config, wanted=results, count=counts.last)[-1]
+    assert first + block * config.rows - results < config.rows
+    assert (found[first + block * config.rows :].view(np.uint32) == 0xFFFFFFFF).all()

@@ -2,7 +2,7 @@
 
 *Scatter*, ``D = transpose(W) G``: every row feeder streams all rows of ``W`` in order, and keeps those entries whose
 column index lies in its block of the result's rows. So each sum is taken in one tile, in the order of memory, and no
-partial sums are added.
+partial sums are added. How the rows are cut to blocks is decided in ``acf.runtime.scatter_blocks``.
 
 *Sampled*, ``S[e] = sum over k of G[i, k] A[j, k]``: the entries are dealt to the row feeders by their place in memory,
 as many to each, whatever their rows; they stay in the accumulators while all columns pass by, and are drained once. The
@@ -16,62 +16,19 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.isa import CANDIDATE_WORD, Mode
-from acf.runtime.drains import Accumulators, drain_cycles, drain_parts
+from acf.runtime.drains import Accumulators, drain_parts
 from acf.runtime.layout import Operand, PlacedOperand, Weights, column_passes, cut, piece_length
 from acf.runtime.memory import round_up
+from acf.runtime.scatter_blocks import block_counts, cut_blocks, first_pieces
 from acf.runtime.schedule import Step
 
 __all__ = [
     "SampledTiling",
-    "ScatterTiling",
     "sampled_chains",
     "sampled_steps",
     "scatter_steps",
     "tile_sampled",
-    "tile_scatter",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScatterTiling:
-    """How a scatter is cut.
-
-    Parameters
-    ----------
-    row_tile : int
-        Rows of ``W`` whose operands lie in a bank together.
-    block : int
-        Rows of the result that one mesh row sums at a time.
-    """
-
-    row_tile: int
-    block: int
-
-
-def tile_scatter(
-    config: FabricConfig, *, rows: int, inner: int, entries: int = 0, gated: bool = False
-) -> ScatterTiling:
-    """The tiling of a scatter with ``W`` of ``rows x inner`` elements, of which ``entries`` are stored.
-
-    A block that fits into half of the accumulators can be drained while the next one is summed. Where the blocks of the
-    fewest tiles do not, more tiles are made if reading ``W`` for each of them is estimated to cost less than drains.
-    """
-    lane = config.lane
-    most = config.rows * lane.accumulator_rows
-    if gated:
-        most = min(most, lane.operand_rows)
-    inner_tiles = max(1, ceil(inner / most))
-    halves = max(1, ceil(inner / min(most, config.rows * lane.accumulator_rows // 2)))
-    if halves > inner_tiles:
-        drains = drain_cycles(config, rows=ceil(inner / config.rows))
-        # Half of the operands are taken for zero.
-        products = entries * lane.slots / (2 * config.rows)
-        if max(products, entries * halves, drains) < max(products, entries * inner_tiles) + drains:
-            inner_tiles = halves
-    return ScatterTiling(
-        row_tile=piece_length(rows, lane.operand_rows, granule=config.feeder.chunk_rows),
-        block=max(1, ceil(ceil(inner / inner_tiles) / config.rows)),
-    )
 
 
 def scatter_steps(
@@ -109,18 +66,18 @@ def scatter_steps(
         Whether lanes skip zeros.
     """
     wanted = weights.inner if results is None else results
-    tiling = tile_scatter(config, rows=weights.rows, inner=wanted, entries=weights.entries, gated=gate is not None)
+    counts = block_counts(config, weights, columns=columns, wanted=wanted, gated=gate is not None)
     number_format = config.lane.number_format
     result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
+    row_tiles = list(cut(weights.rows, config.lane.operand_rows, granule=config.feeder.chunk_rows))
     steps = []
-    for column_pass in column_passes(config, columns):
-        for first in range(0, wanted, tiling.block * config.rows):
+    for column_pass, blocks in counts.of(column_passes(config, columns)):
+        for first, block in cut_blocks(config, wanted=wanted, count=blocks):
+            end = min(first + block * config.rows, weights.inner)
             gates = {}
             if gate is not None:
-                count = min(tiling.block * config.rows, weights.inner - first)
-                gates = {"gate": gate.tile(config, first=first, rows=count, columns=column_pass)}
-            row_tiles = list(cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows))
-            accumulators = Accumulators(rows=tiling.block)
+                gates = {"gate": gate.tile(config, first=first, rows=end - first, columns=column_pass)}
+            accumulators = Accumulators(rows=block)
             for row, count in row_tiles:
                 tile = operand.tile(config, first=row, rows=count, columns=column_pass)
                 stream = {
@@ -131,8 +88,8 @@ def scatter_steps(
                     "row_step": 1,
                     "row_limit": count,
                     "inner_begin": first,
-                    "inner_offset": tiling.block,
-                    "inner_count": tiling.block,
+                    "inner_offset": block,
+                    "inner_count": block,
                     "mode": Mode.SCATTER,
                     "skip": int(skip),
                     **column_pass.fields,
@@ -146,13 +103,22 @@ def scatter_steps(
                 "address": result.address + column_pass.first * result_bytes,
                 "row_stride": result.stride,
                 "row_begin": first,
-                "row_end": min(first + tiling.block * config.rows, weights.inner),
-                "row_offset": tiling.block,
+                "row_end": end,
+                "row_offset": block,
                 "row_step": 1,
-                "row_limit": tiling.block,
+                "row_limit": block,
                 "narrow": int(narrow),
                 **column_pass.fields,
             }
+    if steps and row_tiles:
+        block = steps[0].accumulators.rows
+        column_pass = next(column_passes(config, columns))
+        steps[0].pieces = [
+            (first, operand.tile(config, first=first, rows=count, columns=column_pass))
+            for first, count in first_pieces(
+                config, weights, columns=columns, wanted=wanted, block=block, rows=row_tiles[0][1]
+            )
+        ]
     return steps
 
 

@@ -36,6 +36,10 @@ class Accumulators:
     first: int = field(default=0, init=False)
     """The first of them, which ``place_accumulators`` decides."""
 
+    def overlaps(self, other: "Accumulators") -> bool:
+        """Whether both have a row in common."""
+        return self.first < other.first + other.rows and other.first < self.first + self.rows
+
 
 def place_accumulators(config: FabricConfig, uses: Iterable[Accumulators]) -> int:
     """Decide where accumulators lie, given in the order in which they are used.

@@ -16,6 +16,7 @@ from acf.runtime.layout import OperandForm, column_tiling, packed_bytes
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.scatter_blocks import MORE_BLOCKS
 from acf.runtime.schedule import Step, add_steps
 from acf.runtime.session import Session
 
@@ -53,9 +54,9 @@ def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, column
     row_bytes = round_up(columns, 64) * number_format.accumulator_bytes
     passes = column_tiling(config, columns)[0]
     row_tiles = rows // config.lane.operand_rows + 1
-    inner_tiles = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows // 2) + 1
+    blocks = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows) + 1 + MORE_BLOCKS
     groups = tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
-    commands = 16 + 8 * passes * row_tiles * inner_tiles * groups + 2 * MOST_PARTS * config.rows * groups
+    commands = 16 + 8 * passes * row_tiles * blocks * groups + 2 * MOST_PARTS * config.rows * groups
     results = elements * number_format.accumulator_bytes
     weights += packed_bytes(config, rows=rows, columns=columns) + packed_bytes(config, rows=inner, columns=columns)
     return weights + (rows + 2 * inner) * row_bytes + results + commands * COMMAND_BYTES + 4096

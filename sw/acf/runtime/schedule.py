@@ -6,8 +6,9 @@ one is streamed, and leaves in its bank what is wanted again soonest (Belady's r
 
 Each bank has a semaphore of its own. At any time at most one thing is under way that signals it: the load that fills
 the bank, or the last stream that reads it. (A stream that is the last to read two banks signals one of the two, and who
-fills the other waits for that.) So a WAIT can never be satisfied by signals that were meant for another. Drains share
-one semaphore, and are only waited for all at once. Where accumulators lie is decided in ``acf.runtime.drains``.
+fills the other waits for that. What is loaded in pieces has a semaphore for each.) So a WAIT can never be satisfied by
+signals that were meant for another. Drains share one semaphore, and are only waited for all at once. Where accumulators
+lie is decided in ``acf.runtime.drains``.
 """
 
 from collections.abc import Iterator
@@ -18,8 +19,13 @@ from acf.isa import NO_SEMAPHORE, Opcode
 from acf.runtime.drains import Accumulators, place_accumulators
 from acf.runtime.program import Program
 
-__all__ = ["OperandTile", "Step", "add_steps"]
+__all__ = ["MOST_PIECES", "OperandTile", "Step", "add_steps"]
 
+MOST_PIECES = 4
+"""Pieces in which operands are loaded, at most."""
+
+_PIECE_SEMAPHORES = (4, 5, 6)
+"""Of all pieces but the first, whose semaphore is that of the bank."""
 _DRAIN_SEMAPHORE = 7
 _MOST_SIGNALS = 1 << 15
 """Of drains that nobody has waited for; the semaphore counts twice as many."""
@@ -71,6 +77,9 @@ class Step:
         Row of the accumulators where STREAM and DRAIN begin.
     feeders : list of dict or None
         Fields of both commands that are another's for each row feeder.
+    pieces : list of (int, OperandTile)
+        Of a scatter: if no step before this one leaves time to load ``bank``, load and stream its rows in these pieces,
+        each with its first row, of which one is loaded while the one before is streamed.
     """
 
     operands: dict[str, OperandTile]
@@ -79,6 +88,7 @@ class Step:
     drain: dict[str, int] | None = None
     offset: int = 0
     feeders: list[dict[str, int]] | None = None
+    pieces: list[tuple[int, OperandTile]] = field(default_factory=list)
 
     banks: dict[str, int] = field(default_factory=dict, init=False)
     loads: set[str] = field(default_factory=set, init=False)
@@ -157,6 +167,12 @@ class _Emitter:
                 self._load(steps[number].operands[role], steps[number].banks[role])
 
         for number, step in enumerate(steps):
+            pieces = []
+            if len(step.pieces) > 1 and "bank" in step.loads and (number, "bank") not in issued:
+                pieces = list(zip(step.pieces, (step.banks["bank"], *_PIECE_SEMAPHORES), strict=False))
+                issued.add((number, "bank"))
+            for (first, tile), semaphore in pieces:
+                self._load(tile, step.banks["bank"], semaphore=semaphore, first=first)
             for role in sorted(step.loads):
                 load(number, role)
             following = steps[number + 1] if number + 1 < len(steps) else None
@@ -165,9 +181,13 @@ class _Emitter:
             for role in ahead:
                 if following and not self._must_wait(following.banks[role]):
                     load(number + 1, role)
+            for piece, semaphore in pieces[:-1]:
+                self._program.add(Opcode.WAIT, semaphore=semaphore, count=self._tiles)
+                self._stream(step, piece)
             for role in sorted(step.loads):
-                self._program.add(Opcode.WAIT, semaphore=step.banks[role], count=self._tiles)
-            self._stream(step)
+                semaphore = pieces[-1][1] if pieces and role == "bank" else step.banks[role]
+                self._program.add(Opcode.WAIT, semaphore=semaphore, count=self._tiles)
+            self._stream(step, pieces[-1][0] if pieces else None)
             # Behind the stream, so that the row feeders need not wait while the bank before it is emptied.
             for role in ahead:
                 load(number + 1, role)
@@ -184,21 +204,21 @@ class _Emitter:
         self._draining = 0
         self._gates.clear()
 
-    def _load(self, tile: OperandTile, bank: int) -> None:
+    def _load(self, tile: OperandTile, bank: int, *, semaphore: int | None = None, first: int = 0) -> None:
         if bank in self._gates:
             self._wait_for_drains()
         if bank in self._released_by:
-            semaphore = self._released_by[bank]
-            self._program.add(Opcode.WAIT, semaphore=semaphore, count=self._tiles)
-            self._released_by = {b: other for b, other in self._released_by.items() if other != semaphore}
+            released_by = self._released_by[bank]
+            self._program.add(Opcode.WAIT, semaphore=released_by, count=self._tiles)
+            self._released_by = {b: other for b, other in self._released_by.items() if other != released_by}
         self._program.add(
             Opcode.LOAD,
-            semaphore=bank,
+            semaphore=bank if semaphore is None else semaphore,
             targets=self._all_columns,
             address=tile.address,
             row_stride=tile.stride,
             rows=tile.rows,
-            operand_first=0,
+            operand_first=first,
             bank=bank,
             columns=tile.columns,
             tile_columns=tile.tile_columns,
@@ -207,14 +227,22 @@ class _Emitter:
             length_stride=tile.length_stride,
         )
 
-    def _stream(self, step: Step) -> None:
+    def _stream(self, step: Step, piece: tuple[int, OperandTile] | None = None) -> None:
+        """Append the STREAM of a step, or of some of its rows: only that of the last of them signals."""
         if step.stream is None:
             return
-        semaphore = min(step.releases, default=NO_SEMAPHORE)
-        self._released_by.update(dict.fromkeys(step.releases, semaphore))
+        rows: dict[str, int] = {}
+        if piece is not None:
+            first, tile = piece
+            begin = step.stream["row_begin"] + first
+            rows = {"row_begin": begin, "row_end": begin + tile.rows, "scatter_first": first}
+        semaphore = NO_SEMAPHORE
+        if not rows or rows["row_end"] == step.stream["row_end"]:
+            semaphore = min(step.releases, default=NO_SEMAPHORE)
+            self._released_by.update(dict.fromkeys(step.releases, semaphore))
         banks = {role: bank for role, bank in step.banks.items() if role != "gate"}
         for target in self._targets(step):
-            self._program.add(Opcode.STREAM, semaphore=semaphore, **{**banks, **step.stream, **target})
+            self._program.add(Opcode.STREAM, semaphore=semaphore, **{**banks, **step.stream, **rows, **target})
 
     def _drain(self, step: Step) -> None:
         assert step.drain is not None

@@ -6,6 +6,7 @@ master values and their structure are the device's alone while it trains.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.backward import tile_sampled
 from acf.runtime.device import Device, RunResult, Window
 from acf.runtime.drains import MOST_PARTS
+from acf.runtime.layout import column_tiling
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.scatter_blocks import MORE_BLOCKS
+from acf.runtime.schedule import MOST_PIECES
 from acf.sparsity.pruner import Pruner
 from acf.sparsity.structure import Structure
 from acf.sparsity.updates import StructureUpdate, UpdateKind
@@ -132,16 +136,21 @@ class Blueprint:
         """Commands that a program may have more than now, when layers have fewer entries.
 
         Groups of a sampled product never become more, but the last streams of each may be cut into more parts; a part
-        has a STREAM and a DRAIN for every row feeder, and a WAIT or two for each.
+        has a STREAM and a DRAIN for every row feeder, and a WAIT or two for each. A scatter may have more blocks; a
+        block has a LOAD, a STREAM and some WAITs for each tile of rows, and the same once more with its gate and DRAIN.
         """
         if name != "backward" or self.settings.method != "gradual":
             return 0
         config = self.plan.config
+        layers = [layer.weights for layer in self.plan.layers]
         groups = sum(
             tile_sampled(config, rows=weights.rows, inner=weights.inner, entries=weights.entries).groups
-            for weights in (layer.weights for layer in self.plan.layers)
+            for weights in layers
         )
-        return groups * MOST_PARTS * 4 * config.rows
+        passes = column_tiling(config, self.plan.batch)[0]
+        row_tiles = sum(ceil(weights.rows / config.lane.operand_rows) + 1 for weights in layers)
+        scatters = passes * MORE_BLOCKS * row_tiles * 5 + len(layers) * MOST_PIECES * 3
+        return groups * MOST_PARTS * 4 * config.rows + scatters
 
     @property
     def regions(self) -> dict[str, tuple[int, int]]:
