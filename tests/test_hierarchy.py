@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import C, Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
@@ -262,6 +262,41 @@ endmodule
     subprocess.run(["iverilog", "-g2005", "-o", "bench", "-s", "bench", "design.v"], cwd=folder, check=True)
     output = subprocess.run(["vvp", "-n", "bench"], cwd=folder, check=True, capture_output=True, text=True).stdout
     return [tuple(map(int, line.split())) for line in output.splitlines()]
+
+
+class Fields(wiring.Component):
+    """A constant field beside one that follows ``enable``."""
+
+    def __init__(self, *, by_mux, constant=5):
+        self._by_mux, self._constant = by_mux, constant
+        fields = data.StructLayout({"low": 4, "middle": 4, "high": 4})
+        super().__init__({"enable": In(1), "value": In(4), "o": Out(fields)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.o.low.eq(self._constant), self.o.high.eq(self.value)]
+        if self._by_mux:
+            m.d.comb += self.o.middle.eq(Mux(self.enable, self.value, 1))
+        else:
+            m.d.comb += self.o.middle.eq(1)
+            with m.If(self.enable):
+                m.d.comb += self.o.middle.eq(self.value)
+        return m
+
+
+def test_constants_that_would_never_be_assigned_are_refused():
+    message = r"o\[3:0\] of fields is 4'h5 in a process of its own, which never runs"
+    with pytest.raises(ValueError, match=message):
+        convert(Fields(by_mux=False), name="fields")
+    assert "4'h5" in convert(Fields(by_mux=True), name="fields")
+    # A part that follows another signal is assigned whenever that changes.
+    assert "o[3:0] = { value[2:0], 1'h0 }" in convert(Follower(), name="follower")
+
+
+class Follower(Fields):
+    def __init__(self):
+        super().__init__(by_mux=False)
+        self._constant = Cat(C(0, 1), self.value[:3])
 
 
 def test_unknown_block_is_refused():

@@ -27,6 +27,10 @@ from amaranth.lib.wiring import In
 
 __all__ = ["ModuleLibrary", "place", "port_map"]
 
+_ALWAYS_ASSIGNMENT = re.compile(r"^ *always @\*\s+(?!begin\b)(\S[^=;]*?) = ([^;]*);", re.MULTILINE)
+_CONSTANT = re.compile(r"[0-9]*'s?[bodh][0-9a-fxz?_]+")
+_NAME = re.compile(r"[A-Za-z_\\$]")
+
 
 def port_map(component: wiring.Component) -> dict[str, tuple[Value, bool]]:
     """Ports by name, each with its value and whether it is an input; ``m_axi.araddr`` is called ``m_axi_araddr``."""
@@ -106,12 +110,26 @@ def _mark_used(thing: Any) -> None:
 
 
 def convert(component: wiring.Component, *, name: str) -> str:
-    """Verilog of one component (without the modules of its library), submodule names made unique by ``name``."""
+    """Verilog of one component (without the modules of its library), submodule names made unique by ``name``.
+
+    Raises
+    ------
+    ValueError
+        If part of a signal is constant and another part is assigned under a condition. The constant part becomes an
+        ``always @*`` that reads nothing, and so never runs in simulators that wait for a change.
+    """
     ports = {
         port: (value, PortDirection.Input if is_input else PortDirection.Output)
         for port, (value, is_input) in port_map(component).items()
     }
-    return verilog.convert(component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
+    text = verilog.convert(component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
+    for target, value in _ALWAYS_ASSIGNMENT.findall(text):
+        if not _NAME.search(_CONSTANT.sub("", value)):
+            raise ValueError(
+                f"{target} of {name} is {value} in a process of its own, which never runs in some simulators; "
+                "assign a signal of its own to the part that is not constant, or choose its value by Mux"
+            )
+    return text
 
 
 def place(
