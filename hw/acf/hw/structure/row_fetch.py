@@ -154,24 +154,23 @@ class RowFetch(wiring.Component):
                 run.p.count.eq((last >> beat_bits) - (first >> beat_bits) + 1),
             ]
 
+        asks_all = Signal()
+        m.d.comb += [
+            pointers.i.p.address.eq(job.pointers + (Mux(asks_all, job.row_begin, job.row_end) << 2)),
+            pointers.i.p.count.eq(Mux(asks_all, job.row_end - job.row_begin + 1, 1)),
+        ]
         with m.FSM():
             with m.State("IDLE"):
                 # The end of all rows first: it says how much is to be read.
                 m.d.sync += row.eq(job.row_begin)
                 m.d.comb += [
                     pointers.i.valid.eq(self.start),
-                    pointers.i.p.address.eq(job.pointers + (job.row_end << 2)),
-                    pointers.i.p.count.eq(1),
                     readers["candidates"].i.valid.eq(self.start & ~job.random),
                 ]
                 with m.If(self.start):
                     m.next = "ASK"
             with m.State("ASK"):
-                m.d.comb += [
-                    pointers.i.valid.eq(1),
-                    pointers.i.p.address.eq(job.pointers + (job.row_begin << 2)),
-                    pointers.i.p.count.eq(job.row_end - job.row_begin + 1),
-                ]
+                m.d.comb += [pointers.i.valid.eq(1), asks_all.eq(1)]
                 with m.If(pointers.i.ready):
                     m.next = "END"
             with m.State("END"):
