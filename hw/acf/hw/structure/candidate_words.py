@@ -27,7 +27,7 @@ class CandidateWords(wiring.Component):
     beats : In(stream), data_width
         The words of all rows, one behind the other.
     flush : In(1)
-        Behind the last row: drops what is left of a beat.
+        Behind the last row: drops what is left of a beat, and what of it has been taken already.
     ready : Out(1)
         All words of a row are there.
     look : In(range(columns // CANDIDATE_WORD))
@@ -87,6 +87,7 @@ class CandidateWords(wiring.Component):
         with m.If(self.next):
             m.d.sync += [full.bit_select(used, 1).eq(0), used.eq(~used)]
         with m.If(self.flush):
-            m.d.sync += part.eq(0)
+            # Words behind those of the last row may have been taken for rows.
+            m.d.sync += [part.eq(0), number.eq(0), full.eq(0), incoming.eq(used)]
 
         return m

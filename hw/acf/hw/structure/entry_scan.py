@@ -15,7 +15,8 @@ __all__ = ["EntryScan", "marked_row_layout"]
 _KEY = 16
 _POSITION = 16
 _IN_FLIGHT = 8
-"""Room that is left for positions that are on their way; at least as many as there are stages."""
+"""Room that is left for positions that are on their way, at least as many as there are stages, beside those of a piece,
+which may lose an entry in every lane."""
 
 marked_row_layout = data.StructLayout({"place": 32, "dropped": 16})
 """A row whose columns are all marked: the place of its first entry, and how many entries it may drop."""
@@ -246,7 +247,7 @@ class EntryScan(wiring.Component):
             m.d.sync += [next_there.eq(there), next_ends.eq(ends)]
             there, ends = next_there, next_ends
 
-        depth = self._structure.exchanged + _IN_FLIGHT
+        depth = self._structure.exchanged + _IN_FLIGHT + lanes
         m.submodules.positions = positions = fifo.SyncFIFOBuffered(width=_POSITION, depth=depth)
         m.submodules.marked_rows = marked = fifo.SyncFIFO(width=marked_row_layout.size, depth=2)
         count = Signal(range(depth + 1))
