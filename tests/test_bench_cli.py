@@ -12,7 +12,7 @@ from acf.runtime.device import RunResult
 from acf.runtime.gather import gather_memory_bytes
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.matrices import random_operand, random_weights
-from acf.runtime.measure import measure_gather
+from acf.runtime.measure import measure_product
 
 SMALL = ["bench", "gather", "--preset", "tiny", "--device", "golden", "--rows", "9", "--inner", "20", "--cols", "11"]
 
@@ -208,9 +208,9 @@ def operands():
 
 def test_a_wrong_bit_is_seen():
     weights, operand = operands()
-    assert measure_gather(GoldenDevice(preset("tiny")), weights, operand).bit_exact
-    assert not measure_gather(WrongDevice(preset("tiny")), weights, operand).bit_exact
-    assert not measure_gather(MiscountingDevice(preset("tiny")), weights, operand).bit_exact
+    assert measure_product("gather", GoldenDevice(preset("tiny")), weights, (operand,)).bit_exact
+    assert not measure_product("gather", WrongDevice(preset("tiny")), weights, (operand,)).bit_exact
+    assert not measure_product("gather", MiscountingDevice(preset("tiny")), weights, (operand,)).bit_exact
 
 
 def test_a_wrong_bit_is_exit_status_1(capsys, monkeypatch):
@@ -223,7 +223,7 @@ def test_a_wrong_bit_is_exit_status_1(capsys, monkeypatch):
 
 def test_ratios():
     weights, operand = operands()
-    report = measure_gather(TimedDevice(preset("tiny")), weights, operand).report()
+    report = measure_product("gather", TimedDevice(preset("tiny")), weights, (operand,)).report()
     assert (report["cycles"], report["dense_cycles"], report["speedup"]) == (40, 100, 2.5)
     assert report["utilization"] == report["effectual_macs"] / (8 * 40)
     assert report["dense_utilization"] == 64 / (8 * 100)
@@ -239,7 +239,7 @@ def test_memory_that_is_promised_is_enough():
             operand = random_operand(inner=inner, columns=columns, density=1, seed=1, format="int8")
             config = preset("tiny").with_format("int8")
             size = gather_memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
-            assert measure_gather(GoldenDevice(config, memory_bytes=size), weights, operand).bit_exact
+            assert measure_product("gather", GoldenDevice(config, memory_bytes=size), weights, (operand,)).bit_exact
 
 
 @pytest.mark.parametrize("growth", [[], ["--random"]])

@@ -192,26 +192,19 @@ class CommandInterpreter:
             self._outcome.column_feeders[FeederCounter.OPERAND_ROWS][feeder] += values["rows"]
         self._signal(values, len(feeders) * config.rows)
 
-    def _require_beats(self, feeder: int, values: dict[str, int], **sizes: int) -> None:
-        for what, value in sizes.items():
-            self._checks.require_aligned(
-                what.replace("_in_bytes", " in bytes"),
-                value,
-                self._config.memory.beat_bytes,
-                address=values["address"],
-                source=(0, feeder + 1),
-            )
+    def _require_beats(self, feeder: int, values: dict[str, int], *, row_bytes: int) -> None:
+        beat = self._config.memory.beat_bytes
+        for what, value in (
+            ("address", values["address"]),
+            ("row_stride", values["row_stride"]),
+            ("tile_columns in bytes", row_bytes),
+        ):
+            self._checks.require_aligned(what, value, beat, address=values["address"], source=(0, feeder + 1))
 
     def _read_dense(self, feeder: int, share: int, values: dict[str, int]) -> np.ndarray:
         """Operand rows of a column feeder, of which ``share`` columns are valid."""
         dtype, width = self._arithmetic.dtype, values["tile_columns"] * self._arithmetic.dtype.itemsize
-        self._require_beats(
-            feeder,
-            values,
-            address=values["address"],
-            row_stride=values["row_stride"],
-            tile_columns_in_bytes=width,
-        )
+        self._require_beats(feeder, values, row_bytes=width)
         loaded = np.zeros((values["rows"], self._config.tile_columns), dtype=dtype)
         if share and values["rows"]:
             address = values["address"] + feeder * width
@@ -223,7 +216,7 @@ class CommandInterpreter:
     def _read_packed(self, feeder: int, share: int, values: dict[str, int]) -> np.ndarray:
         """The same of packed operands; where no column is valid nothing is read."""
         config = self._config
-        self._require_beats(feeder, values, address=values["address"], row_stride=values["row_stride"])
+        self._require_beats(feeder, values, row_bytes=0)
         source = (0, feeder + 1)
         chunk_rows, flit_bytes = config.feeder.chunk_rows, config.noc.flit_width // 8
         chunks = [np.zeros((0, config.tile_columns), dtype=self._arithmetic.dtype)]

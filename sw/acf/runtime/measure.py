@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,21 +12,17 @@ from acf.golden.products import Product, gather, sampled, scatter
 from acf.isa import FeederCounter
 from acf.runtime import roofline
 from acf.runtime.backward import sampled_chains
-from acf.runtime.device import Device, RunResult
-from acf.runtime.gather import gather_memory_bytes, run_gather
+from acf.runtime.device import Device
+from acf.runtime.gather import GatherResult, gather_memory_bytes, run_gather
 from acf.runtime.layout import OperandForm
 from acf.runtime.matrices import CsrMatrix, random_operand
-from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
+from acf.runtime.products import ProductResult, backward_memory_bytes, run_sampled, run_scatter
 
 __all__ = [
     "PRODUCTS",
     "UNITS",
     "Measurement",
-    "ProductRun",
-    "measure_gather",
     "measure_product",
-    "measure_sampled",
-    "measure_scatter",
     "product_memory_bytes",
     "random_operands",
 ]
@@ -60,17 +56,6 @@ UNITS = {
 """What the numbers of a report count."""
 
 
-class ProductRun(Protocol):
-    """What every product returns when it has been run."""
-
-    @property
-    def accumulators(self) -> np.ndarray: ...
-    @property
-    def run(self) -> RunResult: ...
-    @property
-    def forms(self) -> tuple[OperandForm, ...]: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """A product, run with skipping, and without it if that was wanted.
@@ -97,8 +82,8 @@ class Measurement:
     product: str
     weights: CsrMatrix
     operands: tuple[np.ndarray, ...]
-    sparse: ProductRun
-    dense: ProductRun | None
+    sparse: GatherResult | ProductResult
+    dense: GatherResult | ProductResult | None
     form: OperandForm
     dealt: bool
     bit_exact: bool
@@ -180,146 +165,6 @@ class Measurement:
 Progress = Callable[[str], None]
 
 
-def measure_gather(
-    device: Device,
-    weights: CsrMatrix,
-    operand: np.ndarray,
-    *,
-    without_skipping: bool = True,
-    form: OperandForm = OperandForm.AUTO,
-    deal: bool = True,
-    progress: Progress = lambda text: None,
-) -> Measurement:
-    """Run ``W A`` with skipping and without, and compare both with the golden product.
-
-    Without skipping ``W`` lies in memory with all its zeros and every lane spends a cycle on each product of its
-    columns; columns beyond the operand cost nothing, so that the dense run is not made worse than it is. Where ``W``
-    has several entries for one element, that run takes the first.
-
-    Parameters
-    ----------
-    device : Device
-    weights : CsrMatrix
-    operand : numpy.ndarray
-    without_skipping : bool
-        Whether that is run too, always with dense operands.
-    form : OperandForm
-        How the operands lie in memory.
-    deal : bool
-        Whether columns are dealt to lanes by their density; without skipping that changes nothing.
-    progress : callable
-        Is told what begins.
-    """
-    progress("with skipping")
-    sparse = run_gather(device, weights, operand, form=form, deal=deal)
-    single, dense = weights, None
-    if without_skipping:
-        progress("without skipping")
-        single = weights.canonical()
-        dense = run_gather(device, single, operand, dense=True, skip=False)
-    progress("golden product")
-
-    def expected(matrix: CsrMatrix) -> Product:
-        csr = (matrix.pointers, matrix.indices, matrix.values)
-        return gather(*csr, operand, format=matrix.format, split=sparse.tiling.inner_tile)
-
-    exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
-    return Measurement(
-        product="gather",
-        weights=weights,
-        operands=(operand,),
-        sparse=sparse,
-        dense=dense,
-        form=form,
-        dealt=deal,
-        bit_exact=exact,
-    )
-
-
-def measure_scatter(
-    device: Device,
-    weights: CsrMatrix,
-    operand: np.ndarray,
-    *,
-    without_skipping: bool = True,
-    form: OperandForm = OperandForm.AUTO,
-    deal: bool = True,
-    progress: Progress = lambda text: None,
-) -> Measurement:
-    """Run ``transpose(W) G`` with skipping and without, and compare both with the golden product.
-
-    Parameters and meaning as in ``measure_gather``.
-    """
-    progress("with skipping")
-    sparse = run_scatter(device, weights, operand, form=form, deal=deal)
-    single, dense = weights, None
-    if without_skipping:
-        progress("without skipping")
-        single = weights.canonical()
-        dense = run_scatter(device, single, operand, dense=True, skip=False)
-    progress("golden product")
-
-    def expected(matrix: CsrMatrix) -> Product:
-        csr = (matrix.pointers, matrix.indices, matrix.values)
-        return scatter(*csr, operand, inner=matrix.shape[1], format=matrix.format)
-
-    exact = _is_exact(sparse, expected(weights)) and (dense is None or _is_exact(dense, expected(single)))
-    return Measurement(
-        product="scatter",
-        weights=weights,
-        operands=(operand,),
-        sparse=sparse,
-        dense=dense,
-        form=form,
-        dealt=deal,
-        bit_exact=exact,
-    )
-
-
-def measure_sampled(
-    device: Device,
-    weights: CsrMatrix,
-    row_operand: np.ndarray,
-    operand: np.ndarray,
-    *,
-    without_skipping: bool = True,
-    form: OperandForm = OperandForm.AUTO,
-    deal: bool = True,
-    progress: Progress = lambda text: None,
-) -> Measurement:
-    """Run ``G transpose(A)`` at the entries of ``W`` with skipping, everywhere without, and compare both.
-
-    Parameters and meaning as in ``measure_gather``.
-    """
-    progress("with skipping")
-    sparse = run_sampled(device, weights, row_operand, operand, form=form, deal=deal)
-    dense = None
-    if without_skipping:
-        progress("without skipping")
-        dense = run_sampled(device, weights, row_operand, operand, dense=True, skip=False)
-    progress("golden product")
-    rows, inner = weights.shape
-    columns = operand.shape[1]
-
-    def expected(pointers: np.ndarray, indices: np.ndarray, order: np.ndarray) -> Product:
-        chains = sampled_chains(device.config, columns, order=order)
-        return sampled(pointers, indices, row_operand, operand, chains=chains, format=weights.format)
-
-    everywhere = np.arange(rows + 1) * inner, np.tile(np.arange(inner), rows)
-    exact = _is_exact(sparse, expected(weights.pointers, weights.indices, sparse.order))
-    exact = exact and (dense is None or _is_exact(dense, expected(*everywhere, dense.order)))
-    return Measurement(
-        product="sampled",
-        weights=weights,
-        operands=(row_operand, operand),
-        sparse=sparse,
-        dense=dense,
-        form=form,
-        dealt=deal,
-        bit_exact=exact,
-    )
-
-
 def measure_product(
     product: str,
     device: Device,
@@ -331,11 +176,72 @@ def measure_product(
     deal: bool = True,
     progress: Progress = lambda text: None,
 ) -> Measurement:
-    """One of the three, by its name; ``operands`` are those of ``Measurement``."""
-    measure = {"gather": measure_gather, "scatter": measure_scatter, "sampled": measure_sampled}[product]
-    return measure(
-        device, weights, *operands, without_skipping=without_skipping, form=form, deal=deal, progress=progress
+    """Run a product with skipping and without, and compare both with the golden product.
+
+    Without skipping ``W`` lies in memory with all its zeros and every lane spends a cycle on each product of its
+    columns; columns beyond the operand cost nothing, so that the dense run is not made worse than it is. Where ``W``
+    has several entries for one element, that run takes the first.
+
+    Parameters
+    ----------
+    product : str
+        A key of ``PRODUCTS``.
+    device : Device
+    weights : CsrMatrix
+    operands : sequence of numpy.ndarray
+        Those of ``Measurement``.
+    without_skipping : bool
+        Whether that is run too, always with dense operands.
+    form : OperandForm
+        How the operands lie in memory.
+    deal : bool
+        Whether columns are dealt to lanes by their density; without skipping that changes nothing.
+    progress : callable
+        Is told what begins.
+    """
+    run = {"gather": run_gather, "scatter": run_scatter, "sampled": run_sampled}[product]
+    progress("with skipping")
+    sparse = run(device, weights, *operands, form=form, deal=deal)
+    single, dense = weights, None
+    if without_skipping:
+        progress("without skipping")
+        single = weights.canonical()
+        dense = run(device, single, *operands, dense=True, skip=False)
+    progress("golden product")
+    exact = _is_exact(sparse, _expected(product, weights, operands, sparse, everywhere=False))
+    if dense is not None:
+        exact = exact and _is_exact(dense, _expected(product, single, operands, dense, everywhere=True))
+    return Measurement(
+        product=product,
+        weights=weights,
+        operands=tuple(operands),
+        sparse=sparse,
+        dense=dense,
+        form=form,
+        dealt=deal,
+        bit_exact=exact,
     )
+
+
+def _expected(
+    product: str,
+    matrix: CsrMatrix,
+    operands: Sequence[np.ndarray],
+    result: GatherResult | ProductResult,
+    *,
+    everywhere: bool,
+) -> Product:
+    """What ``result`` should be; ``everywhere`` sampled products are those of all elements."""
+    pointers, indices = matrix.pointers, matrix.indices
+    if isinstance(result, GatherResult):
+        return gather(pointers, indices, matrix.values, *operands, format=matrix.format, split=result.tiling.inner_tile)
+    rows, inner = matrix.shape
+    if product == "scatter":
+        return scatter(pointers, indices, matrix.values, *operands, inner=inner, format=matrix.format)
+    if everywhere:
+        pointers, indices = np.arange(rows + 1) * inner, np.tile(np.arange(inner), rows)
+    chains = sampled_chains(result.run.config, operands[0].shape[1], order=result.order)
+    return sampled(pointers, indices, *operands, chains=chains, format=matrix.format)
 
 
 def random_operands(
@@ -358,7 +264,7 @@ def product_memory_bytes(
     return memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=entries)
 
 
-def _is_exact(result: ProductRun, expected: Product) -> bool:
+def _is_exact(result: GatherResult | ProductResult, expected: Product) -> bool:
     return (
         result.accumulators.dtype == expected.accumulators.dtype
         and result.accumulators.shape == expected.accumulators.shape

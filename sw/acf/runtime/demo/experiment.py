@@ -12,7 +12,7 @@ from acf.runtime.demo.network import Network, load_images, train_networks
 from acf.runtime.devices import open_device
 from acf.runtime.gather import gather_memory_bytes
 from acf.runtime.matrices import CsrMatrix
-from acf.runtime.measure import Measurement, measure_gather
+from acf.runtime.measure import Measurement, measure_product
 
 __all__ = ["HIDDEN", "SPARSITY", "DemoResult", "run_demo"]
 
@@ -113,7 +113,7 @@ def run_demo(
     weights = CsrMatrix.from_dense(network.weights[_LAYER].astype(np.float64), format=config.lane.format)
     operand = golden_format(config.lane.format).quantize(network.hidden(shown, _LAYER))
     progress(f"running the layer of {rows} x {inner} weights for {images} images")
-    measurement = measure_gather(fabric, weights, operand, progress=lambda text: progress(f"  {text}"))
+    measurement = measure_product("gather", fabric, weights, (operand,), progress=lambda text: progress(f"  {text}"))
 
     golden = gather(weights.pointers, weights.indices, weights.values, operand, format=weights.format)
     predictions = _finish(network, measurement.sparse.accumulators)

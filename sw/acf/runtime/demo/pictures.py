@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from acf.isa import LaneCause
 from acf.runtime.demo.experiment import DemoResult
-from acf.runtime.measure import ProductRun
+from acf.runtime.gather import GatherResult
+from acf.runtime.products import ProductResult
 
 __all__ = ["draw_accuracy", "draw_cycles", "draw_digits", "draw_mesh", "draw_speedup"]
 
@@ -182,7 +183,7 @@ def draw_digits(result: DemoResult, *, columns: int = 10, rows: int = 2) -> str:
         return _svg(figure)
 
 
-def _times(product: ProductRun) -> tuple[int, np.ndarray]:
+def _times(product: GatherResult | ProductResult) -> tuple[int, np.ndarray]:
     """Cycles of a run, and cycles by tile, lane and cause."""
     if product.run.cycles is None or product.run.causes is None:
         raise ValueError("cycles can be drawn only of a device that has time")
