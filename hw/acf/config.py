@@ -246,7 +246,7 @@ class StructureConfig:
     outstanding : int
         Bursts that each array may have in flight.
     exchanged : int
-        Entries of a row that one rewiring can exchange, at most. With eight more they should fill a memory block.
+        Entries of a row that one rewiring can exchange, at most.
     columns : int
         Columns of a layer that can be rewired, at most; a power of two.
     """

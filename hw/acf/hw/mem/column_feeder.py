@@ -14,6 +14,7 @@ from acf.hw.mem.feeder_counters import FeederCounters
 from acf.hw.mem.operand_load import OperandLoad
 from acf.hw.mem.operand_packets import OperandPackets, operand_packets_layout
 from acf.hw.noc.flit import flit_stream
+from acf.hw.node_product import times_node
 from acf.isa import ErrorCode, FeederCounter, Opcode
 
 __all__ = ["ColumnFeeder"]
@@ -123,7 +124,8 @@ class ColumnFeeder(wiring.Component):
         before = Signal(20)
         rest = Signal(16)
         columns = Signal(16)
-        m.d.sync += before.eq((self.x - 1)[:4] * of("tile_columns"))
+        feeder = (self.x - 1)[:4]
+        m.d.sync += before.eq(times_node(of("tile_columns"), feeder))
         m.d.comb += [
             rest.eq(Mux(of("columns") > before, of("columns") - before, 0)),
             columns.eq(Mux(rest < of("tile_columns"), rest, of("tile_columns"))),
@@ -142,8 +144,8 @@ class ColumnFeeder(wiring.Component):
         # Bytes before those of this feeder, in a row or before its first chunk; then lengths before its own.
         bytes_before, lengths_before = Signal(32), Signal(32)
         m.d.sync += [
-            bytes_before.eq(Mux(packed, (self.x - 1)[:4] * config.chunk_bytes, before << operand_bits)),
-            lengths_before.eq((self.x - 1)[:4] * of("length_stride")),
+            bytes_before.eq(Mux(packed, times_node(config.chunk_bytes, feeder), before << operand_bits)),
+            lengths_before.eq(times_node(of("length_stride"), feeder)),
         ]
 
         job = Signal(operand_packets_layout)

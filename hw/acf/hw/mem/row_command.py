@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.mem.command_receiver import command_field, command_layout
+from acf.hw.node_product import times_node
 from acf.isa import GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode
 
 __all__ = ["RowCommand", "feeder_ranges_layout"]
@@ -79,9 +80,8 @@ class RowCommand(wiring.Component):
 
     def _work_out_ranges(self, m):
         def times_feeder(value):
-            """A product of four bits, spelled out so that it takes no multiplier block from the lanes."""
             product = Signal(20)
-            m.d.sync += product.eq(sum(Mux(bit, value << n, 0) for n, bit in enumerate(self.feeder)))
+            m.d.sync += product.eq(times_node(value, self.feeder))
             return product
 
         # The fields have the same places in STREAM and DRAIN.

@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.noc.flit import drain_head, entry_head, flit_stream, setup_head, signal_head
+from acf.hw.node_product import times_node
 from acf.hw.pe.issue import lane_entry
 from acf.hw.pe.sweep_job import sweep_request
 from acf.isa import NO_SEMAPHORE, EntryKind, Mode
@@ -166,9 +167,7 @@ class EntryDecoder(wiring.Component):
         per_tile = setup.tile_columns[: ceil_log2(columns + 1)]
         before = Signal(16)
         share = Signal(range(columns + 1))
-        # A product of four bits by a few, spelled out so that it takes no multiplier block from the lanes.
-        tiles = (self.x - 1)[:4]
-        m.d.sync += before.eq(sum(Mux(bit, per_tile << n, 0) for n, bit in enumerate(tiles)))
+        m.d.sync += before.eq(times_node(per_tile, (self.x - 1)[:4]))
         left = Mux(setup.columns > before, setup.columns - before, 0)
         m.d.sync += share.eq(Mux(left < per_tile, left, per_tile))
         return share
