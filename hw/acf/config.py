@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "CHANNEL_RULES",
     "NUMBER_FORMATS",
     "PRESETS",
+    "ROUTINGS",
     "FabricConfig",
     "FeederConfig",
     "LaneConfig",
     "MemoryConfig",
+    "NetworkConfig",
     "NocConfig",
     "NumberFormat",
     "StructureConfig",
@@ -38,6 +41,14 @@ def _require_range(what: str, value: int, low: int, high: int) -> None:
 def _require_power_of_two(what: str, value: int, low: int, high: int) -> None:
     _require_range(what, value, low, high)
     _require(value & (value - 1) == 0, f"{what} must be a power of two, not {value!r}")
+
+
+def _require_one_of(what: str, value: str, names: tuple[str, ...]) -> None:
+    _require(value in names, f"{what} must be one of {', '.join(names)}, not {value!r}")
+
+
+def _digest(parameters: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +169,68 @@ class NocConfig:
         _require(len(self.class_channels) == 4, f"class channels must name 4 channels, not {self.class_channels!r}")
         for channel in self.class_channels:
             _require_range("virtual channel of a traffic class", channel, 0, self.virtual_channels - 1)
+
+
+ROUTINGS = ("xy",)
+"""Routing functions of a network alone, by name."""
+
+CHANNEL_RULES = ("kept",)
+"""How a network alone chooses virtual channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """A network alone: a rectangle of nodes, each with one stream of packets in and one out.
+
+    Parameters
+    ----------
+    height, width : int
+        Nodes from north to south and from west to east.
+    virtual_channels : int
+        Virtual channels per link; packets of all classes may use all of them.
+    buffer_depth : int
+        Flits per virtual channel and input port; a power of two.
+    routing : str
+        One of ``ROUTINGS``.
+    channels : str
+        One of ``CHANNEL_RULES``. ``kept``: a packet keeps the virtual channel that it got where it entered.
+    """
+
+    height: int
+    width: int
+    virtual_channels: int = 2
+    buffer_depth: int = 8
+    routing: str = "xy"
+    channels: str = "kept"
+
+    def __post_init__(self) -> None:
+        _require_range("mesh height", self.height, 1, 16)
+        _require_range("mesh width", self.width, 1, 16)
+        _require_one_of("routing", self.routing, ROUTINGS)
+        _require_one_of("rule for virtual channels", self.channels, CHANNEL_RULES)
+        _ = self.noc  # checks the rest
+
+    @property
+    def noc(self) -> NocConfig:
+        """Parameters of its routers."""
+        return NocConfig(
+            virtual_channels=self.virtual_channels, buffer_depth=self.buffer_depth, class_channels=(0, 0, 0, 0)
+        )
+
+    @property
+    def in_order(self) -> bool:
+        """Whether packets from one node to another stay in order."""
+        return self.channels != "kept" or self.virtual_channels == 1
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are."""
+        return self.height * self.width
+
+    @property
+    def digest(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of every parameter."""
+        return _digest(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,7 +430,7 @@ class FabricConfig:
         """First 12 hexadecimal digits of the SHA-256 of every parameter but the name."""
         parameters = dataclasses.asdict(self)
         del parameters["name"]
-        return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+        return _digest(parameters)
 
     def with_format(self, format: str) -> "FabricConfig":
         """The same fabric in another number format."""

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from acf.config import FabricConfig
+from acf.config import FabricConfig, NetworkConfig
 from acf.hw.hierarchy import ModuleLibrary, convert
 
-__all__ = ["BLOCKS", "block_names", "generate"]
+__all__ = ["BLOCKS", "block_names", "generate", "generate_network"]
 
 
 def _mac(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
@@ -184,4 +184,19 @@ def generate(name: str, *, config: FabricConfig, top: str | None = None) -> str:
         raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {name!r}")
     library = ModuleLibrary()
     text = convert(BLOCKS[name](config, library), name=top or f"acf_{name}_top")
+    return text + "\n" + library.verilog()
+
+
+def generate_network(network: NetworkConfig, *, top: str = "acf_noc_top") -> str:
+    """Verilog of a network alone, ``acf.hw.noc.packet_network.PacketNetwork``.
+
+    Raises
+    ------
+    ValueError
+        If its routing function can deadlock on this mesh.
+    """
+    from acf.hw.noc.packet_network import PacketNetwork
+
+    library = ModuleLibrary()
+    text = convert(PacketNetwork(network=network, library=library), name=top)
     return text + "\n" + library.verilog()

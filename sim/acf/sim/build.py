@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -49,9 +49,16 @@ def build_folder() -> Path:
 
 
 def build_library(
-    verilog: str, *, top: str, trace: str | None = None, jobs: int | None = None, quiet: bool = False
+    verilog: str,
+    *,
+    top: str,
+    harness: Path = HARNESS,
+    headers: Mapping[str, str] | None = None,
+    trace: str | None = None,
+    jobs: int | None = None,
+    quiet: bool = False,
 ) -> Path:
-    """Compile ``verilog`` and the harness to a shared library.
+    """Compile ``verilog`` and a harness to a shared library.
 
     Parameters
     ----------
@@ -59,6 +66,10 @@ def build_library(
         Text of the design.
     top : str
         Name of its top module.
+    harness : Path
+        The C++ text that drives the design; that of the fabric unless told.
+    headers : mapping of str to str or None
+        Header files for the harness: names and texts.
     trace : str or None
         ``"vcd"`` or ``"fst"`` builds a library that can write waveforms, which is slower.
     jobs : int or None
@@ -82,7 +93,13 @@ def build_library(
         raise ValueError(f"trace format must be vcd or fst, not {trace!r}")
     flags = [*VERILATOR_FLAGS, *([f"--trace-{trace}"] if trace else [])]
     c_flags = f"-fPIC -std=c++17 -DACF_TRACE_VCD={int(trace == 'vcd')} -DACF_TRACE_FST={int(trace == 'fst')}"
-    folder = build_folder() / "rtl" / _digest(verilog, top, *flags, *MAKE_FLAGS, c_flags)
+    headers = headers or {}
+    if headers:
+        c_flags += " -I.."  # seen from the folder of the objects
+    written = [part for header in headers.items() for part in header]
+    folder = build_folder() / "rtl" / _digest(
+        verilog, top, *flags, *MAKE_FLAGS, c_flags, *written, harness.read_text()
+    )  # fmt: skip
     library = folder / LIBRARY
     if library.exists():
         return library
@@ -92,8 +109,10 @@ def build_library(
             return library
         scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            (scratch / "design.v").write_text(verilog)
-            _build(scratch, top=top, flags=flags, c_flags=c_flags, jobs=jobs or os.cpu_count() or 1, quiet=quiet)
+            for name, text in {"design.v": verilog, **headers}.items():
+                (scratch / name).write_text(text)
+            jobs = jobs or os.cpu_count() or 1
+            _build(scratch, top=top, harness=harness, flags=flags, c_flags=c_flags, jobs=jobs, quiet=quiet)
             # Objects and generated C++ are many times as large as what is needed from now on.
             shutil.rmtree(scratch / "obj")
             shutil.rmtree(folder, ignore_errors=True)
@@ -109,7 +128,7 @@ def _digest(*parts: str) -> str:
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[
         0
     ]
-    for part in (*parts, HARNESS.read_text(), importlib.metadata.version("verilator"), compiler):
+    for part in (*parts, importlib.metadata.version("verilator"), compiler):
         hasher.update(f"{len(part)}:{part}".encode())
     return hasher.hexdigest()[:16]
 
@@ -121,12 +140,12 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(scratch: Path, *, top: str, flags: list[str], c_flags: str, jobs: int, quiet: bool) -> None:
+def _build(scratch: Path, *, top: str, harness: Path, flags: list[str], c_flags: str, jobs: int, quiet: bool) -> None:
     objects = scratch / "obj"
     environment = verilator_environment()
     verilate = [
         "verilator", "--cc", "--exe", "--top-module", top, "--prefix", "Vacf", "--Mdir", str(objects), *flags,
-        "-CFLAGS", c_flags, "-LDFLAGS", "-shared", "-o", f"../{LIBRARY}", "design.v", str(HARNESS),
+        "-CFLAGS", c_flags, "-LDFLAGS", "-shared", "-o", f"../{LIBRARY}", "design.v", str(harness),
     ]  # fmt: skip
     make = ["make", "-C", str(objects), "-f", "Vacf.mk", f"-j{jobs}", *MAKE_FLAGS]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

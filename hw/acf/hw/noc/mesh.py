@@ -11,7 +11,19 @@ from acf.hw.noc.node import NetworkNode
 from acf.hw.noc.routing import RoutingFunction, check_routing, xy
 from acf.isa import TrafficClass
 
-__all__ = ["Mesh"]
+__all__ = ["Mesh", "join_links"]
+
+
+def join_links(m: Module, nodes: dict[tuple[int, int], wiring.Component]) -> None:
+    """Connect neighbours among ``nodes``, by ``(y, x)``, with links both ways.
+
+    Links at the border stay unconnected: nothing comes in, and no packet is routed out.
+    """
+    for (y, x), node in nodes.items():
+        for outward, to, inward in ("east", (y, x + 1), "west"), ("south", (y + 1, x), "north"):
+            if to in nodes:
+                connect(m, getattr(node, f"{outward}_o"), getattr(nodes[to], f"{inward}_i"))
+                connect(m, getattr(nodes[to], f"{inward}_o"), getattr(node, f"{outward}_i"))
 
 
 class Mesh(wiring.Component):
@@ -84,13 +96,5 @@ class Mesh(wiring.Component):
                     connect(m, getattr(node, f"{name}_o"), flipped(getattr(self, f"{name}_o")[y][x]))
                 nodes[y, x] = node
 
-        # Links at the border stay unconnected: nothing comes in, and no packet is routed out.
-        for (y, x), node in nodes.items():
-            if x + 1 < self._width:
-                connect(m, node.east_o, nodes[y, x + 1].west_i)
-                connect(m, nodes[y, x + 1].west_o, node.east_i)
-            if y + 1 < self._height:
-                connect(m, node.south_o, nodes[y + 1, x].north_i)
-                connect(m, nodes[y + 1, x].north_o, node.south_i)
-
+        join_links(m, nodes)
         return m

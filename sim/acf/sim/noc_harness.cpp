@@ -1,0 +1,348 @@
+// A Verilated network alone with its clock, its sources and its sinks, as a shared library for ctypes.
+//
+// One cycle: every source decides whether it creates a packet and offers the oldest that it has, the design settles with
+// clk low, all handshakes of the cycle are sampled, clk rises. A packet created in a cycle can be transferred in the same
+// one. Its latency is the cycle in which its tail is taken minus the cycle in which it was created, so the time in the
+// queue of its source, which has no end, counts.
+//
+// Every packet carries its source and a number among the packets of that source. What a sink takes is checked in every
+// bit: a packet comes once, whole, to its destination, and (where the routing promises it) in the order of its flow.
+//
+// Nodes come from the generated header "nodes.h": ACF_NODES(NODE) is NODE(y, x) for each node, row by row.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "Vacf.h"
+#include "nodes.h"
+#include "verilated.h"
+
+namespace {
+
+// Mirrored by acf.sim.noc_harness.
+struct Options {
+    uint64_t probability;  // of a new packet at a source in a cycle, in 1 / 2^32
+    uint64_t flits;        // of a packet
+    uint64_t seed;
+    uint64_t warm_up, measure, drain;  // cycles; drain is the most
+    uint64_t ordered;                  // packets of a flow must come in order
+};
+
+struct Statistics {
+    uint64_t cycles;                         // since the run began
+    uint64_t created, delivered;             // packets, since the run began
+    uint64_t measured, measured_delivered;   // of them those created in the measuring phase
+    uint64_t flits_injected, flits_ejected;  // in the measuring phase
+    uint64_t source_stalls;                  // cycles x nodes of it in which a source offered a flit in vain
+    uint64_t packet_cycles;                  // packets created and not yet delivered, summed over all cycles of the run
+    uint64_t latency_sum;                    // of all packets delivered
+    uint64_t out_of_order;                   // packets that came behind a later one of their flow
+};
+
+enum Status { kRunning = 0, kDone = 1, kDrainLimit = 2, kFault = 3 };
+
+struct Record {
+    uint64_t created;
+    uint32_t to;
+    bool measured, delivered;
+};
+
+struct Node {
+    CData *i_valid, *i_ready, *o_valid, *o_ready;
+    VlWide<3> *i_payload, *o_payload;  // 64 bits of payload, head, tail
+    uint64_t header;                   // of packets for this node
+    uint64_t random;
+    std::deque<uint32_t> queue;  // numbers of packets that have not left
+    uint64_t sent_flits;         // of the first in the queue
+    std::vector<Record> records;
+    std::vector<int64_t> latest;  // by destination: number of the latest packet that came
+    int64_t open_source, open_number;
+    uint64_t open_flits;
+};
+
+class Harness {
+  public:
+    Harness() : context_(new VerilatedContext) {
+        context_->randReset(0);
+        top_.reset(new Vacf(context_.get()));
+#define NODE(y, x)                                                                                                      \
+    add_node(y, x, &top_->i_##y##_##x##_valid, &top_->i_##y##_##x##_ready, &top_->i_##y##_##x##_payload,                \
+             &top_->o_##y##_##x##_valid, &top_->o_##y##_##x##_ready, &top_->o_##y##_##x##_payload);
+        ACF_NODES(NODE)
+#undef NODE
+        Options none{};
+        none.flits = 1;
+        begin(none, nullptr);
+    }
+
+    ~Harness() { top_->final(); }
+
+    // Empty the network and forget all packets. `destinations` holds, for each source, the sums of the probabilities of
+    // destinations up to each node, in 1 / 2^32; a source whose last sum is 0 sends nothing.
+    void begin(const Options& options, const uint64_t* destinations) {
+        options_ = options;
+        destinations_.clear();
+        if (destinations) destinations_.assign(destinations, destinations + nodes_.size() * nodes_.size());
+        message_.clear();
+        statistics_ = Statistics{};
+        latencies_.clear();
+        in_system_ = 0;
+        now_ = 0;
+        for (size_t n = 0; n < nodes_.size(); n++) {
+            Node& node = nodes_[n];
+            node.random = options.seed * 0x9E3779B97F4A7C15ull + n;
+            roll(node);
+            node.queue.clear();
+            node.sent_flits = 0;
+            node.records.clear();
+            node.latest.assign(nodes_.size(), -1);
+            node.open_source = -1;
+            *node.i_valid = 0;
+            *node.o_ready = 1;
+        }
+        top_->rst = 1;
+        for (int n = 0; n < 4; n++) tick();
+        top_->rst = 0;
+    }
+
+    // Go on until all packets of the measuring phase have come, at most for so long.
+    int advance(double max_seconds) {
+        const auto start = std::chrono::steady_clock::now();
+        const uint64_t end_of_measure = options_.warm_up + options_.measure;
+        for (uint64_t n = 0;; n++) {
+            if (!message_.empty()) return kFault;
+            if (now_ >= end_of_measure) {
+                if (statistics_.measured_delivered == statistics_.measured) return kDone;
+                if (now_ >= end_of_measure + options_.drain) return kDrainLimit;
+            }
+            if ((n & 63) == 63) {
+                const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+                if (spent.count() > max_seconds) return kRunning;
+            }
+            const bool measures = now_ >= options_.warm_up && now_ < end_of_measure;
+            cycle(true, measures);
+        }
+    }
+
+    // Create nothing more, and go on until the network is empty or `limit` cycles have gone by.
+    int flush(uint64_t limit) {
+        for (uint64_t n = 0; n < limit && in_system_ && message_.empty(); n++) cycle(false, false);
+        if (message_.empty())  // nothing may come behind the last one
+            for (int n = 0; n < 32; n++) cycle(false, false);
+        return message_.empty() ? (in_system_ ? kDrainLimit : kDone) : kFault;
+    }
+
+    // Latency of one packet in an empty network, or -1.
+    int64_t alone(uint32_t source, uint32_t to, uint64_t flits, uint64_t limit) {
+        if (in_system_ || !message_.empty()) begin(options_, nullptr);
+        options_.flits = flits;
+        const uint64_t before = statistics_.latency_sum, delivered = statistics_.delivered;
+        create(nodes_[source], to, false);
+        for (uint64_t n = 0; n < limit && message_.empty(); n++) {
+            cycle(false, false);
+            if (statistics_.delivered != delivered) {
+                const int64_t latency = static_cast<int64_t>(statistics_.latency_sum - before);
+                for (int m = 0; m < 8; m++) cycle(false, false);  // until all credits are back
+                return latency;
+            }
+        }
+        return -1;
+    }
+
+    const char* message() const { return message_.c_str(); }
+    const Statistics& statistics() const { return statistics_; }
+    const std::vector<uint64_t>& latencies() const { return latencies_; }
+    uint64_t nodes() const { return nodes_.size(); }
+
+  private:
+    void add_node(uint64_t y, uint64_t x, CData* i_valid, CData* i_ready, VlWide<3>* i_payload, CData* o_valid,
+                  CData* o_ready, VlWide<3>* o_payload) {
+        Node node{};
+        node.i_valid = i_valid;
+        node.i_ready = i_ready;
+        node.i_payload = i_payload;
+        node.o_valid = o_valid;
+        node.o_ready = o_ready;
+        node.o_payload = o_payload;
+        node.header = x | y << 4;
+        nodes_.push_back(node);
+    }
+
+    // SplitMix64: a generator of 64 bits for each source.
+    static uint64_t roll(Node& node) {
+        uint64_t z = node.random += 0x9E3779B97F4A7C15ull;
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+        return z ^ (z >> 31);
+    }
+
+    void fail(const char* format, ...) {
+        char text[256];
+        va_list arguments;
+        va_start(arguments, format);
+        std::vsnprintf(text, sizeof text, format, arguments);
+        va_end(arguments);
+        if (message_.empty()) message_ = "cycle " + std::to_string(now_) + ": " + text;
+    }
+
+    void create(Node& node, uint32_t to, bool measured) {
+        node.queue.push_back(static_cast<uint32_t>(node.records.size()));
+        node.records.push_back(Record{now_, to, measured, false});
+        statistics_.created++;
+        statistics_.measured += measured;
+        in_system_++;
+    }
+
+    void create_at_random(size_t n, bool measured) {
+        Node& node = nodes_[n];
+        const uint64_t* sums = &destinations_[n * nodes_.size()];
+        if (!sums[nodes_.size() - 1]) return;
+        // Both are drawn in every cycle, so that packets of a higher load are those of a lower one and more.
+        const uint64_t chance = roll(node) >> 32, place = roll(node) >> 32;
+        if (chance >= options_.probability) return;
+        create(node, static_cast<uint32_t>(std::upper_bound(sums, sums + nodes_.size(), place) - sums), measured);
+    }
+
+    // Bits of one flit: the header or, in a body, what is no header; source, number and place in the packet.
+    uint64_t payload(uint64_t source, uint64_t number, uint64_t flit, uint64_t to) const {
+        const uint64_t low = flit ? (number * 40503 + flit * 10007) & 0xFFFF : nodes_[to].header;
+        return low | source << 16 | (number & 0xFFFFFFFF) << 24 | flit << 56;
+    }
+
+    void drive(bool creates, bool measures) {
+        for (size_t n = 0; n < nodes_.size(); n++) {
+            Node& node = nodes_[n];
+            if (creates) create_at_random(n, measures);
+            *node.i_valid = !node.queue.empty();
+            if (node.queue.empty()) continue;
+            const uint32_t number = node.queue.front();
+            const uint64_t bits = payload(n, number, node.sent_flits, node.records[number].to);
+            VlWide<3>& words = *node.i_payload;
+            words[0] = static_cast<uint32_t>(bits);
+            words[1] = static_cast<uint32_t>(bits >> 32);
+            words[2] = (node.sent_flits == 0) | (node.sent_flits + 1 == options_.flits) << 1;
+        }
+    }
+
+    void sample(bool measures) {
+        for (size_t n = 0; n < nodes_.size(); n++) {
+            Node& node = nodes_[n];
+            if (*node.i_valid) {
+                if (*node.i_ready) {
+                    if (measures) statistics_.flits_injected++;
+                    if (++node.sent_flits == options_.flits) {
+                        node.sent_flits = 0;
+                        node.queue.pop_front();
+                    }
+                } else if (measures) {
+                    statistics_.source_stalls++;
+                }
+            }
+            if (*node.o_valid && *node.o_ready) {
+                if (measures) statistics_.flits_ejected++;
+                take(static_cast<uint32_t>(n), node);
+            }
+        }
+    }
+
+    void take(uint32_t at, Node& node) {
+        const VlWide<3>& words = *node.o_payload;
+        const uint64_t bits = words[0] | static_cast<uint64_t>(words[1]) << 32;
+        const bool head = words[2] & 1, tail = words[2] >> 1 & 1;
+        if (node.open_source < 0) {
+            node.open_source = bits >> 16 & 0xFF;
+            node.open_number = bits >> 24 & 0xFFFFFFFF;
+            node.open_flits = 0;
+        }
+        const uint64_t source = node.open_source, number = node.open_number, flit = node.open_flits++;
+        if (source >= nodes_.size() || number >= nodes_[source].records.size())
+            return fail("node %u takes a flit that nobody sent: %016llx", at, static_cast<unsigned long long>(bits));
+        Record& record = nodes_[source].records[number];
+        const bool last = flit + 1 == options_.flits;
+        if (record.to != at || record.delivered || bits != payload(source, number, flit, at) || head != (flit == 0) ||
+            tail != last)
+            return fail("node %u takes %016llx, head %d, tail %d, as flit %llu of packet %llu from %llu to %u%s", at,
+                        static_cast<unsigned long long>(bits), head, tail, static_cast<unsigned long long>(flit),
+                        static_cast<unsigned long long>(number), static_cast<unsigned long long>(source), record.to,
+                        record.delivered ? ", which has come before" : "");
+        if (!last) return;
+        node.open_source = -1;
+        record.delivered = true;
+        int64_t& latest = nodes_[source].latest[at];
+        if (static_cast<int64_t>(number) < latest) {
+            statistics_.out_of_order++;
+            if (options_.ordered)
+                fail("packet %llu from %llu to %u comes behind packet %lld", static_cast<unsigned long long>(number),
+                     static_cast<unsigned long long>(source), at, static_cast<long long>(latest));
+        }
+        latest = std::max(latest, static_cast<int64_t>(number));
+        const uint64_t latency = now_ - record.created;
+        statistics_.delivered++;
+        statistics_.latency_sum += latency;
+        in_system_--;
+        if (record.measured) {
+            statistics_.measured_delivered++;
+            latencies_.push_back(latency);
+        }
+    }
+
+    void cycle(bool creates, bool measures) {
+        drive(creates, measures);
+        top_->clk = 0;
+        top_->eval();
+        sample(measures);
+        statistics_.packet_cycles += in_system_;
+        top_->clk = 1;
+        top_->eval();
+        now_++;
+        statistics_.cycles = now_;
+    }
+
+    void tick() {
+        top_->clk = 0;
+        top_->eval();
+        top_->clk = 1;
+        top_->eval();
+    }
+
+    std::unique_ptr<VerilatedContext> context_;
+    std::unique_ptr<Vacf> top_;
+    std::vector<Node> nodes_;
+    Options options_{};
+    std::vector<uint64_t> destinations_;
+    Statistics statistics_{};
+    std::vector<uint64_t> latencies_;
+    uint64_t in_system_ = 0, now_ = 0;
+    std::string message_;
+};
+
+}  // namespace
+
+extern "C" {
+
+void* noc_open() { return new Harness; }
+void noc_close(void* h) { delete static_cast<Harness*>(h); }
+void noc_begin(void* h, const Options* options, const uint64_t* destinations) {
+    static_cast<Harness*>(h)->begin(*options, destinations);
+}
+int noc_advance(void* h, double max_seconds) { return static_cast<Harness*>(h)->advance(max_seconds); }
+int noc_flush(void* h, uint64_t limit) { return static_cast<Harness*>(h)->flush(limit); }
+int64_t noc_alone(void* h, uint32_t source, uint32_t to, uint64_t flits, uint64_t limit) {
+    return static_cast<Harness*>(h)->alone(source, to, flits, limit);
+}
+const char* noc_message(void* h) { return static_cast<Harness*>(h)->message(); }
+uint64_t noc_nodes(void* h) { return static_cast<Harness*>(h)->nodes(); }
+void noc_statistics(void* h, Statistics* statistics) { *statistics = static_cast<Harness*>(h)->statistics(); }
+uint64_t noc_latencies(void* h, uint64_t* place, uint64_t room) {
+    const auto& found = static_cast<Harness*>(h)->latencies();
+    std::copy_n(found.begin(), std::min<uint64_t>(room, found.size()), place);
+    return found.size();
+}
+}

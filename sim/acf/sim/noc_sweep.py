@@ -1,0 +1,200 @@
+"""Latency of a network against its load, up to where it saturates.
+
+Latency counts from the creation of a packet, in a queue at its source that has no end, to the arrival of its tail. A
+network is saturated where the mean latency is more than three times that of a packet alone, or not all measured packets
+come before the end of the drain phase.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from acf.sim.noc_harness import NetworkHarness, Phases, RunStatistics
+from acf.sim.traffic import destinations, routers_passed
+
+__all__ = ["SATURATED", "UNITS", "Sweep", "sweep", "zero_load_latency"]
+
+SATURATED = 3.0
+"""Mean latency of a saturated network, as a multiple of that of a packet alone."""
+
+_PAIRS = 4096
+
+UNITS = {
+    "offered_load": "flits created per sending node per cycle, asked for",
+    "created_load": "flits created / (senders x measuring cycles)",
+    "accepted_load": "flits taken from the network / (senders x measuring cycles)",
+    "latency": "cycles from the creation of a packet to the arrival of its tail, of packets created in the measuring "
+    "phase; percentiles are the smallest latency that so many percent do not exceed",
+    "source_stall": "cycles in which a source offers a flit in vain / (senders x measuring cycles)",
+    "zero_load_latency": "mean latency in cycles of packets that are alone in the network, by the probabilities of the "
+    "traffic",
+    "saturation": "highest offered load, by bisection, whose mean latency is at most 3 x zero_load_latency; null if "
+    "none is, or all are",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What is to be measured.
+
+    Parameters
+    ----------
+    traffic : str
+        A key of ``acf.sim.traffic.PATTERNS``.
+    flits : int
+        Of a packet.
+    seed : int
+    phases : Phases
+    step : float
+        Between loads, where the network is not saturated yet.
+    resolution : float
+        Saturation is found between loads that are at most so far apart.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+    """
+
+    traffic: str = "uniform"
+    flits: int = 1
+    seed: int = 1
+    phases: Phases = field(default_factory=Phases)
+    step: float = 0.1
+    resolution: float = 0.005
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.step <= 1:
+            raise ValueError(f"step of the load must be from 0.01 to 1, not {self.step}")
+        if not 0.0005 <= self.resolution <= 1:
+            raise ValueError(f"resolution of the saturation must be from 0.0005 to 1, not {self.resolution}")
+
+
+def zero_load_latency(harness: NetworkHarness, table: np.ndarray, *, flits: int, seed: int) -> dict[str, Any]:
+    """Latency of packets that are alone.
+
+    Each way of the traffic is tried once, or so many drawn ones that there are more than ``4096``.
+
+    Returns
+    -------
+    dict
+        ``mean``: by the probabilities of the ways; ``by_routers``: the least and the most for each number of routers
+        passed; ``packets``: how many were sent.
+    """
+    ways = np.argwhere(table > 0)
+    weights = table[tuple(ways.T)]
+    if len(ways) > _PAIRS:
+        drawn = np.random.default_rng(seed).choice(len(ways), size=_PAIRS, p=weights / weights.sum())
+        ways, weights = ways[drawn], np.ones(_PAIRS)
+    latencies = np.array([harness.alone(int(source), int(to), flits=flits) for source, to in ways])
+    routers = routers_passed(harness.network)[tuple(ways.T)]
+    by_routers = {
+        int(count): [int(latencies[routers == count].min()), int(latencies[routers == count].max())]
+        for count in np.unique(routers)
+    }
+    return {
+        "mean": float((latencies * weights).sum() / weights.sum()),
+        "packets": len(ways),
+        "by_routers": by_routers,
+    }
+
+
+def sweep(
+    harness: NetworkHarness, wanted: Sweep, *, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Measure a network at rising loads, then narrow down where it saturates.
+
+    Below saturation the network is emptied behind each run, and every packet created must have come.
+
+    Returns
+    -------
+    dict
+        ``points``, in the order of loads; ``zero_load_latency``, ``saturation``, ``saturation_between`` and what the
+        traffic is like. ``UNITS`` says what they count.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+    acf.sim.noc_harness.NetworkError
+        If the network loses, doubles or changes a packet.
+    """
+    network = harness.network
+    table = destinations(wanted.traffic, network)
+    senders = int(table.any(axis=1).sum())
+    progress("packets alone")
+    alone = zero_load_latency(harness, table, flits=wanted.flits, seed=wanted.seed)
+    points: dict[float, dict[str, Any]] = {}
+
+    def saturates(load: float) -> bool:
+        load = round(load, 6)
+        progress(f"load {load:g}")
+        found = harness.run(
+            table, load=load, flits=wanted.flits, seed=wanted.seed, phases=wanted.phases,
+            progress=lambda cycles: progress(f"load {load:g}, cycle {cycles:,}"),
+        )  # fmt: skip
+        points[load] = point = _point(found, load=load, senders=senders, wanted=wanted)
+        point["saturated"] = not found.drained or point["latency_mean"] > SATURATED * alone["mean"]
+        if not point["saturated"]:
+            harness.flush()
+        return point["saturated"]
+
+    low, high = _bracket(saturates, step=wanted.step)
+    if low > 0 and high <= 1:
+        while high - low > wanted.resolution + 1e-9:
+            middle = (low + high) / 2
+            low, high = (low, middle) if saturates(middle) else (middle, high)
+    found = 0 < low < 1 and high <= 1
+    routers = routers_passed(network)
+    return {
+        "senders": senders,
+        "to_itself": float(np.trace(table) / senders),
+        "mean_routers": float((table * routers).sum() / senders),
+        "zero_load_latency": alone["mean"],
+        "zero_load": alone,
+        "saturation": round(low, 6) if found else None,
+        "saturation_between": [round(low, 6), round(high, 6) if high <= 1 else None],
+        "points": [points[load] for load in sorted(points)],
+    }
+
+
+def _bracket(saturates: Callable[[float], bool], *, step: float) -> tuple[float, float]:
+    """A load below saturation and one above it; the latter is infinite when there is none."""
+    low = 0.0
+    for n in range(1, math.ceil(1 / step - 1e-9) + 1):
+        load = min(1.0, n * step)
+        if saturates(load):
+            break
+        low = load
+    else:
+        return low, math.inf
+    high = load
+    while low == 0 and high > step / 64:  # saturated from the first step on
+        if saturates(high / 2):
+            high /= 2
+        else:
+            low = high / 2
+    return low, high
+
+
+def _point(found: RunStatistics, *, load: float, senders: int, wanted: Sweep) -> dict[str, Any]:
+    node_cycles = senders * wanted.phases.measure
+    latencies = found.latencies
+    measured = latencies.size > 0
+    return {
+        "offered_load": load,
+        "created_load": found.measured * wanted.flits / node_cycles,
+        "accepted_load": found.flits_ejected / node_cycles,
+        "latency_mean": float(latencies.mean()) if measured else 0.0,
+        "latency_p50": int(np.percentile(latencies, 50, method="inverted_cdf")) if measured else None,
+        "latency_p99": int(np.percentile(latencies, 99, method="inverted_cdf")) if measured else None,
+        "latency_most": int(latencies.max()) if measured else None,
+        "packets": found.measured,
+        "packets_not_delivered": found.measured - found.measured_delivered,
+        "source_stall": found.source_stalls / node_cycles,
+        "out_of_order": found.out_of_order,
+        "cycles": found.cycles,
+    }

@@ -1,0 +1,176 @@
+"""``acf noc``: measure the network alone."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from acf.cli.options import JsonOption, SeedOption
+from acf.config import CHANNEL_RULES, ROUTINGS, NetworkConfig
+
+__all__ = ["app", "parse_mesh"]
+
+app = typer.Typer(help="Measure the network alone.", no_args_is_help=True)
+
+_TOP = "acf_noc_top"
+
+
+@app.callback()
+def _network() -> None:
+    pass  # so that a single command has a name
+
+
+def parse_mesh(text: str) -> tuple[int, int]:
+    """Height and width of a mesh written as ``4x4``.
+
+    Raises
+    ------
+    ValueError
+        If it is written otherwise.
+    """
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        raise ValueError(f"a mesh must be written as 4x4, height and width, not {text!r}")
+    return int(height), int(width)
+
+
+@app.command("sweep")
+def sweep(
+    mesh: Annotated[str, typer.Option("--mesh", help="Height x width, 16x16 at most.", metavar="HxW")] = "4x4",
+    topology: Annotated[str, typer.Option("--topology", help="mesh.", metavar="NAME")] = "mesh",
+    traffic: Annotated[
+        str,
+        typer.Option(
+            "--traffic",
+            help="uniform, transpose, bit-complement, bit-reverse, shuffle, neighbor, tornado, hotspot or all-to-one.",
+            metavar="NAME",
+        ),
+    ] = "uniform",
+    routing: Annotated[str, typer.Option("--routing", help=f"{', '.join(ROUTINGS)}.", metavar="NAME")] = "xy",
+    channels: Annotated[
+        str,
+        typer.Option(
+            "--channels", help=f"How virtual channels are chosen: {', '.join(CHANNEL_RULES)}.", metavar="NAME"
+        ),
+    ] = "kept",
+    virtual_channels: Annotated[int, typer.Option("--vcs", help="Virtual channels of a link.")] = 2,
+    depth: Annotated[int, typer.Option("--depth", help="Flits of a virtual channel.")] = 8,
+    packet: Annotated[int, typer.Option("--packet", help="Flits of a packet.")] = 1,
+    warm_up: Annotated[int, typer.Option("--warmup", help="Cycles before packets count.")] = 2000,
+    measure: Annotated[int, typer.Option("--measure", help="Cycles in which packets are created that count.")] = 10_000,
+    drain: Annotated[int, typer.Option("--drain", help="Cycles until they must have come.")] = 10_000,
+    step: Annotated[float, typer.Option("--step", help="Between offered loads, below saturation.")] = 0.1,
+    resolution: Annotated[float, typer.Option("--resolution", help="Of the load at which it saturates.")] = 0.005,
+    seed: SeedOption = 1,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw the latency to this file, .svg, .png or .pdf.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure latency against offered load, on the RTL of the network, up to where it saturates.
+
+    Every flit that comes is checked, and every packet must come once.
+    """
+    from rich.console import Console
+
+    from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
+    from acf.sim.noc_harness import LARGEST_PACKET, NetworkHarness, Phases
+    from acf.sim.noc_picture import PICTURE_FORMATS, draw_sweep
+    from acf.sim.noc_sweep import UNITS, Sweep
+    from acf.sim.noc_sweep import sweep as run_sweep
+    from acf.sim.traffic import destinations
+
+    height, width = parse_mesh(mesh)
+    if topology != "mesh":
+        raise ValueError(f"topology must be one of mesh, not {topology!r}")
+    network = NetworkConfig(
+        height=height,
+        width=width,
+        virtual_channels=virtual_channels,
+        buffer_depth=depth,
+        routing=routing,
+        channels=channels,
+    )
+    destinations(traffic, network)
+    if not 1 <= packet <= LARGEST_PACKET:
+        raise ValueError(f"flits of a packet must be from 1 to {LARGEST_PACKET}, not {packet}")
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
+    phases = Phases(warm_up=warm_up, measure=measure, drain=drain)
+    wanted = Sweep(traffic=traffic, flits=packet, seed=seed, phases=phases, step=step, resolution=resolution)
+    if plot is not None and plot.suffix not in PICTURE_FORMATS:
+        raise ValueError(f"a plot must be a file of {', '.join(PICTURE_FORMATS)}, not {str(plot)!r}")
+    if plot is not None and not plot.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(plot.parent)!r} to draw {plot.name!r} to")
+
+    heading = f"{mesh} {topology}, {routing}, {traffic}, {virtual_channels} x {depth} flits"
+    verilog = blocks.generate_network(network, top=_TOP)
+    with NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness:
+        console = Console(stderr=True, highlight=False)
+        with console.status(heading) as status:
+            found = run_sweep(harness, wanted, progress=lambda text: status.update(f"{heading}: {text}"))
+    report: dict[str, Any] = {
+        "command": shlex.join(["acf", *sys.argv[1:]]),
+        "mesh": f"{height}x{width}",
+        "topology": topology,
+        "traffic": traffic,
+        "routing": routing,
+        "channels": channels,
+        "virtual_channels": virtual_channels,
+        "buffer_depth": depth,
+        "packet_flits": packet,
+        "seed": seed,
+        "phases": {"warm_up": warm_up, "measure": measure, "drain": drain},
+        "resolution": resolution,
+        **found,
+        "units": UNITS,
+        "config": network.digest,
+    }
+    if plot is not None:
+        draw_sweep(report, plot, title=f"{heading}, packet length {packet}")
+    if as_json:
+        print(json.dumps(report))
+    else:
+        _print_table(report, heading)
+
+
+def _print_table(report: dict[str, Any], heading: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(
+        title=f"{heading}, packet length {report['packet_flits']}, seed {report['seed']} ({report['config']})",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("offered", "accepted", "mean", "median", "99 %", "source waits", ""):
+        table.add_column(name, justify="right")
+    for point in report["points"]:
+        came = not point["packets_not_delivered"]
+        numbers = [f"{point['latency_mean']:.1f}", str(point["latency_p50"]), str(point["latency_p99"])]
+        table.add_row(
+            f"{point['offered_load']:.4f}",
+            f"{point['accepted_load']:.4f}",
+            *(numbers if came else ["-", "-", "-"]),
+            f"{100 * point['source_stall']:.1f} %",
+            "saturated" if point["saturated"] else "",
+        )
+    console.print(table)
+    console.print(
+        "loads in flits per sending node per cycle, latencies in cycles from creation to tail; "
+        f"packets alone take {report['zero_load_latency']:.2f}",
+        soft_wrap=True,
+    )
+    low, high = report["saturation_between"]
+    if report["saturation"] is not None:
+        console.print(f"saturation: {low:g} (at {high:g} the mean latency is more than 3 times that)")
+    else:
+        console.print(
+            "saturation: none up to 1 flit per node per cycle" if high is None else f"saturation: below {high:g}"
+        )

@@ -1,0 +1,242 @@
+"""The network alone under random traffic: its statistics against queueing theory, and faults that must be seen."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acf.cli import main
+from acf.config import NetworkConfig
+from acf.hw.blocks import generate_network
+from acf.sim.noc_harness import NetworkError, NetworkHarness, Phases, RunStatistics
+from acf.sim.noc_sweep import Sweep, sweep, zero_load_latency
+from acf.sim.traffic import PATTERNS, destinations, routers_passed
+
+LOOPS = Path(__file__).with_name("loop_network.v").read_text()
+SMALL = NetworkConfig(height=2, width=3, buffer_depth=4)
+SMALL_OPTIONS = ("--mesh", "2x3", "--depth", "4")
+PHASES = Phases(warm_up=200, measure=4000, drain=4000)
+
+
+def latency(routers, flits):
+    return 2 * routers + 2 + flits - 1
+
+
+@pytest.fixture(scope="module")
+def harness():
+    with NetworkHarness(SMALL, verilog=generate_network(SMALL), ordered=SMALL.in_order, quiet=True) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("flits", [1, 4])
+def test_packets_alone(harness, flits):
+    table = destinations("uniform", SMALL)
+    found = zero_load_latency(harness, table, flits=flits, seed=1)
+    assert found["packets"] == SMALL.nodes**2
+    assert found["by_routers"] == {routers: [latency(routers, flits)] * 2 for routers in (1, 2, 3, 4)}
+    assert math.isclose(found["mean"], (table * latency(routers_passed(SMALL), flits)).sum() / SMALL.nodes)
+
+
+@pytest.mark.parametrize("flits", [1, 3])
+@pytest.mark.parametrize("pattern", ["uniform", "hotspot", "neighbor"])
+def test_every_packet_comes(harness, pattern, flits):
+    table = destinations(pattern, SMALL)
+    running = harness.run(table, load=0.3, flits=flits, seed=2, phases=PHASES)
+    assert running.drained
+    assert running.measured == running.measured_delivered == running.latencies.size
+    assert running.latencies.min() >= latency(1, flits)
+    assert running.flits_injected == pytest.approx(running.measured * flits, rel=0.05)
+    found = harness.flush()
+    assert found.created == found.delivered > running.measured
+    assert found.packet_cycles == found.latency_sum, "Little's law, exact where nothing is left"
+    expected = 0.3 / flits * SMALL.nodes * PHASES.measure
+    assert found.measured == pytest.approx(expected, abs=5 * math.sqrt(expected))
+
+
+@pytest.mark.parametrize(("flits", "load"), [(1, 0.9), (4, 0.3), (4, 0.7), (16, 0.5)])
+def test_one_queue_waits_as_in_theory(harness, flits, load):
+    """Every node sends to itself, so that packets wait in the queues of their sources alone, which are Geo/D/1."""
+    phases = Phases(warm_up=2000, measure=60_000, drain=4000)
+    found = harness.run(np.eye(SMALL.nodes), load=load, flits=flits, seed=3, phases=phases)
+    wait = load * (flits - 1) / (2 * (1 - load))
+    assert found.latencies.mean() - latency(1, flits) == pytest.approx(wait, rel=0.08, abs=1e-9)
+
+
+def test_all_to_one_takes_one_flit_a_cycle(harness):
+    table = destinations("all-to-one", SMALL)
+    assert table.any(axis=1).sum() == SMALL.nodes - 1
+    found = harness.run(table, load=1.0, flits=1, seed=1, phases=PHASES)
+    assert not found.drained
+    assert found.flits_ejected == PHASES.measure
+    report = sweep(harness, Sweep(traffic="all-to-one", phases=PHASES, resolution=0.01))
+    low, high = report["saturation_between"]
+    assert low <= 1 / (SMALL.nodes - 1) <= high + 0.02
+    assert low > 0.75 / (SMALL.nodes - 1)
+
+
+def test_same_seed_same_numbers(harness):
+    table = destinations("uniform", SMALL)
+    runs = [harness.run(table, load=0.5, flits=2, seed=seed, phases=PHASES) for seed in (5, 5, 6)]
+    assert np.array_equal(runs[0].latencies, runs[1].latencies)
+    assert not np.array_equal(runs[0].latencies, runs[2].latencies)
+
+
+@pytest.fixture(scope="module")
+def loops():
+    network = NetworkConfig(height=1, width=6)
+    with NetworkHarness(network, verilog=LOOPS, top="loop_network", quiet=True) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (1, "1 packets have not come after 1000 cycles without new ones"),
+        (2, "packet 50 from 2 to 2, which has come before"),
+        (3, r"node 3 takes 02.*, as flit 0 of packet 50 from 3"),
+        (4, "packet 50 from 4 to 4 comes behind packet 5[12]"),
+        (5, "node 4 takes .* packet 50 from 5 to 5"),
+    ],
+)
+def test_faults_are_seen(loops, node, message):
+    def run(sender):
+        only = np.zeros((6, 6))
+        only[sender, sender] = 1
+        loops.run(only, load=0.5, flits=1, seed=1, phases=Phases(warm_up=400, measure=400, drain=100))
+        return loops.flush(max_cycles=1000)
+
+    with pytest.raises(NetworkError, match=message):
+        run(node)
+    found = run(0)
+    assert found.created == found.delivered > 300
+
+
+class Formula:
+    """A network whose latency is ``10 / (1 - load / capacity)``: three times as long at two thirds of its capacity."""
+
+    def __init__(self, capacity):
+        self.network = SMALL
+        self.capacity = capacity
+        self.flushed = 0
+
+    def alone(self, source, to, *, flits):
+        return 10
+
+    def run(self, table, *, load, flits, seed, phases, progress):
+        done = load < self.capacity
+        mean = 10 / (1 - load / self.capacity) if done else 1000
+        counts = dict.fromkeys((field.name for field in dataclasses.fields(RunStatistics)), 0)
+        return RunStatistics(**{**counts, "drained": done, "latencies": np.full(4, mean)})
+
+    def flush(self):
+        self.flushed += 1
+
+
+@pytest.mark.parametrize("capacity", [0.05, 0.2, 0.91, 1.4])
+def test_saturation_is_found(capacity):
+    report = sweep(Formula(capacity), Sweep(resolution=0.002))  # type: ignore
+    low, high = report["saturation_between"]
+    assert low == report["saturation"]
+    assert low - 1e-9 <= 2 / 3 * capacity <= high + 1e-9
+    assert high - low <= 0.002 + 1e-9
+    loads = [point["offered_load"] for point in report["points"]]
+    assert loads == sorted(loads)
+    for point in report["points"]:
+        assert point["saturated"] == (point["latency_mean"] > 30)
+
+
+def test_networks_that_do_not_saturate():
+    report = sweep(Formula(2.0), Sweep())  # type: ignore
+    assert report["saturation"] is None
+    assert report["saturation_between"] == [1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ways"),
+    [
+        ("transpose", {(0, 1): (1, 0), (3, 1): (1, 3), (2, 2): (2, 2)}),
+        ("bit-complement", {(0, 0): (3, 3), (1, 2): (2, 1)}),
+        ("bit-reverse", {(0, 1): (2, 0), (3, 2): (1, 3)}),
+        ("shuffle", {(0, 1): (0, 2), (2, 0): (0, 1)}),
+        ("neighbor", {(0, 1): (1, 2), (3, 3): (0, 0)}),
+        ("tornado", {(0, 1): (0, 2), (3, 3): (3, 0)}),
+        ("all-to-one", {(0, 0): (2, 2), (3, 1): (2, 2)}),
+    ],
+)
+def test_patterns(pattern, ways):
+    table = destinations(pattern, NetworkConfig(height=4, width=4))
+    for source, to in ways.items():
+        assert table[source[0] * 4 + source[1]].tolist() == [n == to[0] * 4 + to[1] for n in range(16)]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_patterns_are_probabilities(pattern):
+    table = destinations(pattern, NetworkConfig(height=8, width=8))
+    assert table.shape == (64, 64)
+    assert (table >= 0).all()
+    assert np.allclose(table.sum(axis=1), 1) or pattern == "all-to-one"
+    if pattern not in ("uniform", "hotspot", "all-to-one"):
+        assert (table.sum(axis=0) == 1).all(), "a permutation"
+
+
+@pytest.fixture
+def acf(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        status = main.run(("noc", "sweep", *arguments))
+        shown = capsys.readouterr()
+        return status, shown.out, shown.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--mesh", "4"), "'4'"),
+        (("--mesh", "0x4"), "not 0"),
+        (("--mesh", "4x17"), "not 17"),
+        (("--mesh", "-2x2"), "'-2x2'"),
+        (("--topology", "ring"), "'ring'"),
+        (("--traffic", "rain"), "'rain'"),
+        (("--mesh", "2x3", "--traffic", "transpose"), "2x3"),
+        (("--mesh", "2x3", "--traffic", "shuffle"), "not 6"),
+        (("--routing", "zigzag"), "'zigzag'"),
+        (("--channels", "lost"), "'lost'"),
+        (("--vcs", "9"), "not 9"),
+        (("--depth", "3"), "not 3"),
+        (("--packet", "0"), "not 0"),
+        (("--packet", "65"), "not 65"),
+        (("--seed", "-1"), "not -1"),
+        (("--warmup", "-1"), "not -1"),
+        (("--measure", "0"), "not 0"),
+        (("--step", "0"), "not 0.0"),
+        (("--resolution", "nan"), "not nan"),
+        (("--plot", "sweep.txt"), "'sweep.txt'"),
+        (("--plot", "/no/such/folder/a.svg"), "'/no/such/folder'"),
+    ],
+)
+def test_wrong_input_is_named_in_one_sentence(acf, arguments, named):
+    status, out, err = acf(*arguments)
+    assert (status, out) == (2, "")
+    assert named in err
+    assert len(err.splitlines()) == 1
+
+
+def test_command_line(acf, tmp_path):
+    short = ("--measure", "1000", "--resolution", "0.1", *SMALL_OPTIONS)
+    status, out, _ = acf(*short, "--json", "--plot", str(tmp_path / "sweep.svg"))
+    assert status == 0
+    report = json.loads(out)
+    assert report["config"] == SMALL.digest
+    assert report["zero_load_latency"] == pytest.approx(2 * report["mean_routers"] + 2)
+    assert {point["saturated"] for point in report["points"]} == {False, True}
+    assert set(report["units"]) >= {"offered_load", "latency", "saturation"}
+    assert "</svg>" in (tmp_path / "sweep.svg").read_text()
+    status, out, _ = acf(*short)
+    assert status == 0
+    assert f"saturation: {report['saturation']:g}" in out
