@@ -38,12 +38,13 @@ def test_keys_are_steps_of_an_octave():
     assert keys.max() < magnitude_keys([INFINITY])[0] < magnitude_keys([NAN])[0] < 1 << 16
 
 
-def plain(layer, *, row_begin, row_end, span, most, limit, candidates, seed):
+def plain(layer, *, row_begin, row_end, span, most, limit, candidates, seed, candidate_first=0, candidate_step=1):
     """Rewiring, entry by entry."""
+    count = sum(column % candidate_step == 0 for column in range(limit))
     pointers, indices, master, momentum, values = (array.tolist() for array in layer)
     keys = magnitude_keys(layer[2]).tolist()
     state, mask = seed, 0
-    while mask < limit - 1:
+    while mask < count - 1:
         mask = 2 * mask + 1
     drawn = xorshift32(seed)
     begins, step = drawn & mask, xorshift32(drawn) & mask | 1
@@ -68,9 +69,10 @@ def plain(layer, *, row_begin, row_end, span, most, limit, candidates, seed):
                         pairs.append((place, column))
                         break
         else:
-            first = (begins + (row - row_begin) * step) % limit if limit else 0
-            order = [(first + n) % limit for n in range(limit)]
-            grow = [column for column in order if candidates[row - row_begin][column] and column not in present]
+            first = (begins + (row - row_begin) * step) % count if count else 0
+            order = [(first + n) % count for n in range(count)]
+            columns = {n: candidate_first + n * candidate_step for n in order if candidates[row - row_begin][n]}
+            grow = [column for column in columns.values() if column < limit and column not in present]
             pairs = list(zip(drop, grow, strict=False))
         for place, column in pairs:
             indices[place], master[place], momentum[place], values[place] = column, 0.0, 0.0, 0.0
@@ -103,6 +105,9 @@ def test_rewire_equals_plain_python(at_random):
             "candidates": None if at_random else rng.random((end - begin, columns)) < rng.choice([0.2, 0.7]),
             "seed": int(rng.integers(1, 1 << 32)),
         }
+        if not at_random:
+            step = int(rng.choice([1, 1, 2, 4, 8]))
+            settings |= {"candidate_step": step, "candidate_first": int(rng.integers(step))}
         got = rewire(*layer, inner_size=columns, protected_from=protected, **settings)
         expected = plain(layer, limit=min(columns, protected), **settings)
         for array, wanted in zip(got[:4], expected, strict=True):

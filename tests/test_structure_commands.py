@@ -133,7 +133,7 @@ class RewireBench(Bench):
         self.master, self.momentum = rng.normal(size=(2, 8 * ROWS)).astype(np.float32)
         self.values = self.master.astype(BF16)
         self.candidates = rng.normal(size=(ROWS, 24)).astype(np.float32)
-        self.bits = rng.random((ROWS, 64)) < 0.4
+        self.bits = rng.random((ROWS, 32)) < 0.4
         for address, array in (
             (POINTERS, self.pointers), (INDICES, self.indices), (VALUES, self.values), (MASTER, self.master),
             (MOMENTUM, self.momentum), (CANDIDATES, self.candidates), (BITS, np.packbits(self.bits, bitorder="little")),
@@ -183,10 +183,25 @@ def test_a_rewiring_takes_candidates(index_size, span):
 def test_rows_are_rewired_in_parts():
     """Candidates of a command are those of its first row on, and so are draws."""
     bench = RewireBench()
-    bench.run(rewire_command(row_begin=5, candidates=BITS + 5 * 8))
-    expected = golden_rewire(bench, row_begin=5, candidates=bench.bits[5:, : COLUMNS - 1])
+    bench.run(rewire_command(row_begin=8, candidates=BITS + 8 * 4))
+    expected = golden_rewire(bench, row_begin=8, candidates=bench.bits[8:, : COLUMNS - 1])
     bench.check(expected)
-    assert (bench.get(MASTER, 40) == bench.master[:40]).all()
+    assert (bench.get(MASTER, 64) == bench.master[:64]).all()
+
+
+@pytest.mark.parametrize(("shift", "first"), [(0, 0), (1, 0), (1, 1), (2, 3), (3, 6)])
+def test_some_columns_are_candidates(shift, first):
+    """Of 22 columns 22, 11, 6 or 3; the last one counts even where it is beyond the columns that may grow."""
+    bench = RewireBench()
+    bits = bench.bits if shift == 0 else np.ascontiguousarray(bench.bits[:, :16])
+    bench.put(BITS, np.packbits(bits, bitorder="little"))
+    bench.run(rewire_command(candidate_shift=shift, candidate_first=first))
+    candidates = bits[:, : -(-22 >> shift)]
+    expected = golden_rewire(bench, candidates=candidates, candidate_step=1 << shift, candidate_first=first)
+    bench.check(expected)
+    new = expected.indices[expected.indices != bench.indices]
+    assert new.size
+    assert set(new % (1 << shift)) == {first}
 
 
 def test_growth_at_random_draws_columns():
@@ -234,7 +249,10 @@ def test_rewirings_that_are_refused(changes):
     assert RewireBench(format=format).fault(rewire_command(**changes)).code is ErrorCode.COMMAND_RANGE
 
 
-@pytest.mark.parametrize("changes", [{"span": SPAN_UNIT - 1}, {"span": 0}, {"inner_size": 1 << 17}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"span": SPAN_UNIT - 1}, {"span": 0}, {"inner_size": 1 << 17}, {"candidate_first": 4, "candidate_shift": 2}],
+)
 def test_rewirings_that_cannot_be_done(changes):
     fault = RewireBench().fault(rewire_command(**changes))
     assert (fault.code, fault.address) == (ErrorCode.COMMAND_RANGE, VALUES)

@@ -12,7 +12,7 @@ from acf.config import preset
 from acf.golden.optimizer import sgd_step, xorshift32_states
 from acf.golden.products import gather, sampled, scatter
 from acf.golden.rewiring import rewire, select_largest
-from acf.isa import Decoder, Opcode
+from acf.isa import Decoder, Opcode, candidate_row_bits
 from acf.runtime.backward import sampled_chains
 from acf.runtime.golden_device import GoldenDevice
 from acf.sparsity import reference
@@ -122,12 +122,21 @@ class MathTrainer:
             if update.kind in (UpdateKind.REGROW_AT_RANDOM, UpdateKind.REGROW_BY_GRADIENT):
                 self.layers[place] = reference.grow(layer, count=update.drop, keys=keys, protected_from=columns - 1)
                 continue
-            fields = rewire_fields(update, columns=columns - 1, number=place, seed=self.settings.seed)
+            step = self.blueprint.plan.layers[place].candidate_step
+            fields = rewire_fields(
+                update,
+                columns=columns - 1,
+                number=place,
+                seed=self.settings.seed,
+                step=step,
+                period=self.settings.period,
+            )
             candidates = None
             if update.seed is None:
-                padded = np.zeros((rows, -(-(columns - 1) // 64) * 64), np.float32)
-                width = min(padded.shape[1], columns)  # perhaps with the bias, whose bit is not looked at
-                padded[:, :width] = found[:, :width]
+                padded = np.zeros((rows, candidate_row_bits(-(-(columns - 1) // step))), np.float32)
+                chosen = found[:, fields.candidate_first :: step]  # perhaps with the bias, whose bit is not looked at
+                width = min(padded.shape[1], chosen.shape[1])
+                padded[:, :width] = chosen[:, :width]
                 largest = [select_largest(row, first=0, block=1 << fields.block) for row in padded]
                 candidates = np.array(largest)
             rewired = rewire(
@@ -143,6 +152,8 @@ class MathTrainer:
                 inner_size=columns,
                 protected_from=columns - 1,
                 candidates=candidates,
+                candidate_first=fields.candidate_first if candidates is not None else 0,
+                candidate_step=step,
                 seed=fields.seed,
             )
             layer.indices, layer.master, layer.momentum = rewired.indices, rewired.master, rewired.momentum
@@ -153,8 +164,22 @@ class MathTrainer:
 @pytest.mark.parametrize("method", METHODS)
 def test_steps_are_the_mathematics(method, structure):
     """Products, optimizer and structure of every step, bit for bit, by the formulas that define them."""
-    data = dataset()
-    blueprint = Blueprint(TINY, settings(method=method, structure=structure), features=9, classes=4, steps=10)
+    changes = compared_with_mathematics(dataset(), method=method, structure=structure)
+    assert (changes > 0) == (method in ("set", "rigl", "gradual"))
+
+
+@pytest.mark.parametrize("candidate_step", [2, 4])
+def test_one_of_some_columns_may_grow(candidate_step):
+    """The same, where gradients off the mask are computed for other columns at each change."""
+    changed = {"sparsity": 0.8, "drop": 0.2, "candidate_step": candidate_step, "distribution": "uniform"}
+    assert compared_with_mathematics(dataset(features=40), candidate_steps=[candidate_step, 1, 1], **changed)
+
+
+def compared_with_mathematics(data, *, candidate_steps=(1, 1, 1), **changed):
+    """How many changes of the structure there were."""
+    features = data.training.images.shape[1]
+    blueprint = Blueprint(TINY, settings(**changed), features=features, classes=4, steps=10)
+    assert [layer.candidate_step for layer in blueprint.plan.layers] == list(candidate_steps)
     trainer = Trainer(GoldenDevice(TINY, memory_bytes=blueprint.memory_bytes), blueprint)
     mathematics = MathTrainer(TINY, trainer, blueprint)
     changes = 0
@@ -170,7 +195,7 @@ def test_steps_are_the_mathematics(method, structure):
             for name in ("master", "momentum", "values"):
                 assert getattr(found, name).tobytes() == getattr(expected, name).tobytes(), (number, name)
         changes += len(updates)
-    assert (changes > 0) == (method in ("set", "rigl", "gradual"))
+    return changes
 
 
 def test_networks_learn():
@@ -295,8 +320,8 @@ def test_candidates_of_a_chunk_of_rows_begin_at_whole_beats():
     plan = Blueprint(base, settings(hidden=(129, 320)), features=700, classes=4, steps=10).plan
     for layer in plan.layers:
         row_bits, rows = layer.candidate_columns, plan.candidate_rows[layer.name]
-        assert row_bits % 64 == 0
-        assert 0 <= row_bits - layer.shape[1] < 64
+        assert row_bits % 16 == 0
+        assert 0 <= row_bits * layer.candidate_step - layer.shape[1] < 64 * layer.candidate_step
         assert rows * row_bits % (8 * base.memory.beat_bytes) == 0
     sizes = [layer.weights.rows * layer.candidate_columns // 8 for layer in plan.layers]
     begin, end = plan.regions["arrays"]

@@ -8,6 +8,7 @@ import enum
 from dataclasses import dataclass
 
 __all__ = [
+    "CANDIDATE_PART",
     "CANDIDATE_WORD",
     "COMMAND_BYTES",
     "COMMAND_FIELDS",
@@ -38,11 +39,12 @@ __all__ = [
     "StructureCounter",
     "TileCounter",
     "TrafficClass",
+    "candidate_row_bits",
     "decode_command",
     "encode_command",
 ]
 
-VERSION = 3
+VERSION = 4
 """Version of the program format; commands of another version are refused."""
 
 IDENTIFIER = 0x41434630
@@ -60,7 +62,10 @@ NO_SEMAPHORE = 15
 """Value of a semaphore field that signals none."""
 
 CANDIDATE_WORD = 64
-"""The bits that say which columns of a row are candidates for growth fill whole words of so many bits."""
+"""The bits that say which candidates of a row are to grow fill whole words of so many bits, or less than one."""
+
+CANDIDATE_PART = 16
+"""The least of a word that a row has: one of these, two, or whole words."""
 
 LARGEST_BLOCK = 6
 """``block`` of a DRAIN with ``select`` is at most it: sums of a block are in one word of ``CANDIDATE_WORD`` bits."""
@@ -255,9 +260,12 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "row_end": Field(6, 0, 32),
         "master": Field(7, 0, 32),
         "momentum": Field(8, 0, 32),
-        # Address of a bit for each column of each row from row_begin on, as a DRAIN with select writes them. A row has
-        # as many whole 64 bits as hold all columns that may grow.
+        # Address of a bit for each candidate of each row from row_begin on, as a DRAIN with select writes them. The
+        # columns candidate_first, candidate_first + 2 ** candidate_shift, ... are candidates. A row has 16, 32 or a
+        # multiple of 64 bits, as few as hold one for each column 0, 2 ** candidate_shift, ... that may grow.
         "candidates": Field(9, 0, 32),
+        "candidate_first": Field(10, 0, 4),  # below 2 ** candidate_shift
+        "candidate_shift": Field(10, 4, 2),
         "index_size": Field(10, 23, 1),
         "random": Field(11, 16, 1),  # grow columns that are drawn, instead of candidates
         "inner_size": Field(12, 0, 32),  # an index at or above it is an error
@@ -314,6 +322,13 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "candidate_stride": Field(15, 0, 32),
     },
 }
+
+
+def candidate_row_bits(count: int) -> int:
+    """Bits that a row of so many candidates has in memory."""
+    if 0 < count <= 2 * CANDIDATE_PART:
+        return CANDIDATE_PART if count <= CANDIDATE_PART else 2 * CANDIDATE_PART
+    return -(-count // CANDIDATE_WORD) * CANDIDATE_WORD
 
 
 def encode_command(opcode: Opcode, **values: int) -> list[int]:

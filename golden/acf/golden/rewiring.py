@@ -78,6 +78,8 @@ def rewire(
     inner_size: int,
     protected_from: int | None = None,
     candidates: npt.ArrayLike | None = None,
+    candidate_first: int = 0,
+    candidate_step: int = 1,
     seed: int = 1,
 ) -> Rewired:
     """Exchange small entries of each row from ``row_begin`` to ``row_end``, the end excluded, for columns it lacks.
@@ -87,7 +89,7 @@ def rewire(
     the row's end cuts loses none.
 
     The places of these, in ascending order, take candidates of the row that it does not have. They come in ascending
-    order from some column on, and then from column 0 to it; where that is moves on by the same number of columns from
+    order from some candidate on, and then from the first one to it; where that is moves on by as many candidates from
     row to row, both drawn, so that no column is preferred. What is left of either stays as it is. Without candidates,
     each place draws columns until one is below the limit and not in the row, ``DRAWS`` times at most.
 
@@ -110,7 +112,10 @@ def rewire(
     protected_from : int or None
         Columns from this one on are neither dropped nor grown; none are when None.
     candidates : array_like of bool, or None
-        A row for each row to rewire, a column for each of the layer that is not protected, at least. Random when None.
+        A row for each row to rewire; in it, element ``n`` stands for column ``candidate_first + n * candidate_step``,
+        for as many ``n`` as there are columns 0, ``candidate_step``, ... that are not protected. Random when None.
+    candidate_first, candidate_step : int
+        The first is below the other. Other columns do not grow.
     seed : int
         State of ``xorshift32`` before the first draw. 0 draws nothing but 0.
 
@@ -125,8 +130,9 @@ def rewire(
     indices, values = np.array(indices), np.array(values, dtype=ml_dtypes.bfloat16)
     master, momentum = np.array(master, dtype=np.float32), np.array(momentum, dtype=np.float32)
     limit = inner_size if protected_from is None else min(inner_size, protected_from)
-    wanted = None if candidates is None else np.asarray(candidates, dtype=np.bool_)[:, :limit]
-    draws = _Draws(seed, limit)
+    growing = np.arange(limit) if candidates is None else np.arange(0, limit, candidate_step) + candidate_first
+    wanted = None if candidates is None else np.asarray(candidates, dtype=np.bool_)[:, : growing.size]
+    draws = _Draws(seed, growing.size)
     starts = draws.starts()
     changed = 0
     for row in range(row_begin, row_end):
@@ -136,14 +142,14 @@ def rewire(
             wrong = int(columns[columns >= inner_size][0])
             raise ValueError(f"columns of row {row} must be below {inner_size}, not {wrong!r}")
         dropped = _smallest(magnitude_keys(master[entries]), columns < limit, span)[:most]
-        free = np.ones(limit, dtype=np.bool_)
+        free = np.arange(limit + candidate_first) < limit
         free[columns[columns < limit]] = False
         if wanted is None:
             exchanged = draws.exchange(dropped, free)
         else:
-            grown = np.flatnonzero(wanted[row - row_begin] & free)
+            grown = np.flatnonzero(wanted[row - row_begin] & free[growing])
             begins = int(np.searchsorted(grown, next(starts)))
-            exchanged = list(zip(dropped, np.roll(grown, -begins).tolist(), strict=False))
+            exchanged = list(zip(dropped, growing[np.roll(grown, -begins)].tolist(), strict=False))
         for position, column in exchanged:
             place = entries.start + position
             indices[place] = column
@@ -176,7 +182,7 @@ class _Draws:
         return self._state & self._mask
 
     def starts(self) -> Iterator[int]:
-        """The columns from which the candidates of rows are taken."""
+        """From which one on the candidates of rows are taken."""
         start, step = self._below(self._draw()), self._below(self._draw() | 1)
         while True:
             yield start

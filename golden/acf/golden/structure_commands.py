@@ -10,7 +10,7 @@ from acf.golden.merge import LayerGrowth, Rows
 from acf.golden.optimizer import sgd_step
 from acf.golden.rewiring import SPAN_UNIT, rewire
 from acf.golden.structure import prune
-from acf.isa import CANDIDATE_WORD, ErrorCode, IndexSize
+from acf.isa import ErrorCode, IndexSize, candidate_row_bits
 
 __all__ = ["StructureCommands"]
 
@@ -79,6 +79,10 @@ class StructureCommands:
                 f"inner_size {values['inner_size']} of {self._structure.columns}",
             ),
             (values["span"] >= SPAN_UNIT, f"a span of {values['span']}, less than one entry"),
+            (
+                values["candidate_first"] < 1 << values["candidate_shift"],
+                f"candidates from column {values['candidate_first']} on, of each {1 << values['candidate_shift']} one",
+            ),
         ):
             if not allowed:
                 raise CommandFault(ErrorCode.COMMAND_RANGE, address=values["values"], source=_SOURCE, detail=detail)
@@ -105,6 +109,8 @@ class StructureCommands:
             inner_size=values["inner_size"],
             protected_from=values["protected_from"],
             candidates=self._selected(values, rows),
+            candidate_first=values["candidate_first"],
+            candidate_step=1 << values["candidate_shift"],
             seed=values["seed"],
         )
         self.rewired += rewired.changed
@@ -220,13 +226,14 @@ class StructureCommands:
         return np.array(read, dtype=np.float32).reshape(rows, limit)
 
     def _selected(self, values: dict[str, int], rows: int) -> np.ndarray | None:
-        """Which columns of rows are candidates, as far as columns may grow; None where growth is random."""
+        """Which candidates of rows are wanted; None where growth is random."""
         if values["random"]:
             return None
         limit = min(values["inner_size"], values["protected_from"])
-        size = -(-limit // CANDIDATE_WORD) * CANDIDATE_WORD // 8
+        count = len(range(0, limit, 1 << values["candidate_shift"]))
+        size = candidate_row_bits(count) // 8
         bits = self._read(values["candidates"], rows * size, np.dtype(np.uint8)).reshape(rows, size)
-        return np.unpackbits(bits, axis=1, count=limit, bitorder="little").astype(np.bool_)
+        return np.unpackbits(bits, axis=1, count=count, bitorder="little").astype(np.bool_)
 
     def _layer_fault(self, pointers: np.ndarray) -> tuple[int, ErrorCode] | None:
         """Number of the first pointer of a layer that is wrong, and in what way; None where all are right."""

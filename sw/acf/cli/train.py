@@ -53,6 +53,13 @@ def digits(
     ] = "fan-in",
     period: Annotated[int, typer.Option("--period", help="Steps between changes of the structure.")] = 50,
     drop: Annotated[float, typer.Option("--drop", help="Part of the entries that the first change drops.")] = 0.3,
+    candidate_step: Annotated[
+        int,
+        typer.Option(
+            "--candidate-step",
+            help="RigL in fan-in: of so many columns one is looked at in each change: 1, 2, 4 or 8.",
+        ),
+    ] = 4,
     last_change: Annotated[float, typer.Option("--last-change", help="Part of the steps with changes.")] = 0.75,
     rounding: Annotated[
         str, typer.Option("--rounding", help="Of weights: nearest or stochastic.", metavar="NAME")
@@ -87,8 +94,8 @@ def digits(
     given: dict[str, Any] = {
         "method": method, "sparsity": sparsity, "hidden": _sizes(hidden), "epochs": epochs, "batch": batch,
         "learning_rate": learning_rate, "momentum": momentum, "bias": bias, "distribution": distribution,
-        "structure": structure,
-        "period": period, "drop": drop, "last_change": last_change, "rounding": rounding, "overlap": overlap,
+        "structure": structure, "period": period, "drop": drop, "candidate_step": candidate_step,
+        "last_change": last_change, "rounding": rounding, "overlap": overlap,
         "seed": seed, "preset": preset, "data": None if data is None else str(data.resolve()), "holdout": holdout,
     }  # fmt: skip
     if resume:

@@ -8,7 +8,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.rewiring import rewire, select_largest
-from acf.isa import CANDIDATE_WORD, COMMAND_BYTES, IndexSize, Opcode, StructureCounter
+from acf.isa import COMMAND_BYTES, IndexSize, Opcode, StructureCounter, candidate_row_bits
 from acf.runtime.device import Device, whole_memory
 from acf.runtime.memory import Allocator, round_up
 from acf.runtime.program import Program
@@ -67,7 +67,7 @@ def measure_rewire(
         "master": master,
         "momentum": momentum,
     }
-    candidates = np.zeros((rows, round_up(inner, CANDIDATE_WORD)), dtype=np.bool_)
+    candidates = np.zeros((rows, candidate_row_bits(inner)), dtype=np.bool_)
     if task.block is not None:
         gradients = np.zeros(candidates.shape, dtype=np.float32)
         gradients[:, :inner] = generator.normal(size=(rows, inner))

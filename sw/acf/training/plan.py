@@ -8,10 +8,10 @@ one, for the bias. ``G`` of a layer is the gradient of the loss by its sums, bef
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import gcd
+from math import ceil, gcd
 
 from acf.config import FabricConfig
-from acf.isa import CANDIDATE_WORD, IndexSize
+from acf.isa import IndexSize, candidate_row_bits
 from acf.runtime.backward import tile_sampled
 from acf.runtime.layout import Operand, Weights
 from acf.runtime.memory import round_up
@@ -37,8 +37,10 @@ class LayerPlan:
     input_rows : int
         Rows of ``X``, a whole number of memory beats when there is a float32 for each.
     candidate_columns : int
-        Columns of which gradients off the mask are computed. Those that are no columns of the weights have no inputs
-        but zeros.
+        How many columns gradients off the mask are computed of. Those that are no columns of the weights have no inputs
+        but zeros, or that of the bias.
+    candidate_step : int
+        From one of these columns to the next.
     outputs : Operand
         The inputs of the next layer, or the logits in float32.
     sum_gradients : Operand
@@ -53,6 +55,7 @@ class LayerPlan:
     inputs: Operand
     input_rows: int
     candidate_columns: int
+    candidate_step: int
     outputs: Operand
     sum_gradients: Operand
 
@@ -124,7 +127,13 @@ class _Room:
 
 
 def plan_network(
-    config: FabricConfig, sizes: Sequence[int], entries: Sequence[int], *, batch: int, second: bool = False
+    config: FabricConfig,
+    sizes: Sequence[int],
+    entries: Sequence[int],
+    *,
+    batch: int,
+    candidate_steps: Sequence[int] | None = None,
+    second: bool = False,
 ) -> NetworkPlan:
     """A plan for a perceptron.
 
@@ -137,6 +146,8 @@ def plan_network(
         Of the weights of each layer, biases included.
     batch : int
         Columns of activations and gradients.
+    candidate_steps : sequence of int or None
+        ``candidate_step`` of each layer, a power of two; 1 when None.
     second : bool
         Whether there is a second buffer, for layers that change as a whole; else they change row by row.
     """
@@ -166,9 +177,15 @@ def plan_network(
 
     beat_numbers = max(1, beat // number_format.accumulator_bytes)
     input_rows = [round_up(inner, beat_numbers) for _, inner in shapes]
-    candidate_columns = input_rows if second else [round_up(inner - 1, CANDIDATE_WORD) for _, inner in shapes]
+    steps = [1] * len(shapes) if candidate_steps is None else candidate_steps
+    candidate_columns = (
+        input_rows
+        if second
+        else [candidate_row_bits(ceil((inner - 1) / step)) for (_, inner), step in zip(shapes, steps, strict=True)]
+    )
     activations = [
-        take_rows(max(rows), number_format.operand_bytes) for rows in zip(input_rows, candidate_columns, strict=True)
+        take_rows(max(rows, columns * step), number_format.operand_bytes)
+        for rows, columns, step in zip(input_rows, candidate_columns, steps, strict=True)
     ]
     activations.append(take_rows(sizes[-1], number_format.accumulator_bytes))
     layers = []
@@ -192,6 +209,7 @@ def plan_network(
                 inputs=activations[number],
                 input_rows=input_rows[number],
                 candidate_columns=candidate_columns[number],
+                candidate_step=steps[number],
                 outputs=activations[number + 1],
                 # One row more, for what a scatter may leave where the bias of the next layer stands.
                 sum_gradients=take_rows(rows + 1, number_format.operand_bytes),

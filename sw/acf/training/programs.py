@@ -1,7 +1,7 @@
 """The programs of a training step. From step to step only a few words of them change; they are compiled again only when
 layers have lost entries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from acf.training.plan import LayerPlan, NetworkPlan
 __all__ = [
     "PlacedProgram",
     "backward_program",
+    "choose_candidates",
     "forward_program",
     "prune_program",
     "regrow_program",
@@ -128,7 +129,8 @@ def update_program(plan: NetworkPlan, *, update: dict[str, int]) -> Program:
 def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> Program:
     """Drop and grow in every row of a layer; ``span``, ``seed`` and the ``block`` of drains are to be patched.
 
-    Of the gradients of all columns only a bit each goes to memory, which says whether it is the largest of its block.
+    Of the gradients of all candidates only a bit each goes to memory, which says whether it is the largest of its
+    block. Which columns are candidates is up to ``choose_candidates``; as it is made, those from column 0 on.
     """
     program = Program() if at_random else _cleared(plan)
     (candidates,) = plan.candidates
@@ -144,6 +146,7 @@ def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> P
         row_begin=0,
         row_end=layer.weights.rows,
         candidates=candidates,
+        candidate_shift=layer.candidate_step.bit_length() - 1,
         random=int(at_random),
         seed=1,
         span=SPAN_UNIT,
@@ -152,6 +155,18 @@ def rewire_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> P
     rewires.wait_for_all()
     program.add(Opcode.END)
     return program
+
+
+def choose_candidates(program: PlacedProgram, host: HostMemory, layer: LayerPlan, *, first: int) -> None:
+    """Let a program of ``rewire_program`` take columns from ``first`` on, which is below ``candidate_step``."""
+    program.patch(host, Opcode.REWIRE, candidate_first=first)
+    inputs, rows = layer.inputs, layer.candidate_columns * layer.candidate_step
+    loads = [command.fields["address"] for command in program.program.commands if command.opcode is Opcode.LOAD]
+    for number, address in enumerate(loads):
+        row, column = divmod(address - inputs.address, inputs.stride)
+        if 0 <= row < rows:
+            row += first - row % layer.candidate_step
+            program.patch(host, Opcode.LOAD, which=number, address=inputs.address + row * inputs.stride + column)
 
 
 def regrow_program(plan: NetworkPlan, layer: LayerPlan, *, at_random: bool) -> Program:
@@ -238,7 +253,7 @@ def _add_gradients(
     result: int,
     select: dict[str, int] | None = None,
 ) -> None:
-    """Steps that give the gradients of all columns of some rows."""
+    """Steps that give the gradients of some rows, in all columns or in one of each ``candidate_step``."""
     everything = Weights(
         rows=count,
         inner=layer.candidate_columns,
@@ -256,7 +271,7 @@ def _add_gradients(
         everything,
         columns=plan.batch,
         row_operand=row_operand,
-        operand=layer.inputs,
+        operand=replace(layer.inputs, stride=layer.inputs.stride * layer.candidate_step),
         result=result,
         select=select,
     )

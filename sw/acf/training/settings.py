@@ -53,6 +53,9 @@ class Settings:
         Steps from one change of the structure to the next.
     drop : float
         Part of the entries that the first change drops; falls along a cosine to 0. Without meaning to *gradual*.
+    candidate_step : int
+        Only with *rigl* and *fan-in*: gradients off the mask are computed in one of so many columns at each change, and
+        in the next ones at the next; 1, 2, 4 or 8. Less in layers whose rows exchange many of their entries.
     last_change : float
         Part of all steps after which the structure stays; with *gradual*, the last pruning comes at the last whole
         number of periods in it.
@@ -81,6 +84,7 @@ class Settings:
     structure: str = "fan-in"
     period: int = 50
     drop: float = 0.3
+    candidate_step: int = 4
     last_change: float = 0.75
     rounding: str = "nearest"
     overlap: bool = False
@@ -111,6 +115,8 @@ class Settings:
             raise ValueError(f"biases must start at a number, not {self.bias!r}")
         if not 0 < self.drop <= 1:
             raise ValueError(f"the part that is dropped must be above 0 and at most 1, not {self.drop!r}")
+        if self.candidate_step not in (1, 2, 4, 8):
+            raise ValueError(f"of 1, 2, 4 or 8 columns one may be a candidate, not of {self.candidate_step!r}")
         if not 0 < self.last_change <= 1:
             raise ValueError(f"the part of steps with changes must be above 0 and at most 1, not {self.last_change!r}")
 

@@ -32,13 +32,14 @@ from acf.training.plan import LayerPlan, NetworkPlan, plan_network
 from acf.training.programs import (
     PlacedProgram,
     backward_program,
+    choose_candidates,
     forward_program,
     prune_program,
     regrow_program,
     rewire_program,
     update_program,
 )
-from acf.training.rewiring import rewire_fields
+from acf.training.rewiring import candidate_step, rewire_fields
 from acf.training.settings import Settings, bfloat16_bits, make_pruner
 
 __all__ = ["Blueprint", "StepResult", "Trainer"]
@@ -83,7 +84,7 @@ class Blueprint:
         self.settings = settings
         self.steps = steps
         self.sizes = (features, *settings.hidden, classes)
-        shapes = {
+        self._shapes = shapes = {
             f"layer{number + 1}": (self.sizes[number + 1], self.sizes[number]) for number in range(len(self.sizes) - 1)
         }
         self.pruner: Pruner = make_pruner(settings, shapes, steps=steps)
@@ -95,6 +96,7 @@ class Blueprint:
             self.sizes,
             [structure.entries for structure in self.structures.values()],
             batch=settings.batch,
+            candidate_steps=self._candidate_steps(),
             second=regrows,
         )
         programs = self.step_programs(self.plan)
@@ -112,6 +114,17 @@ class Blueprint:
             self.programs[name] = PlacedProgram(address, program)
             address += (len(program) + self._further_commands(name)) * COMMAND_BYTES
         self.memory_bytes = round_up(address, 4096)
+
+    def _candidate_steps(self) -> list[int]:
+        settings = self.settings
+        if settings.method != "rigl" or settings.structure == "unstructured":
+            return [1] * len(self.structures)
+        steps = []
+        for (outputs, inputs), structure in zip(self._shapes.values(), self.structures.values(), strict=True):
+            entries = structure.entries // outputs - 1
+            drop = int(settings.drop * entries)
+            steps.append(candidate_step(columns=inputs, entries=entries, drop=drop, most=settings.candidate_step))
+        return steps
 
     def step_programs(self, plan: NetworkPlan) -> dict[str, Program]:
         """What every step runs, by name, with the entries of ``plan``."""
@@ -308,9 +321,19 @@ class Trainer:
     def _patch_rewiring(self, program: PlacedProgram, update: StructureUpdate) -> None:
         layer = self._layer(update.layer)
         number = self._plan.layers.index(layer)
-        fields = rewire_fields(update, columns=layer.shape[1], number=number, seed=self._blueprint.settings.seed)
+        settings = self._blueprint.settings
+        fields = rewire_fields(
+            update,
+            columns=layer.shape[1],
+            number=number,
+            seed=settings.seed,
+            step=layer.candidate_step,
+            period=settings.period,
+        )
         program.patch(self.host, Opcode.REWIRE, span=fields.span, seed=fields.seed)
         program.patch(self.host, Opcode.DRAIN, block=fields.block)
+        if layer.candidate_step > 1:
+            choose_candidates(program, self.host, layer, first=fields.candidate_first)
 
     def _layer(self, name: str) -> LayerPlan:
         return next(layer for layer in self._plan.layers if layer.name == name)

@@ -9,7 +9,7 @@ from cocotb.triggers import ClockCycles
 
 from acf.golden.rewiring import SPAN_UNIT, rewire
 from acf.hw.structure.rewire_engine import rewire_job_layout
-from acf.isa import CANDIDATE_WORD, ErrorCode, IndexSize
+from acf.isa import CANDIDATE_WORD, ErrorCode, IndexSize, candidate_row_bits
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
 from acf.tb.runner import bench_config
 from acf.tb.stream import start_clock
@@ -52,10 +52,12 @@ class Layer:
             "inner_size": columns,
             "protected_from": random.choice([0xFFFFFFFF, columns, random.randint(0, columns)]),
             "seed": random.randrange(1, 1 << 32),
+            "candidate_shift": random.choice([0, 0, 1, 2, 3]),
             "semaphore": random.randrange(16),
         }
         self.job |= {name: value for name, value in fixed.items() if name in self.job}
         job = self.job
+        job.setdefault("candidate_first", random.randrange(1 << job["candidate_shift"]))
         self.half = job["index_size"] == IndexSize.UINT16
         self.arrays = {
             "pointers": np.r_[0, np.cumsum(lengths)].astype(np.int32),
@@ -64,9 +66,9 @@ class Layer:
             "master": any_bits,
             "momentum": rng.integers(0, 1 << 32, count, dtype=np.uint32),
         }
-        words = -(-min(columns, job["protected_from"]) // CANDIDATE_WORD)
+        bits = candidate_row_bits(-(-min(columns, job["protected_from"]) >> job["candidate_shift"]))
         density = rng.choice([0.0, 0.03, 0.3, 1.0]) if density is None else density
-        shape = max(0, job["row_end"] - job["row_begin"]), words * CANDIDATE_WORD
+        shape = max(0, job["row_end"] - job["row_begin"]), bits
         self.candidates = rng.random(shape) < density
         job |= {name: 0x10_0000 * (n + 1) + BEAT * random.randrange(200) for n, name in enumerate(self.arrays)}
         job["candidates"] = 0x100_0000 + BEAT * random.randrange(200)
@@ -90,6 +92,8 @@ class Layer:
             inner_size=job["inner_size"],
             protected_from=job["protected_from"],
             candidates=None if job["random"] else self.candidates,
+            candidate_first=job["candidate_first"],
+            candidate_step=1 << job["candidate_shift"],
             seed=job["seed"],
         )
 
@@ -215,6 +219,8 @@ async def throughput(dut):
                     row_begin=0,
                     row_end=rows,
                     protected_from=columns,
+                    candidate_shift=0,
+                    candidate_first=0,
                 )
                 changed = layer.golden().changed
                 dut._log.info(
@@ -247,7 +253,13 @@ async def bad_layers(dut):
         assert await bench.fault() == wanted
         assert not bench.memory.read.reads
         await bench.reset()
-    for fixed in ({"span": SPAN_UNIT - 1}, {"span": 0}, {"inner_size": STRUCTURE.columns + 1}):
+    for fixed in (
+        {"span": SPAN_UNIT - 1},
+        {"span": 0},
+        {"inner_size": STRUCTURE.columns + 1},
+        {"candidate_shift": 0, "candidate_first": 1},
+        {"candidate_shift": 3, "candidate_first": 8},
+    ):
         layer, wanted = await expect(ErrorCode.COMMAND_RANGE, "values", **fixed)
         assert await bench.fault() == wanted
         assert not bench.memory.read.reads

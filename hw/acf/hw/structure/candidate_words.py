@@ -1,4 +1,4 @@
-"""Which columns of a row are candidates, ahead of need."""
+"""Which candidates of a row are to grow, ahead of need."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from acf.config import MemoryConfig, StructureConfig
-from acf.isa import CANDIDATE_WORD
+from acf.isa import CANDIDATE_PART, CANDIDATE_WORD
 
 __all__ = ["CandidateWords"]
 
@@ -22,8 +22,10 @@ class CandidateWords(wiring.Component):
 
     Members
     -------
-    limit : In(range(columns + 1))
-        Columns of a row; its words are as many as hold them. Does not change while there are rows.
+    count : In(range(columns + 1))
+        Candidates of a row, which has ``candidate_row_bits`` for them.
+    lacks_last : In(1)
+        The last one is none. These two do not change while there are rows.
     beats : In(stream), data_width
         The words of all rows, one behind the other.
     flush : In(1)
@@ -32,7 +34,7 @@ class CandidateWords(wiring.Component):
         All words of a row are there.
     look : In(range(columns // CANDIDATE_WORD))
     word : Out(CANDIDATE_WORD)
-        A word of this row, in the same cycle; columns from ``limit`` on are no candidates.
+        A word of this row, in the same cycle; what is behind the last candidate is not to grow.
     next : In(1)
         Goes on with the next row; only while ``ready``.
     """
@@ -42,7 +44,8 @@ class CandidateWords(wiring.Component):
         self._columns = columns = structure.columns
         super().__init__(
             {
-                "limit": In(range(columns + 1)),
+                "count": In(range(columns + 1)),
+                "lacks_last": In(1),
                 "beats": In(stream.Signature(memory.data_width)),
                 "flush": In(1),
                 "ready": Out(1),
@@ -57,31 +60,51 @@ class CandidateWords(wiring.Component):
 
         word_bits = exact_log2(CANDIDATE_WORD)
         words = self._columns // CANDIDATE_WORD
-        per_beat = self._memory.data_width // CANDIDATE_WORD
+        parts = self._memory.data_width // CANDIDATE_PART
+        per_word = CANDIDATE_WORD // CANDIDATE_PART
         m.submodules.words = memory = Memory(shape=CANDIDATE_WORD, depth=2 * words, init=[])
         store, recall = memory.write_port(), memory.read_port(domain="comb")
 
         full = Signal(2)
         incoming, used = Signal(), Signal()
         number = Signal(range(max(2, words)))
-        part = Signal(range(max(2, per_beat)))
+        part, next_part = Signal(range(parts)), Signal(range(parts + 1))
         takes, last, ends_beat = Signal(), Signal(), Signal()
-        rest = self.limit[:word_bits]
-        word = self.beats.payload.word_select(part, CANDIDATE_WORD)
+        # Of a row of less than a word only the low bits count, and only these must be chosen part by part.
+        payload = self.beats.payload
+        word = Signal(CANDIDATE_WORD)
+        rest, kept = Signal(range(CANDIDATE_WORD + 1)), Signal(range(CANDIDATE_WORD + 1))
         m.d.comb += [
+            word.eq(
+                Cat(
+                    payload.word_select(part, CANDIDATE_PART),
+                    payload.word_select(part >> 1, 2 * CANDIDATE_PART)[CANDIDATE_PART:],
+                    payload.word_select(part >> 2, CANDIDATE_WORD)[2 * CANDIDATE_PART :],
+                )
+            ),
+            next_part.eq(
+                part
+                + Mux(
+                    self.count > 2 * CANDIDATE_PART,
+                    per_word,
+                    Mux(self.count > CANDIDATE_PART, 2, 1),
+                )
+            ),
+            rest.eq(Mux(self.count[:word_bits] == 0, CANDIDATE_WORD, self.count[:word_bits])),
+            kept.eq(Mux(last, rest - self.lacks_last, CANDIDATE_WORD)),
             takes.eq(self.beats.valid & ~full.bit_select(incoming, 1) & ~self.flush),
-            last.eq(((number + 1) << word_bits) >= self.limit),
-            ends_beat.eq(part == per_beat - 1),
+            last.eq(((number + 1) << word_bits) >= self.count),
+            ends_beat.eq(next_part == parts),
             store.en.eq(takes),
             store.addr.eq(Mux(incoming, number + words, number)),
-            store.data.eq(Mux(last & (rest != 0), word & Cat(n < rest for n in range(CANDIDATE_WORD)), word)),
+            store.data.eq(word & Cat(n < kept for n in range(CANDIDATE_WORD))),
             self.beats.ready.eq((takes & ends_beat) | (self.flush & (part != 0))),
             self.ready.eq(full.bit_select(used, 1)),
             recall.addr.eq(Mux(used, self.look + words, self.look)),
             self.word.eq(recall.data),
         ]
         with m.If(takes):
-            m.d.sync += [number.eq(Mux(last, 0, number + 1)), part.eq(Mux(ends_beat, 0, part + 1))]
+            m.d.sync += [number.eq(Mux(last, 0, number + 1)), part.eq(Mux(ends_beat, 0, next_part))]
             with m.If(last):
                 m.d.sync += [full.bit_select(incoming, 1).eq(1), incoming.eq(~incoming)]
         with m.If(self.next):

@@ -1,6 +1,6 @@
 """Looks at the entries of rows: marks their columns, and finds the smallest of each span."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -39,7 +39,10 @@ class EntryScan(wiring.Component):
     half : In(1)
         Indices have two bytes.
     limit : In(range(columns + 1))
-        These four do not change while there are rows.
+        Columns below it may be dropped.
+    first, shift : In
+        Of these, columns ``first``, ``first + 2 ** shift``, ... are marked as 0, 1, ... All these do not change while
+        there are rows.
     rows : In(stream), ``row_layout``
     indices, master : In(stream), data_width
     flush : In(1)
@@ -70,6 +73,8 @@ class EntryScan(wiring.Component):
                 "span": In(32),
                 "half": In(1),
                 "limit": In(range(columns + 1)),
+                "first": In(4),
+                "shift": In(2),
                 "rows": In(stream.Signature(row_layout)),
                 "indices": In(stream.Signature(memory.data_width)),
                 "master": In(stream.Signature(memory.data_width)),
@@ -91,6 +96,8 @@ class EntryScan(wiring.Component):
 
         lanes = self._lanes
         lane_bits = exact_log2(lanes)
+        others = Signal.like(self.first)  # low bits of a column by which candidates are told from others
+        m.d.comb += others.eq(~(Const(-1, len(others)) << self.shift))
 
         # Pieces.
         active, side = Signal(), Signal()
@@ -201,13 +208,13 @@ class EntryScan(wiring.Component):
                 index.eq(Mux(self.half, halves.word_select(n, 16), self.indices.payload.word_select(n, 32))),
                 inside.eq((n >= first) & (n < up_to)),
                 below.eq(inside & (index < self.limit)),
-                self.columns[n].eq(indices[n]),
+                self.columns[n].eq(indices[n] >> self.shift),
             ]
             with m.If(fire):
                 m.d.sync += [
                     indices[n].eq(index),
                     keys[n].eq(self.master.payload.word_select(n, 32)[31 - _KEY : 31]),
-                    todo[n].eq(below),
+                    todo[n].eq(below & ((index[: len(others)] & others) == self.first)),
                     droppable[n].eq(below),
                     wrong[n].eq(inside & (index >= self.inner_size)),
                 ]

@@ -28,9 +28,12 @@ class ExchangeMatch(wiring.Component):
 
     Members
     -------
-    limit : In(range(columns + 1))
+    count : In(range(columns + 1))
+        Candidates of a row, or the columns that may be drawn.
+    first, shift : In
+        Candidate ``n`` is column ``first + n * 2 ** shift``.
     random : In(1)
-        These two do not change while there are rows.
+        These four do not change while there are rows.
     seed : In(32)
     seed_valid : In(1)
         Draws begin with the state that follows ``seed``.
@@ -55,7 +58,9 @@ class ExchangeMatch(wiring.Component):
         columns = structure.columns
         super().__init__(
             {
-                "limit": In(range(columns + 1)),
+                "count": In(range(columns + 1)),
+                "first": In(4),
+                "shift": In(2),
                 "random": In(1),
                 "seed": In(32),
                 "seed_valid": In(1),
@@ -84,7 +89,7 @@ class ExchangeMatch(wiring.Component):
         words = Signal(range(self._structure.columns // CANDIDATE_WORD + 1))
         last_word = Signal.like(self.look)
         m.d.comb += [
-            words.eq((self.limit + (CANDIDATE_WORD - 1)) >> word_bits),
+            words.eq((self.count + (CANDIDATE_WORD - 1)) >> word_bits),
             last_word.eq(words - 1),
         ]
 
@@ -92,9 +97,9 @@ class ExchangeMatch(wiring.Component):
         state = Signal(32)
         drawn = Signal(column_bits)
         draws = Signal()
-        below = Signal(len(self.limit))
+        below = Signal(len(self.count))
         m.d.comb += [
-            below.eq(Mux(self.limit == 0, 0, self.limit - 1)),
+            below.eq(Mux(self.count == 0, 0, self.count - 1)),
             drawn.eq(state[:column_bits] & Cat(below[n:].any() for n in range(column_bits))),
         ]
         with m.If(draws):
@@ -113,6 +118,7 @@ class ExchangeMatch(wiring.Component):
         rest = Signal(CANDIDATE_WORD)
         exhausted = Signal()
         gives = Signal()
+        chosen = Signal(column_bits)
         ended = Signal()
         tries = Signal(range(_DRAWS))
         start, step = Signal(column_bits), Signal(column_bits)  # of the next row, and from row to row
@@ -124,6 +130,7 @@ class ExchangeMatch(wiring.Component):
             rest.eq(Mux(gives, found & ~lowest, found)),
             self.o.p.place.eq(self.marked.p.place + self.dropped.payload),
             self.marked.ready.eq(self.row_done),
+            self.o.p.column.eq((chosen << self.shift) | self.first),
         ]
         m.d.sync += self.side.eq(self.side ^ self.row_done)
         with m.If(gives):
@@ -132,8 +139,8 @@ class ExchangeMatch(wiring.Component):
             Cat(lowest[n] for n in range(CANDIDATE_WORD) if n >> bit & 1).any() for bit in range(word_bits)
         )
 
-        def below_limit(column):
-            return Mux(column >= self.limit, column - self.limit, column)
+        def below_count(column):
+            return Mux(column >= self.count, column - self.count, column)
 
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -151,22 +158,22 @@ class ExchangeMatch(wiring.Component):
                     with m.If(self.random):
                         m.next = "DRAW"
                     with m.Elif((words == 0) | self.words_ready):
-                        m.d.sync += start.eq(below_limit(start + step))
+                        m.d.sync += start.eq(below_count(start + step))
                         m.next = "WALK"
                 with m.If(self.seed_valid & ~self.random):
                     m.next = "START"
             with m.State("START"):
                 m.d.comb += draws.eq(1)
-                m.d.sync += start.eq(below_limit(drawn))
+                m.d.sync += start.eq(below_count(drawn))
                 m.next = "STEP"
             with m.State("STEP"):
                 m.d.comb += draws.eq(1)
-                m.d.sync += step.eq(below_limit(drawn | 1))
+                m.d.sync += step.eq(below_count(drawn | 1))
                 m.next = "IDLE"
             with m.State("WALK"):
                 m.d.comb += [
                     self.o.valid.eq(found.any() & ~exhausted & self.dropped.valid),
-                    self.o.p.column.eq(Cat(column_in_word, base)),
+                    chosen.eq(Cat(column_in_word, base)),
                     self.dropped.ready.eq(gives),
                     self.look.eq(number),
                     self.use.eq(1),
@@ -207,9 +214,9 @@ class ExchangeMatch(wiring.Component):
                     self.look.eq(drawn >> word_bits),
                     self.use.eq(1),
                     self.place.eq(drawn[:word_bits]),
-                    fits.eq((drawn < self.limit) & ~self.marks.bit_select(drawn[:word_bits], 1)),
+                    fits.eq((drawn < self.count) & ~self.marks.bit_select(drawn[:word_bits], 1)),
                     self.o.valid.eq(~exhausted & self.dropped.valid & fits),
-                    self.o.p.column.eq(drawn),
+                    chosen.eq(drawn),
                     self.set.eq(gives),
                     tried.eq(~exhausted & self.dropped.valid & ~fits),
                     draws.eq(gives | tried),

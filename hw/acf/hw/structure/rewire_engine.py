@@ -21,7 +21,7 @@ from acf.hw.structure.exchange_match import ExchangeMatch
 from acf.hw.structure.exchange_writer import WRITTEN_ARRAYS, ExchangeWriter, exchange_layout
 from acf.hw.structure.ports import WritePort
 from acf.hw.structure.row_fetch import ADDRESSES, RowFetch, rewire_job_layout
-from acf.isa import CANDIDATE_WORD, ErrorCode
+from acf.isa import CANDIDATE_PART, CANDIDATE_WORD, ErrorCode
 
 __all__ = ["RewireEngine", "rewire_job_layout"]
 
@@ -54,9 +54,9 @@ class RewireEngine(wiring.Component):
         ID 0. Only entries that are exchanged are written.
     faults : Out(fault_signature).array(5)
         MISALIGNED, with the address, or COMMAND_RANGE, with the address of the values, where a row has more columns
-        than can be marked or a span has no entry: these jobs are not begun; POINTER_ORDER and POINTER_RANGE (see
-        ``RowFetch``); INDEX_RANGE; READ_RESPONSE; WRITE_RESPONSE. Nothing new is begun after the first one, until
-        reset. Rows before the one at fault may have been changed.
+        than can be marked, a span has no entry, or candidates begin too late: these jobs are not begun; POINTER_ORDER
+        and POINTER_RANGE (see ``RowFetch``); INDEX_RANGE; READ_RESPONSE; WRITE_RESPONSE. Nothing new is begun after the
+        first one, until reset. Rows before the one at fault may have been changed.
     halt : In(1)
         No more bursts are begun and no jobs finished, until reset; writes that have begun are finished.
     changed, cycles : Out(32)
@@ -103,7 +103,9 @@ class RewireEngine(wiring.Component):
         m.d.comb += stop.eq(self.halt | failed)
 
         job = Signal(rewire_job_layout)
-        limit = Signal(range(structure.columns + 1))
+        limit, candidate_count = Signal(range(structure.columns + 1)), Signal(range(structure.columns + 1))
+        first, shift, others = Signal(4), Signal(2), Signal(4)
+        lacks_last = Signal()
         number = Signal(range(structure.columns // CANDIDATE_WORD))
         candidate_words = Signal(32)
         rows_left = Signal(32)
@@ -133,23 +135,34 @@ class RewireEngine(wiring.Component):
             m.d.comb += [self.faults[n].valid.eq(fault.valid), self.faults[n].p.eq(fault.p)]
         m.d.comb += [
             fetch.job.eq(job),
-            fetch.candidate_words.eq(candidate_words),
+            fetch.candidate_words.eq(
+                Mux(
+                    candidate_count > 2 * CANDIDATE_PART,
+                    candidate_words,
+                    Mux(candidate_count > CANDIDATE_PART, (candidate_words + 1) >> 1, (candidate_words + 3) >> 2),
+                )
+            ),
             fetch.halt.eq(stop),
             scan.inner_size.eq(job.inner_size),
             scan.span.eq(job.span),
             scan.half.eq(job.index_size),
             scan.limit.eq(limit),
+            scan.first.eq(first),
+            scan.shift.eq(shift),
             scan.room.eq(~unmatched[1]),
             scan.flush.eq(flush),
             scan.granted.eq(marks.granted),
             *(marks.columns[n].eq(scan.columns[n]) for n in range(self._memory.beat_bytes // 4)),
             marks.wanted.eq(scan.wanted),
             marks.mark_side.eq(scan.mark_side),
-            words.limit.eq(limit),
+            words.count.eq(candidate_count),
+            words.lacks_last.eq(lacks_last),
             words.flush.eq(flush),
             words.look.eq(match.look),
-            words.next.eq(match.row_done & ~job.random & (limit != 0)),
-            match.limit.eq(limit),
+            words.next.eq(match.row_done & ~job.random & (candidate_count != 0)),
+            match.count.eq(candidate_count),
+            match.first.eq(first),
+            match.shift.eq(shift),
             match.random.eq(job.random),
             match.seed.eq(job.seed),
             match.words_ready.eq(words.ready),
@@ -161,6 +174,7 @@ class RewireEngine(wiring.Component):
             writer.halt.eq(stop),
             self.done.payload.eq(job.semaphore),
         ]
+        m.d.comb += others.eq(~(Const(-1, len(others)) << shift))
         m.d.sync += [
             unmatched.eq(unmatched + scan.begun - match.row_done),
             rows_left.eq(rows_left - match.row_done),
@@ -175,16 +189,22 @@ class RewireEngine(wiring.Component):
                     m.d.sync += [self.cycles.eq(0), self.changed.eq(0)]
                     m.next = "CHECK"
             with m.State("CHECK"):
-                m.next = "CLEAR"
+                m.next = "COUNT"
                 m.d.sync += [
                     number.eq(0),
                     candidate_words.eq(0),
                     rows_left.eq(job.row_end - job.row_begin),
+                    first.eq(Mux(job.random, 0, job.candidate_first)),
+                    shift.eq(Mux(job.random, 0, job.candidate_shift)),
                     limit.eq(Mux(job.protected_from < job.inner_size, job.protected_from, job.inner_size)),
                 ]
                 with m.If(job.row_begin >= job.row_end):
                     m.next = "DONE"
-                with m.If((job.inner_size > structure.columns) | (job.span[16:] == 0)):
+                with m.If(
+                    (job.inner_size > structure.columns)
+                    | (job.span[16:] == 0)
+                    | ((job.candidate_first >> job.candidate_shift) != 0)
+                ):
                     m.d.comb += raise_fault(self.faults[0], ErrorCode.COMMAND_RANGE, address=job.values)
                     m.next = "STOPPED"
                 for name in (*ADDRESSES, "candidates"):
@@ -192,13 +212,19 @@ class RewireEngine(wiring.Component):
                     with m.If(needed & ((job[name] & Const(self._memory.beat_bytes - 1, 32)) != 0)):
                         m.d.comb += raise_fault(self.faults[0], ErrorCode.MISALIGNED, address=job[name])
                         m.next = "STOPPED"
+            with m.State("COUNT"):
+                m.d.sync += [
+                    candidate_count.eq((limit + others) >> shift),
+                    lacks_last.eq(first > ((limit - 1)[: len(others)] & others)),
+                ]
+                m.next = "CLEAR"
             with m.State("CLEAR"):
                 # As many cycles as a row has words: time to multiply.
-                with m.If((number << exact_log2(CANDIDATE_WORD)) < limit):
+                with m.If((number << exact_log2(CANDIDATE_WORD)) < candidate_count):
                     m.d.sync += candidate_words.eq(candidate_words + rows_left)
                 m.d.comb += [marks.look.eq(number), marks.erase_both.eq(1)]
                 m.d.sync += number.eq(number + 1)
-                with m.If(((number + 1) << exact_log2(CANDIDATE_WORD)) >= limit):
+                with m.If(((number + 1) << exact_log2(CANDIDATE_WORD)) >= candidate_count):
                     m.next = "START"
             with m.State("START"):
                 m.d.comb += [fetch.start.eq(1), match.seed_valid.eq(1)]

@@ -27,6 +27,8 @@ rewire_job_layout = data.StructLayout(
     {
         **dict.fromkeys(ADDRESSES, 32),
         "candidates": 32,
+        "candidate_first": 4,
+        "candidate_shift": 2,
         "row_begin": 32,
         "row_end": 32,
         "span": 32,
