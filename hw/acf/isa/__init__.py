@@ -1,0 +1,81 @@
+"""What crosses the borders of the blocks: commands, packets, registers, counters and error codes, bit by bit.
+
+Hardware, golden model, compiler and simulators all read these tables; none of them states a bit position again.
+``docs/program.md`` and ``docs/registers.md`` explain them to people.
+"""
+
+from acf.isa.commands import (
+    CANDIDATE_PART,
+    CANDIDATE_WORD,
+    COMMAND_BYTES,
+    COMMAND_WORDS,
+    GATE_STEPS,
+    LARGEST_BLOCK,
+    NO_SEMAPHORE,
+    SEMAPHORES,
+    VERSION,
+    candidate_row_bits,
+    decode_command,
+    encode_command,
+)
+from acf.isa.counters import (
+    COUNTERS_PER_LANE,
+    CommandProcessorCounter,
+    FeederCounter,
+    LaneCause,
+    LaneCounter,
+    StructureCounter,
+    TileCounter,
+)
+from acf.isa.fields import COMMAND_FIELDS, Field
+from acf.isa.opcodes import Decoder, IndexSize, Mode, Opcode
+from acf.isa.packets import (
+    Cast,
+    ControlKind,
+    EntryKind,
+    OperandKind,
+    ResultKind,
+    TrafficClass,
+)
+from acf.isa.registers import (
+    IDENTIFIER,
+    ErrorCode,
+    Register,
+)
+
+__all__ = [
+    "CANDIDATE_PART",
+    "CANDIDATE_WORD",
+    "COMMAND_BYTES",
+    "COMMAND_FIELDS",
+    "COMMAND_WORDS",
+    "COUNTERS_PER_LANE",
+    "GATE_STEPS",
+    "IDENTIFIER",
+    "LARGEST_BLOCK",
+    "NO_SEMAPHORE",
+    "SEMAPHORES",
+    "VERSION",
+    "Cast",
+    "CommandProcessorCounter",
+    "ControlKind",
+    "Decoder",
+    "EntryKind",
+    "ErrorCode",
+    "FeederCounter",
+    "Field",
+    "IndexSize",
+    "LaneCause",
+    "LaneCounter",
+    "Mode",
+    "Opcode",
+    "OperandKind",
+    "Register",
+    "ResultKind",
+    "StructureCounter",
+    "TileCounter",
+    "TrafficClass",
+    "candidate_row_bits",
+    "decode_command",
+    "encode_command",
+]
