@@ -2,7 +2,6 @@
 
 import itertools
 import random
-from collections import defaultdict
 from typing import Any
 
 import cocotb
@@ -10,31 +9,21 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiRamRead, AxiRamWrite, AxiReadBus, AxiWriteBus
 
 from acf.hw.noc.flit import (
-    HEADER,
-    clear_head,
     drain_head,
-    entry_head,
-    flit_layout,
-    result_head,
-    setup_head,
-    signal_head,
 )
 from acf.isa import (
     GATE_STEPS,
     LARGEST_BLOCK,
     NO_SEMAPHORE,
-    Cast,
     EntryKind,
     ErrorCode,
     FeederCounter,
     Mode,
     Opcode,
-    ResultKind,
-    TrafficClass,
 )
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
-from acf.tb.axi_responder import AxiResponder
-from acf.tb.feeder_link import command_flits, count_events, flit, header_of, quiet_inputs, read_counter, reports
+from acf.tb.feeder_link import count_events, flit, read_counter, reports
+from acf.tb.row_feeder_driver import RowFeederBench
 from acf.tb.row_feeder_model import (
     ACCUMULATORS,
     BEAT,
@@ -45,198 +34,18 @@ from acf.tb.row_feeder_model import (
     Matrix,
     T,
     drain_order,
-    golden_drain,
-    golden_stream,
     packets,
     random_drain,
     random_matrix,
     random_stream,
 )
-from acf.tb.stream import StreamSink, StreamSource, pack, start_clock, unpack, wait_until
-
-HEADS = {
-    EntryKind.ENTRY: entry_head,
-    EntryKind.SETUP: setup_head,
-    EntryKind.DRAIN: drain_head,
-    EntryKind.CLEAR: clear_head,
-    EntryKind.SIGNAL: signal_head,
-}
-
-
-def random_results(count):
-    """Accumulators as tiles send them; the only NaN is the canonical one."""
-    if CONFIG.lane.format != "bf16":
-        return [random.getrandbits(32) for _ in range(count)]
-    corners = [0, 1 << 31, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F7FFFFF, 0x00008000, 0x3F808000, 0x3F818000]
-    drawn = []
-    for _ in range(count):
-        value = random.getrandbits(32) & random.choice([0xFFFFFFFF, 0xDFFFFFFF])
-        if random.random() < 0.2 or value & 0x7F800000 == 0x7F800000:
-            value = random.choice(corners)
-        drawn.append(value)
-    return drawn
-
-
-class Bench:
-    """The feeder, its tiles and its memory; ``chance`` is that of a cycle being used on any handshake."""
-
-    def __init__(self, dut, *, feeder=0, memory=True):
-        self.dut, self.feeder, self.y, self.chance = dut, feeder, feeder + 1, 1.0
-        quiet_inputs(dut, y=self.y, x=0)
-        self.control = StreamSource(dut, "control_i", use=self.use)
-        self.results = StreamSource(dut, "results_i", use=self.use)
-        self.reports = StreamSink(dut, "control_o", use=self.use)
-        self.entries = StreamSink(dut, "entries_o", use=self.use, on_payload=self._on_entry)
-        self.signals = 0  # SIGNAL and DRAIN flits since the latest ``finish``
-        self.answers = True  # tiles answer DRAIN
-        self.span = 0  # cycles from the first to the last flit that tiles were sent, at the latest ``finish``
-        self.drained = []  # per DRAIN flit, the accumulators of every tile and row
-        self.memory: Any = None
-        if memory:
-            rng = random.Random(random.getrandbits(32))
-            self.memory = AxiResponder(dut, memory=CONFIG.memory, rng=rng, use=self.use, writes=True)
-
-    def use(self):
-        """Whether a handshake uses this cycle."""
-        return random.random() < self.chance
-
-    def send(self, opcode, command):
-        """Queue a command."""
-        fields = {name: int(value) for name, value in command.items()}
-        self.control.send(command_flits(opcode, y=self.y, x=0, targets=1 << self.feeder, **fields))
-
-    def _on_entry(self, word):
-        """The tiles: each answers DRAIN with its rows in order, the packets of all tiles in any mixture."""
-        kind = word >> HEADER["kind"].offset & 0xF
-        if kind in (EntryKind.SIGNAL, EntryKind.DRAIN):
-            self.signals += 1
-        if kind != EntryKind.DRAIN or not self.answers:
-            return
-        payload = unpack(flit_layout(noc=CONFIG.noc), word)["payload"]
-        order = unpack(drain_head, payload)
-        accumulators = {}
-        kind = ResultKind.SUMS if order["reduce"] else ResultKind.ROW
-        if order["reduce"]:
-            tiles = [[(0, n) for n in range(order["count"] // CONFIG.lanes)]]
-        else:
-            tiles = [[(column, order["first"] + n) for n in range(order["count"])] for column in range(CONFIG.cols)]
-        while any(tiles):
-            column, row = random.choice([tile for tile in tiles if tile]).pop(0)
-            values = random_results(T)
-            accumulators[column, row] = values
-            head = pack(
-                result_head,
-                x=0,
-                y=self.y,
-                traffic_class=TrafficClass.RESULTS,
-                kind=kind,
-                column=column,
-                row=row,
-            )
-            body = [flit(values[n] | values[n + 1] << 32, tail=n == T - 2) for n in range(0, T, 2)]
-            self.results.send([flit(head, head=True), *body])
-        self.drained.append(accumulators)
-
-    def place(self, matrix):
-        """Write the matrix to memory."""
-        for address, content in matrix.arrays():
-            self.memory.poke(address, content)
-
-    def take_entries(self):
-        """Flits at ``entries_o`` as (kind, fields), checked for what all have in common."""
-        flits = []
-        for word in self.entries.received:
-            one = unpack(flit_layout(noc=CONFIG.noc), word)
-            assert one["head"]
-            assert one["tail"]
-            header = header_of(one["payload"])
-            kind = EntryKind(header.pop("kind"))
-            assert header == {"x": CONFIG.cols, "y": self.y, "cast": Cast.ROW, "traffic_class": TrafficClass.ENTRIES}
-            fields = unpack(HEADS[kind], one["payload"])
-            common = {"x", "y", "cast", "traffic_class", "kind", "reserved"}
-            flits.append((kind, {name: value for name, value in fields.items() if name not in common}))
-        self.entries.received.clear()
-        self.entries.cycles.clear()
-        return flits
-
-    async def finish(self, signals, *, cycles=60000):
-        """Wait for so many SIGNAL and DRAIN flits, and until the feeder is quiet; return what tiles were sent."""
-        await wait_until(
-            self.dut,
-            lambda: self.signals >= signals and self.control.idle and self.results.idle,
-            cycles=cycles,
-            pending=lambda: f"{signals - self.signals} signals, {len(self.results.queue)} results",
-        )
-        self.signals = 0
-        quiet = 0
-        while quiet < 60 + int(20 / self.chance):
-            await RisingEdge(self.dut.clk)
-            busy = self.memory is not None and (self.memory.read.busy or self.memory.write.busy)
-            quiet = 0 if busy or int(self.dut.control_o_valid.value) else quiet + 1
-        self.span = self.entries.cycles[-1] - self.entries.cycles[0] if self.entries.cycles else 0
-        return self.take_entries()
-
-    def check_stream(self, flits, command, matrix):
-        """Take the flits of one STREAM off the front; return its entries, zeros and passed over."""
-        kind, setup = flits.pop(0)
-        assert kind == EntryKind.SETUP
-        assert setup == {name: command[name] for name in setup}
-        got = defaultdict(list)
-        while flits[0][0] == EntryKind.ENTRY:
-            entry = flits.pop(0)[1]
-            got[entry["accumulator"]].append((entry["value"], entry["row"]))
-        assert flits.pop(0) == (EntryKind.SIGNAL, {"semaphore": command["semaphore"]})
-        entries, zeros, filtered = golden_stream(command, matrix, feeder=self.feeder)
-        assert dict(got) == entries, f"{command}"
-        return sum(map(len, entries.values())), zeros, filtered
-
-    def check_drain(self, flits, command, before):
-        """Take the flit of one DRAIN off the front, if it has one; compare memory. Returns rows times tiles."""
-        count = packets(command, feeder=self.feeder)
-        accumulators = {}
-        if count:
-            kind, order = flits.pop(0)
-            assert kind == EntryKind.DRAIN
-            assert order == drain_order(command, feeder=self.feeder)
-            accumulators = self.drained.pop(0)
-        written = golden_drain(command, lambda column, row: accumulators[column, row], feeder=self.feeder)
-        for address, content in written:
-            for offset, byte in enumerate(content):
-                before[address + offset] = byte
-        return count
-
-    async def error(self):
-        """Wait for the report of an error: code, row, address, index."""
-        await self.reports.wait_for(3)
-        await ClockCycles(self.dut.clk, 60)
-        [(kind, code, y, x, *place)] = [report for report in reports(self.reports.received) if report[0] != "DONE"]
-        assert (kind, y, x) == ("ERROR", self.y, 0)
-        return ErrorCode(code), *place
-
-    async def reset(self):
-        """Reset everything but the contents of the memory."""
-        chance, self.chance = self.chance, 1.0
-        self.answers = False
-        await ClockCycles(self.dut.clk, 2)
-        await self.memory.reset(self.dut)
-        for source in (self.control, self.results):
-            source.stop()
-        self.control = StreamSource(self.dut, "control_i", use=self.use)
-        self.results = StreamSource(self.dut, "results_i", use=self.use)
-        await ClockCycles(self.dut.clk, 3)
-        for sink in (self.entries, self.reports):
-            sink.received.clear()
-            sink.cycles.clear()
-        self.drained.clear()
-        self.signals = 0
-        self.dut.rst.value = 0
-        self.chance, self.answers = chance, True
+from acf.tb.stream import pack, start_clock, wait_until
 
 
 @cocotb.test()
 async def random_commands(dut):
     """CLEAR, STREAM and DRAIN in any order, queued, every handshake stalling, answers at any time."""
-    bench = Bench(dut, feeder=random.randrange(CONFIG.rows))
+    bench = RowFeederBench(dut, feeder=random.randrange(CONFIG.rows))
     await start_clock(dut)
     await count_events(dut)
     totals = dict.fromkeys(
@@ -298,7 +107,7 @@ async def random_commands(dut):
 @cocotb.test()
 async def a_stream_passes_a_drain(dut):
     """While a drain waits for its results, the next STREAM is sent; DONE comes after the last answer of memory."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     await start_clock(dut)
     bench.memory.write.held = True
     matrix = random_matrix(lengths=[9] * 8, inner_size=OPERANDS, dense=False)
@@ -345,7 +154,7 @@ def whole_stream(matrix, **fields):
 async def rows_are_found_ahead(dut):
     """Behind a STREAM and a DRAIN the next STREAM waits for its entries only, not for row pointers."""
     latency = 60
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     bench.memory.read.latency = latency
     await start_clock(dut)
     matrix = random_matrix(lengths=[16] * 8, inner_size=OPERANDS, dense=False, zeros=0)
@@ -369,7 +178,7 @@ async def rows_are_found_ahead(dut):
 @cocotb.test()
 async def what_is_wrong_ahead_waits(dut):
     """Errors of a command that is prepared early are told when those before it are done."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     await start_clock(dut)
     good = random_matrix(lengths=[40] * 8, inner_size=OPERANDS, dense=False, zeros=0)
     for code, spoil in (
@@ -415,7 +224,7 @@ async def one_stream(bench, matrix, command):
 @cocotb.test()
 async def arrays_across_borders(dut):
     """Bursts that would cross a 4 KiB border are split, wherever the arrays lie before it."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     await start_clock(dut)
     for before in range(1, CONFIG.feeder.line_buffers + 1):
         matrix = random_matrix(lengths=[CONFIG.feeder.line_buffers * BEAT] * 3, inner_size=OPERANDS, dense=False)
@@ -433,7 +242,7 @@ async def arrays_across_borders(dut):
 async def throughput(dut):
     """An entry a cycle from rows of 16 or more, 40 cycles from memory, as far as bursts in flight allow it."""
     latency = 40
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     bench.memory.read.latency = latency
     await start_clock(dut)
     rows = ACCUMULATORS
@@ -463,7 +272,7 @@ async def throughput(dut):
 @cocotb.test()
 async def passing_over(dut):
     """A SCATTER passes over entries of other feeders as fast as memory brings them; long rows are fetched ahead."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     bench.memory.read.latency = latency = 4
     await start_clock(dut)
     rows = 12
@@ -495,7 +304,7 @@ async def passing_over(dut):
 @cocotb.test()
 async def empty_rows(dut):
     """Empty rows cost a cycle each where rows follow each other, two elsewhere, as far as memory keeps up."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     await start_clock(dut)
     rows = ACCUMULATORS
     for step, cost in ((1, 1), (2, 2)):
@@ -520,7 +329,7 @@ async def empty_rows(dut):
 @cocotb.test()
 async def neighbours_use_different_accumulators(dut):
     """Of two entries that follow each other, few are of the same row."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     await start_clock(dut)
     matrix = random_matrix(lengths=[64] * 8, inner_size=OPERANDS, dense=False, zeros=0, wide=False)
     command = random_stream(
@@ -547,7 +356,7 @@ async def neighbours_use_different_accumulators(dut):
 @cocotb.test()
 async def drain_throughput(dut):
     """Results are taken at a flit a cycle and written in bursts without a gap."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     await start_clock(dut)
     rows = ACCUMULATORS
     command = random_drain(
@@ -575,7 +384,7 @@ async def drain_throughput(dut):
 @cocotb.test()
 async def errors(dut):
     """Every error is reported with its place, nothing follows it, and after a reset the feeder works again."""
-    bench = Bench(dut, feeder=CONFIG.rows - 1)
+    bench = RowFeederBench(dut, feeder=CONFIG.rows - 1)
     await start_clock(dut)
 
     def stream(change=None, **fields):
@@ -747,7 +556,7 @@ async def errors(dut):
 @cocotb.test()
 async def reset_at_any_time(dut):
     """A reset in the middle leaves nothing behind."""
-    bench = Bench(dut)
+    bench = RowFeederBench(dut)
     await start_clock(dut)
     for latency in range(1, 41, 3):
         bench.memory.read.latency, bench.chance = latency, random.choice([1.0, 0.5])
@@ -764,7 +573,7 @@ async def reset_at_any_time(dut):
 @cocotb.test()
 async def independent_memory(dut):
     """The same against the memories of cocotbext-axi."""
-    bench = Bench(dut, memory=False)
+    bench = RowFeederBench(dut, memory=False)
     bench.chance = 0.8
     dut.rst.value = 1
     ram = AxiRamRead(AxiReadBus.from_prefix(dut, "read"), dut.clk, dut.rst, size=1 << 24)
