@@ -15,7 +15,7 @@ _SURPLUS = 1.5
 _CHOICE = 4
 """Candidates that compete for each place that is given away, at least, where some columns are left out."""
 
-_FEWEST = 6
+_FEWEST = 5
 """Entries of a row from which on columns are left out: with fewer, each of them matters more."""
 
 
