@@ -469,6 +469,8 @@ def test_reports_are_plain_data():
     assert report["config_digest"] == TINY.digest
     assert report["phases"]["forward"]["runs"] == report["phases"]["update"]["runs"] == 15
     assert report["phases"]["forward"]["cycles"] is None
+    assert report["change_cycles_of_100_steps"] is None
+    assert report["changes"] == 4  # behind steps 10 and 12 no row would drop a whole entry
     assert report["second_buffer_bytes"] == 0
     assert 0 < report["phases"]["backward"]["effectual_macs"] < report["phases"]["backward"]["dense_macs"]
     assert [layer["entries"] for layer in report["layers"]] == [

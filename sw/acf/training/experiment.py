@@ -256,7 +256,9 @@ class Experiment:
             ],
             "network_sparsity": 1 - sum(entries.values()) / sum(elements),
             "phases": phases,
+            "changes": trainer.changes,
             "exchanges": dict(trainer.exchanges),
+            "change_cycles_of_100_steps": _part_of_100_steps(trainer),
             "weights_region_bytes": weights_end - weights_begin,
             "second_buffer_bytes": second_end - second_begin,
             "host_bytes_read": {f"{purpose}: {region}": n for (purpose, region), n in host.read_bytes.items()},
@@ -290,6 +292,16 @@ class Experiment:
         for part in (self.dataset.training, self.dataset.holdout):
             digest.update(part.images.tobytes() + part.labels.astype("<i8").tobytes())
         return digest.hexdigest()
+
+
+def _part_of_100_steps(trainer: Trainer) -> float | None:
+    """Cycles of a change of the structure, of all layers together, as a part of those of 100 steps without it."""
+    cycles = {name: totals.cycles for name, totals in trainer.phases.items() if name != "evaluation"}
+    structure = cycles.pop("structure")
+    steps = [count for count in cycles.values() if count is not None]
+    if structure is None or not trainer.changes or not any(steps):
+        return None
+    return structure / trainer.changes / (100 * sum(steps) / trainer.step_number)
 
 
 def digest_of_weights(weights: dict[str, SparseWeights]) -> str:

@@ -77,6 +77,9 @@ def _facts(report: dict[str, Any]) -> str:
     if any(totals["cycles"] is not None for totals in training):
         cycles = sum(totals["cycles"] or 0 for totals in training)
         facts.append((f"{cycles / report['steps']:,.0f}", "cycles a training step, changes of the structure included"))
+    if report["change_cycles_of_100_steps"] is not None:
+        part = 100 * report["change_cycles_of_100_steps"]
+        facts.append((f"{part:.2f} %", "of the cycles of 100 steps is what a change of the structure takes"))
     macs = sum(phases[name]["effectual_macs"] for name in ("forward", "backward"))
     dense = sum(phases[name]["dense_macs"] for name in ("forward", "backward"))
     if macs:

@@ -196,6 +196,8 @@ class Trainer:
         By phase: forward, backward, update, structure, evaluation.
     step_number : int
         Steps done.
+    changes : int
+        Steps behind which the structure of a layer, or of several, changed.
     exchanges : dict
         Entries that rewirings were to exchange (*asked*) and have exchanged (*made*).
     """
@@ -220,6 +222,7 @@ class Trainer:
         if blueprint.settings.overlap:
             del self.phases["update"]
         self.step_number = 0
+        self.changes = 0
         self.exchanges = {"asked": 0, "made": 0}
         self._set_up()
 
@@ -236,6 +239,7 @@ class Trainer:
                 self._run("update", phase="update")
             self.step_number += 1
             updates = self.pruner.step()
+            self.changes += bool(updates)
             for update in updates:
                 self._change_structure(update)
             if any(update.kind is UpdateKind.PRUNE for update in updates):
@@ -291,6 +295,7 @@ class Trainer:
             "step": self.step_number,
             "pruner": self.pruner.state_dict(),
             "phases": {name: totals.state_dict() for name, totals in self.phases.items()},
+            "changes": self.changes,
             "exchanges": dict(self.exchanges),
         }
 
@@ -298,6 +303,7 @@ class Trainer:
         """The inverse of ``state_dict``."""
         self.pruner.load_state_dict(state["pruner"])
         self.step_number = state["step"]
+        self.changes = state["changes"]
         self.exchanges = dict(state["exchanges"])
         self.phases = {name: PhaseTotals.from_state(totals) for name, totals in state["phases"].items()}
         with self.host.purpose("checkpoint"):
