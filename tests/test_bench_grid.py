@@ -192,7 +192,7 @@ def test_a_wrong_bit_is_exit_status_1(capsys, monkeypatch):
         (["--seed", "-1"], "seed must not be negative, not -1"),
         (["--matrix", "missing.smtx"], "missing.smtx: there is no such file"),
         (["--matrix", "missing.smtx", "--cols", "0"], "missing.smtx: there is no such file"),
-        (["--device", "board"], "device must be one of golden, rtl, not 'board'"),
+        (["--device", "board"], "device must be one of golden, rtl, serial, not 'board'"),
         (["--dense-cycles"], "the golden device has no time, so --dense-cycles means nothing to it"),
         (["--memory-latency", "3"], "the golden device has no time, so a memory latency means nothing to it"),
         (["--resume"], "--resume needs --out, the folder of the records"),

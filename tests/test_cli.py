@@ -106,7 +106,7 @@ def test_debug_shows_the_traceback(acf, monkeypatch, how):
     status, _, err = acf(*(["--debug"] if how == "option" else []), "rtl", "--preset", "huge")
     assert status == 2
     assert "Traceback" in err
-    assert err.splitlines()[-1] == "acf: preset must be one of tiny, base, not 'huge'"
+    assert err.splitlines()[-1] == "acf: preset must be one of tiny, base, ulx3s, not 'huge'"
 
 
 def test_without_a_command_the_commands_are_shown(acf):

@@ -71,7 +71,7 @@ def test_invalid_parameters_are_named(make, message):
 
 
 def test_unknown_preset_is_named():
-    with pytest.raises(ValueError, match=r"^preset must be one of tiny, base, not 'huge'$"):
+    with pytest.raises(ValueError, match=r"^preset must be one of tiny, base, ulx3s, not 'huge'$"):
         preset("huge")
 
 

@@ -140,8 +140,8 @@ def test_command(tmp_path, capsys):
         (["--images", "0"], "the demo runs 1 to 359 test images, not 0"),
         (["--images", "360"], "not 360"),
         (["--seed", "-1"], "seed must not be negative, not -1"),
-        (["--device", "board"], "device must be one of golden, rtl, not 'board'"),
-        (["--preset", "nope"], "preset must be one of tiny, base, not 'nope'"),
+        (["--device", "board"], "device must be one of golden, rtl, serial, not 'board'"),
+        (["--preset", "nope"], "preset must be one of tiny, base, ulx3s, not 'nope'"),
     ],
 )
 def test_bad_input(capsys, arguments, message):

@@ -182,4 +182,4 @@ def test_arguments_are_checked(capsys):
     with pytest.raises(ValueError, match=r"block must be one of mac, .*, not 'macc'"):
         faulty_netlist("macc", config=preset("tiny"), faults=1, seed=1, module="m")
     assert mutation.main(["--block", "mac", "--preset", "huge"]) == 2
-    assert "preset must be one of tiny, base, not 'huge'" in capsys.readouterr().err
+    assert "preset must be one of tiny, base, ulx3s, not 'huge'" in capsys.readouterr().err

@@ -463,6 +463,20 @@ PRESETS = {
             lanes=4,
             lane=LaneConfig(fifo_depth=8, operand_banks=4, accumulator_rows=256),
         ),
+        FabricConfig(
+            name="ulx3s",
+            rows=1,
+            cols=1,
+            lanes=8,
+            reducing_adders=1,
+            lane=LaneConfig(slots=4, operand_rows=64, accumulator_rows=64),
+            noc=NocConfig(buffer_depth=4),
+            feeder=FeederConfig(
+                cursors=2, line_buffers=2, outstanding=4, packet_rows=2, chunk_rows=4, group=2, queues=4, interleaved=16
+            ),
+            memory=MemoryConfig(data_width=64),
+            structure=StructureConfig(burst_beats=4, buffer_beats=8, outstanding=2, exchanged=248, columns=1024),
+        ),
     )
 }
 

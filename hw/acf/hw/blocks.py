@@ -7,7 +7,11 @@ from amaranth.lib import wiring
 from acf.config import FabricConfig, NetworkConfig
 from acf.hw.hierarchy import ModuleLibrary, convert
 
-__all__ = ["BLOCKS", "block_names", "generate", "generate_network"]
+__all__ = ["BLOCKS", "block_names", "generate", "generate_board", "generate_network"]
+
+# Of the link and a board alone.
+_CYCLES_PER_BIT = 4
+_MEMORY_BYTES = 1 << 17
 
 
 def _mac(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
@@ -133,6 +137,24 @@ def _fabric(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     return Fabric(config=config, library=library)
 
 
+def _link(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.boards.endpoint import LinkEndpoint
+
+    return LinkEndpoint(cycles_per_bit=_CYCLES_PER_BIT, memory_bytes=_MEMORY_BYTES, clock=0)
+
+
+def _board(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    return _board_core(config, library, memory_bytes=_MEMORY_BYTES, cycles_per_bit=_CYCLES_PER_BIT)
+
+
+def _board_core(
+    config: FabricConfig, library: ModuleLibrary, *, memory_bytes: int, cycles_per_bit: int
+) -> wiring.Component:
+    from acf.hw.boards.core import BoardCore
+
+    return BoardCore(config=config, memory_bytes=memory_bytes, cycles_per_bit=cycles_per_bit, clock=0, library=library)
+
+
 # The imports stand inside the factories: naming one block must not load all others.
 BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "mac": _mac,
@@ -155,6 +177,8 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "guard": _guard,
     "command_processor": _command_processor,
     "fabric": _fabric,
+    "link": _link,
+    "board": _board,
 }
 """Factories of all blocks, by name."""
 
@@ -184,6 +208,30 @@ def generate(name: str, *, config: FabricConfig, top: str | None = None) -> str:
         raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {name!r}")
     library = ModuleLibrary()
     text = convert(BLOCKS[name](config, library), name=top or f"acf_{name}_top")
+    return text + "\n" + library.verilog()
+
+
+def generate_board(config: FabricConfig, *, memory_bytes: int, cycles_per_bit: int, top: str) -> str:
+    """Verilog of what stands on every board, for a simulation: ``clk``, ``rst``, ``rx``, ``tx`` and two LEDs.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    memory_bytes : int
+        Block memory behind the fabric; a power of two.
+    cycles_per_bit : int
+        Of the UART, 2 at least.
+    top : str
+        Name of the top module.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+    library = ModuleLibrary()
+    core = _board_core(config, library, memory_bytes=memory_bytes, cycles_per_bit=cycles_per_bit)
+    text = convert(core, name=top)
     return text + "\n" + library.verilog()
 
 

@@ -250,9 +250,13 @@ def _place(folder: Path, *, top: str, device: str, speed: int, seed: int, names:
 
 
 def read_report(report: dict[str, Any], *, seed: int, names: Names) -> Placement:
-    """What nextpnr's report says of a design with one clock."""
-    (clock,) = report["fmax"].values()
-    (path,) = (path["path"] for path in report["critical_paths"] if path["from"] == path["to"])
+    """What nextpnr's report says of a design, of its slowest clock if it has several."""
+    name, clock = min(report["fmax"].items(), key=lambda item: item[1]["achieved"])
+    (path,) = (
+        path["path"]
+        for path in report["critical_paths"]
+        if path["from"] == path["to"] and path["from"].split()[-1] == name
+    )
     utilization = {name: number["used"] for name, number in report["utilization"].items() if number["used"]}
     return Placement(seed, clock["achieved"], _steps(path, names), utilization)
 

@@ -16,6 +16,7 @@ from acf.cli.options import (
     FormatOption,
     JsonOption,
     LatencyOption,
+    PortOption,
     PresetOption,
     SeedOption,
     configuration,
@@ -80,6 +81,7 @@ def _command(product: str) -> Callable[..., None]:
         preset: PresetOption = "base",
         format: FormatOption = None,
         device: DeviceOption = "rtl",
+        port: PortOption = None,
         matrix: MatrixOption = None,
         memory_latency: LatencyOption = None,
         bytes_per_cycle: BandwidthOption = None,
@@ -98,6 +100,7 @@ def _command(product: str) -> Callable[..., None]:
             preset=preset,
             format=format,
             device=device,
+            port=port,
             matrix=matrix,
             memory_latency=memory_latency,
             bytes_per_cycle=bytes_per_cycle,
@@ -125,6 +128,7 @@ def _bench(
     preset: str,
     format: str | None,
     device: str,
+    port: str | None,
     matrix: Path | None,
     memory_latency: int | None,
     bytes_per_cycle: float | None,
@@ -153,7 +157,7 @@ def _bench(
     console = Console(stderr=True)
     with console.status(f"opening the {device} device") as status:
         options: dict[str, Any] = {} if timing is None else {"timing": timing}
-        fabric = open_device(device, config, memory_bytes=size, **options)
+        fabric = open_device(device, config, memory_bytes=size, port=port, **options)
         measured = measure_product(
             product,
             fabric,

@@ -15,6 +15,7 @@ from acf.cli.options import (
     FormatOption,
     JsonOption,
     LatencyOption,
+    PortOption,
     PresetOption,
     SeedOption,
     configuration,
@@ -65,6 +66,7 @@ def grid(
         typer.Option("--patterns", help="Of random layers: also other N:M and blockHxW.", metavar="LIST"),
     ] = "unstructured,constant-fan-in,2:4,block4x4",
     device: DeviceOption = "rtl",
+    port: PortOption = None,
     seed: SeedOption = 1,
     dense_cycles: Annotated[
         bool, typer.Option("--dense-cycles", help="Measure without skipping too, once for each product and shape.")
@@ -119,7 +121,8 @@ def grid(
         console.print(f"left out: {sentence}", soft_wrap=True)
     with console.status(f"opening the {device} device, {config.name}"):
         size = max(point.memory_bytes(config) for point in points)
-        fabric = open_device(device, config, memory_bytes=size, **({} if timing is None else {"timing": timing}))
+        options = {} if timing is None else {"timing": timing}
+        fabric = open_device(device, config, memory_bytes=size, port=port, **options)
     conditions = Conditions(
         device=device,
         verilog=getattr(fabric, "verilog_digest", None),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from acf.cli.options import DeviceOption, JsonOption, PresetOption, SeedOption, configuration
+from acf.cli.options import DeviceOption, JsonOption, PortOption, PresetOption, SeedOption, configuration
 
 __all__ = ["rewire"]
 
@@ -28,6 +28,7 @@ def rewire(
     seed: SeedOption = 1,
     preset: PresetOption = "base",
     device: DeviceOption = "rtl",
+    port: PortOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Drop and grow in a layer of constant fan-in, once for each of several changes of a training.
@@ -61,7 +62,7 @@ def rewire(
     console = Console(stderr=True)
     with console.status(f"opening the {device} device") as status:
         size = rewire_memory_bytes(config, rows=rows, inner=inner, fan_in=fan_in)
-        fabric = open_device(device, config, memory_bytes=size)
+        fabric = open_device(device, config, memory_bytes=size, port=port)
         for step in range(changes):
             count = int(schedule.at(step) * fan_in)
             if not count:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from acf.cli.options import DeviceOption, JsonOption, PresetOption, SeedOption, configuration
+from acf.cli.options import DeviceOption, JsonOption, PortOption, PresetOption, SeedOption, configuration
 
 __all__ = ["update"]
 
@@ -16,6 +16,7 @@ def update(
     seed: SeedOption = 1,
     preset: PresetOption = "base",
     device: DeviceOption = "rtl",
+    port: PortOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take a step of SGD with momentum over the master values of a layer, in memory.
@@ -35,7 +36,7 @@ def update(
         raise ValueError(f"entries must be from 0 to {1 << 24}, not {entries}")
     console = Console(stderr=True)
     with console.status(f"opening the {device} device"):
-        fabric = open_device(device, config, memory_bytes=update_memory_bytes(config, entries=entries))
+        fabric = open_device(device, config, memory_bytes=update_memory_bytes(config, entries=entries), port=port)
         report: dict[str, Any] = measure_update(fabric, entries=entries, stochastic=stochastic, seed=seed)
     if as_json:
         print(json.dumps(report))

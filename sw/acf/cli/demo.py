@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from acf.cli.options import PresetOption
+from acf.cli.options import DeviceOption, PortOption, PresetOption
 from acf.config import preset as find_preset
 
 __all__ = ["demo"]
@@ -14,7 +14,8 @@ __all__ = ["demo"]
 
 def demo(
     preset: PresetOption = "base",
-    device: Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")] = "rtl",
+    device: DeviceOption = "rtl",
+    port: PortOption = None,
     images: Annotated[int, typer.Option("--images", help="Test images to run, of 359.")] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Of the split and the training.")] = 1,
     output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("build/demo/index.html"),
@@ -32,7 +33,7 @@ def demo(
     from acf.runtime.demo.experiment import run_demo
     from acf.runtime.demo.page import make_page
 
-    result = run_demo(config, device=device, images=images, seed=seed, progress=progress)
+    result = run_demo(config, device=device, port=port, images=images, seed=seed, progress=progress)
     report = result.measurement.report()
     agreeing = int((result.predictions == result.golden_predictions).sum())
     progress(f"bits {'as' if report['bit_exact'] else 'NOT as'} the golden product's, "

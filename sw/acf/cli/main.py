@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acf.cli import area, bench, demo, doctor, noc, presets, rtl, timing, train
+from acf.cli import area, bench, board, demo, doctor, noc, presets, rtl, timing, train
 from acf.cli.errors import DEBUG_VARIABLE, INTERNAL, INTERRUPTED, READER_GONE, report
 
 __all__ = ["app", "main", "run"]
@@ -25,6 +25,7 @@ app.command("area")(area.area)
 app.command("timing")(timing.timing)
 app.add_typer(bench.app, name="bench")
 app.add_typer(noc.app, name="noc")
+app.add_typer(board.app, name="board")
 app.command("demo")(demo.demo)
 app.add_typer(train.app, name="train")
 

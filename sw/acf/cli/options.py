@@ -15,6 +15,7 @@ __all__ = [
     "FormatOption",
     "JsonOption",
     "LatencyOption",
+    "PortOption",
     "PresetOption",
     "SeedOption",
     "configuration",
@@ -36,7 +37,11 @@ FormatOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 SeedOption = Annotated[int, typer.Option("--seed", help="Of all random numbers.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")]
+DeviceOption = Annotated[str, typer.Option("--device", help="golden, rtl, or serial: a board.", metavar="NAME")]
+PortOption = Annotated[
+    str | None,
+    typer.Option("--port", help="Serial port of the board, for the serial device.", metavar="PATH", show_default=False),
+]
 
 LatencyOption = Annotated[
     int | None, typer.Option("--memory-latency", help="Cycles from a read's address to its data.")

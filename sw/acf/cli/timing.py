@@ -1,13 +1,16 @@
 """``acf timing``: how fast one block can be clocked after place and route."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acf.cli.options import FormatOption, JsonOption, PresetOption, configuration
 
-__all__ = ["timing"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["print_path", "timing"]
 
 
 def timing(
@@ -71,9 +74,7 @@ def timing(
 
 
 def _print_tables(report: dict[str, Any]) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     from acf.sim.area import RESOURCES
 
@@ -90,6 +91,14 @@ def _print_tables(report: dict[str, Any]) -> None:
     console.print(f", the median of {several}" if len(by_seed) > 1 else "")
     cells = ", ".join(f"{title} {report['cells'][name]:,}" for name, (title, _) in RESOURCES.items())
     console.print(f"cells: {cells}", soft_wrap=True)
+    print_path(console, report, whole=report["block"])
+
+
+def print_path(console: "Console", report: dict[str, Any], *, whole: str) -> None:
+    """Print the slowest path of a report; ``whole`` is what its top module is called."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(title=f"slowest path, {report['critical_path_ns']:.2f} ns", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("instance")
     table.add_column("next to signal")
@@ -98,7 +107,7 @@ def _print_tables(report: dict[str, Any]) -> None:
     total = 0.0
     for step in report["critical_path"]:
         total += step["logic"] + step["routing"]
-        instance = step["instance"] or report["block"]
+        instance = step["instance"] or whole
         numbers = (f"{number:.2f}" for number in (step["logic"], step["routing"], total))
         table.add_row(instance, step["signal"], str(step["cells"]), *numbers)
     console.print(table)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acf.cli.errors import INTERRUPTED
-from acf.cli.options import PresetOption
+from acf.cli.options import DeviceOption, PortOption, PresetOption
 from acf.config import preset as find_preset
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def digits(
         str, typer.Option("--method", help="dense, static, set, rigl or gradual.", metavar="NAME")
     ] = "rigl",
     sparsity: Annotated[float, typer.Option("--sparsity", help="Part of all weights that do not exist.")] = 0.9,
-    device: Annotated[str, typer.Option("--device", help="golden or rtl.", metavar="NAME")] = "rtl",
+    device: DeviceOption = "rtl",
+    port: PortOption = None,
     preset: PresetOption = "base",
     hidden: Annotated[str, typer.Option("--hidden", help="Neurons of the hidden layers.")] = "256,128",
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training images.")] = 30,
@@ -109,10 +110,19 @@ def digits(
                 raise ValueError(f"the checkpoint is of a training with {name} {kept[name]!r}, not {value!r}")
         given = kept
     options = {name: given.pop(name) for name in _KEPT}
-    _train(Settings(**given), options, device=device, out=out, resume=resume, as_json=as_json)
+    _train(Settings(**given), options, device=device, port=port, out=out, resume=resume, as_json=as_json)
 
 
-def _train(settings: Any, options: dict[str, Any], *, device: str, out: Path | None, resume: bool, as_json: bool):
+def _train(
+    settings: Any,
+    options: dict[str, Any],
+    *,
+    device: str,
+    port: str | None,
+    out: Path | None,
+    resume: bool,
+    as_json: bool,
+):
     from rich.console import Console
 
     from acf.runtime.devices import DEVICES, open_device
@@ -129,7 +139,7 @@ def _train(settings: Any, options: dict[str, Any], *, device: str, out: Path | N
     experiment = Experiment(config, settings, dataset, holdout=options["holdout"])
     console = Console(stderr=True, highlight=False)
     with console.status(f"opening the {device} device, {config.name}"):
-        fabric = open_device(device, config, memory_bytes=experiment.memory_bytes)
+        fabric = open_device(device, config, memory_bytes=experiment.memory_bytes, port=port)
     experiment.open(fabric)
     if resume:
         assert out is not None

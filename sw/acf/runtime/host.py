@@ -1,6 +1,7 @@
 """What a host does over the registers, whatever carries it there: start programs, read errors and counters."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -65,6 +66,11 @@ class RegisterHost(ABC):
     def write(self, register: int, value: int) -> None:
         """Write a register, by byte offset."""
 
+    def write_all(self, values: Sequence[tuple[int, int]]) -> None:
+        """Write registers one after the other, each given as byte offset and value."""
+        for register, value in values:
+            self.write(register, value)
+
     def check_configuration(self) -> None:
         """Compare identifier, version and configuration digest.
 
@@ -100,21 +106,29 @@ class RegisterHost(ABC):
             raise ValueError(f"a program must have 1 to 2^32 - 1 commands, not {commands!r}")
         if len(windows) > WINDOWS:
             raise ValueError(f"a program may have up to {WINDOWS} windows, not {len(windows)!r}")
+        values: list[tuple[int, int]] = []
         for n in range(WINDOWS):
             offset = n * _WINDOW_STRIDE
             if n < len(windows):
                 window = windows[n]
-                self.write(Register.WINDOW_BASE_0 + offset, window.base)
-                self.write(Register.WINDOW_LIMIT_0 + offset, window.limit)
-                self.write(Register.WINDOW_RIGHTS_0 + offset, window.readable | window.writable << 1)
+                values += [
+                    (Register.WINDOW_BASE_0 + offset, window.base),
+                    (Register.WINDOW_LIMIT_0 + offset, window.limit),
+                    (Register.WINDOW_RIGHTS_0 + offset, window.readable | window.writable << 1),
+                ]
             else:
-                self.write(Register.WINDOW_RIGHTS_0 + offset, 0)
-        self.write(Register.PROGRAM_ADDRESS, program_address)
-        self.write(Register.PROGRAM_LENGTH, commands)
-        self.write(Register.WATCHDOG, self._watchdog)
-        self.write(Register.INTERRUPT_STATUS, 1)
-        self.write(Register.INTERRUPT_ENABLE, 1)
-        self.write(Register.CONTROL, 1)
+                values.append((Register.WINDOW_RIGHTS_0 + offset, 0))
+        self.write_all(
+            [
+                *values,
+                (Register.PROGRAM_ADDRESS, program_address),
+                (Register.PROGRAM_LENGTH, commands),
+                (Register.WATCHDOG, self._watchdog),
+                (Register.INTERRUPT_STATUS, 1),
+                (Register.INTERRUPT_ENABLE, 1),
+                (Register.CONTROL, 1),
+            ]
+        )
 
     def finish(self) -> RunResult:
         """Take the interrupt of an ended program and read what it has left.
@@ -135,6 +149,10 @@ class RegisterHost(ABC):
         self.write(Register.COUNTER_SELECT, index | x << 8 | y << 12)
         return self.read(Register.COUNTER_VALUE)
 
+    def read_counters(self, places: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Counters one after the other, each given as ``y``, ``x`` and index."""
+        return [self.read_counter(y, x, index) for y, x, index in places]
+
     def _error(self) -> FabricError:
         source = self.read(Register.ERROR_SOURCE)
         return FabricError(
@@ -148,36 +166,33 @@ class RegisterHost(ABC):
     def _result(self) -> RunResult:
         config = self._config
         shape = (config.rows, config.cols, config.lanes)
-        causes = np.zeros((*shape, len(LaneCause)), dtype=np.int64)
-        effectual = np.zeros(shape, dtype=np.int64)
-        overflow = np.zeros(shape, dtype=bool)
-        for row, column, lane in np.ndindex(shape):
-
-            def lane_counter(n: int, row=row, column=column, lane=lane) -> int:
-                return self.read_counter(row + 1, column + 1, lane * COUNTERS_PER_LANE + n)
-
-            causes[row, column, lane] = [lane_counter(cause) for cause in LaneCause]
-            effectual[row, column, lane] = lane_counter(LaneCounter.EFFECTUAL_MACS)
-            overflow[row, column, lane] = bool(lane_counter(LaneCounter.OVERFLOW))
-        structure = {counter: self.read_counter(0, 0, counter) for counter in StructureCounter}
+        of_lane = [*LaneCause, LaneCounter.EFFECTUAL_MACS, LaneCounter.OVERFLOW]
+        lanes = self.read_counters(
+            [
+                (row + 1, column + 1, lane * COUNTERS_PER_LANE + counter)
+                for row, column, lane in np.ndindex(shape)
+                for counter in of_lane
+            ]
+        )
+        counts = np.array(lanes, dtype=np.int64).reshape(*shape, len(of_lane))
+        rows = self.read_counters(
+            [(row + 1, 0, counter) for counter in _ROW_FEEDER_COUNTERS for row in range(config.rows)]
+        )
+        columns = self.read_counters([(0, column + 1, FeederCounter.OPERAND_ROWS) for column in range(config.cols)])
+        of_corner = [*StructureCounter, *CommandProcessorCounter]
+        corner = dict(zip(of_corner, self.read_counters([(0, 0, counter) for counter in of_corner]), strict=True))
+        structure = {counter: corner[counter] for counter in StructureCounter}
         return RunResult(
             config=config,
-            effectual=effectual,
-            overflow=overflow,
-            row_feeders={
-                counter: np.array([self.read_counter(row + 1, 0, counter) for row in range(config.rows)])
-                for counter in _ROW_FEEDER_COUNTERS
-            },
-            column_feeders={
-                FeederCounter.OPERAND_ROWS: np.array(
-                    [self.read_counter(0, column + 1, FeederCounter.OPERAND_ROWS) for column in range(config.cols)]
-                )
-            },
-            commands=self.read_counter(0, 0, CommandProcessorCounter.COMMANDS),
+            effectual=counts[..., len(LaneCause)],
+            overflow=counts[..., len(LaneCause) + 1] != 0,
+            row_feeders=dict(zip(_ROW_FEEDER_COUNTERS, np.array(rows).reshape(-1, config.rows), strict=True)),
+            column_feeders={FeederCounter.OPERAND_ROWS: np.array(columns)},
+            commands=corner[CommandProcessorCounter.COMMANDS],
             cycles=self.read(Register.CYCLES_LOW) | self.read(Register.CYCLES_HIGH) << 32,
-            causes=causes,
-            bytes_read=self.read_counter(0, 0, CommandProcessorCounter.BYTES_READ),
-            bytes_written=self.read_counter(0, 0, CommandProcessorCounter.BYTES_WRITTEN),
+            causes=counts[..., : len(LaneCause)],
+            bytes_read=corner[CommandProcessorCounter.BYTES_READ],
+            bytes_written=corner[CommandProcessorCounter.BYTES_WRITTEN],
             structure=structure,
             rewired=structure[StructureCounter.REWIRED],
         )

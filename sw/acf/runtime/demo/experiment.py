@@ -67,6 +67,7 @@ def run_demo(
     config: FabricConfig,
     *,
     device: str = "rtl",
+    port: str | None = None,
     images: int = 256,
     seed: int = 1,
     progress: Callable[[str], None] = lambda text: None,
@@ -79,6 +80,8 @@ def run_demo(
         Of a floating-point format, since the network is not quantised to integers.
     device : str
         A name of ``acf.runtime.devices``.
+    port : str or None
+        Serial port of a board, for the device ``serial``.
     images : int
         Test images to run.
     seed : int
@@ -99,7 +102,7 @@ def run_demo(
     progress(f"opening the {device} device, {config.name}: {config.rows} x {config.cols} tiles x {config.lanes} lanes")
     inner, rows = HIDDEN
     size = gather_memory_bytes(config, rows=rows, inner=inner, columns=images, entries=rows * inner)
-    fabric = open_device(device, config, memory_bytes=size)
+    fabric = open_device(device, config, memory_bytes=size, port=port)
 
     progress(f"training on {len(digits.train_labels)} images, pruning to {100 * SPARSITY:.0f} %")
     networks = train_networks(digits, hidden=HIDDEN, sparsity=SPARSITY, seed=seed)

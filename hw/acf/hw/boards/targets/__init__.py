@@ -1,0 +1,1 @@
+"""One file for each board; ``acf.hw.boards.catalog`` finds all that stand here."""

@@ -1,0 +1,145 @@
+"""Boards: what they are, their top level through the tools, and what ``acf board`` says."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from acf.cli.main import run
+from acf.config import PRESETS
+from acf.hw.boards.board import CORE, EcpPll
+from acf.hw.boards.catalog import board_names, find_board
+from acf.sim import bitstream
+from acf.sim.bitstream import build_bitstream, check_fit, load_bitstream
+from acf.sim.timing import DEVICES
+
+ULX3S = find_board("ulx3s")
+
+# Sends back what comes, one cycle later, and counts edges.
+ECHO = f"""
+module {CORE}(input clk, input rst, input rx, output reg tx, output busy, output ended);
+  reg [15:0] edges;
+  always @(posedge clk) begin
+    tx <= rx;
+    if (rst) edges <= 0; else if (tx != rx) edges <= edges + 1;
+  end
+  assign busy = edges[15];
+  assign ended = ^edges;
+endmodule
+"""
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_board_is_complete(name):
+    board = find_board(name)
+    assert board.name == name
+    assert set(board.variants.values()) <= set(DEVICES)
+    assert board.preset in PRESETS
+    assert board.cycles_per_bit(board.clock) * board.baud == board.clock
+    for variant in board.variants:
+        design = board.wrap(ECHO, variant=variant, clock=board.clock)
+        assert design.top == f"acf_{name}"
+        assert 'SITE "' in design.files[f"acf_{name}.lpf"]
+
+
+def test_unknown_boards_and_variants_are_named():
+    with pytest.raises(ValueError, match=r"board must be one of .*ulx3s.*, not 'none'"):
+        find_board("none")
+    with pytest.raises(ValueError, match="variant of the ulx3s must be one of 85F, 45F, 25F, 12F, not '99F'"):
+        ULX3S.wrap(ECHO, variant="99F", clock=60_000_000)
+
+
+@pytest.mark.parametrize("clock", [1_000_000, 9_000_000, 40_000_000])
+def test_clock_is_a_multiple_of_the_line(clock):
+    with pytest.raises(ValueError, match=f"4 times at least, not {clock} Hz"):
+        ULX3S.cycles_per_bit(clock)
+
+
+@pytest.mark.parametrize("target", [25, 30, 45, 50, 60, 75, 100])
+def test_pll_makes_the_clock(target):
+    hertz = round(target * 1e6)
+    pll = EcpPll.find(25_000_000, hertz)
+    assert 25_000_000 * pll.feedback_divider == hertz * pll.input_divider
+    assert 400e6 <= hertz * pll.output_divider <= 800e6
+    assert 25e6 / pll.input_divider >= 3.125e6
+
+
+def test_pll_that_cannot_be():
+    with pytest.raises(ValueError, match="no phase-locked loop of the ECP5 makes 48000000 Hz of 25000000 Hz"):
+        EcpPll.find(25_000_000, 48_000_000)
+
+
+def test_what_does_not_fit_is_told_by_resource():
+    cells: dict[str, int] = dict.fromkeys(("comb", "ff", "dsp", "bram"), 0)
+    check_fit(cells, "25k", what="it")
+    check_fit(DEVICES["25k"], "25k", what="it")
+    with pytest.raises(ValueError, match=r"it does not fit the 25k device: it takes 0 of 24288 COMB, .*57 of 56 BRAM"):
+        check_fit(cells | {"bram": 57}, "25k", what="it")
+
+
+def test_bitstream(tmp_path):
+    """The top level with its pins, its clock and its reset, all the way, around a core that is quickly placed."""
+    design = ULX3S.wrap(ECHO, variant="12F", clock=60_000_000)
+    output = tmp_path / "new" / "echo.bit"
+    report = build_bitstream(
+        design.files,
+        top=design.top,
+        device=design.device,
+        package=design.package,
+        speed=design.speed,
+        clock=60.0,
+        output=output,
+    )
+    assert output.read_bytes().find(b"\xff\xff\xbd\xb3") >= 0  # the preamble of an ECP5 bitstream
+    assert report.is_fast_enough
+    assert report.cells["ff"] >= 17
+    plain = report.as_dict()
+    assert plain["utilization"]["EHXPLLL"] == 1
+    assert plain["utilization"]["TRELLIS_IO"] == 6
+    assert {step["instance"].partition("_")[0] for step in plain["critical_path"]} <= {"", "core", "light"}
+    assert json.loads(json.dumps(plain)) == plain
+
+
+def test_list(capsys):
+    assert run(["board", "list", "--json"]) == 0
+    (ulx3s,) = (board for board in json.loads(capsys.readouterr().out) if board["name"] == "ulx3s")
+    assert ulx3s["lanes"] == PRESETS["ulx3s"].total_lanes
+    assert run(["board", "list"]) == 0
+    assert "ulx3s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["ulx3s"], 2, "there is nothing to do for the ulx3s: give --build, --load or both"),
+        (["ulx3s", "--build", "--preset", "huge"], 2, "preset must be one of"),
+        (["ulx3s", "--build", "--clock", "47"], 2, "must be a multiple of 3000000 baud"),
+        (["ulx3s", "--load", "--output", "none.bit"], 2, "there is no bitstream 'none.bit' to load; --build makes it"),
+    ],
+)
+def test_wrong_input(capsys, arguments, status, sentence):
+    assert run(["board", *arguments]) == status
+    assert sentence in capsys.readouterr().err
+
+
+def test_load_without_the_tool(tmp_path, monkeypatch):
+    monkeypatch.setattr(bitstream.shutil, "which", lambda name: None)
+    (tmp_path / "x.bit").write_bytes(b"")
+    with pytest.raises(RuntimeError, match="openFPGALoader is not installed"):
+        load_bitstream(tmp_path / "x.bit", arguments=())
+
+
+@pytest.mark.parametrize("plugged", [False, True])
+def test_load(tmp_path, monkeypatch, plugged):
+    tool = tmp_path / "openFPGALoader"
+    tool.write_text('#!/bin/sh\necho "$@" > "$0.log"\n' + ("" if plugged else "echo 'Error: no cable' >&2; exit 1\n"))
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "x.bit").write_bytes(b"")
+    if plugged:
+        load_bitstream(tmp_path / "x.bit", arguments=ULX3S.loader)
+        assert (tmp_path / "openFPGALoader.log").read_text().split() == ["--board", "ulx3s", str(tmp_path / "x.bit")]
+    else:
+        with pytest.raises(RuntimeError, match=r"is the board plugged in\? \(Error: no cable\)"):
+            load_bitstream(tmp_path / "x.bit", arguments=ULX3S.loader)
