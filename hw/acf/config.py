@@ -171,10 +171,10 @@ class NocConfig:
             _require_range("virtual channel of a traffic class", channel, 0, self.virtual_channels - 1)
 
 
-ROUTINGS = ("xy",)
+ROUTINGS = ("xy", "yx", "west-first", "odd-even", "o1turn", "adaptive")
 """Routing functions of a network alone, by name."""
 
-CHANNEL_RULES = ("kept",)
+CHANNEL_RULES = ("kept", "free", "onward")
 """How a network alone chooses virtual channels."""
 
 
@@ -193,7 +193,11 @@ class NetworkConfig:
     routing : str
         One of ``ROUTINGS``.
     channels : str
-        One of ``CHANNEL_RULES``. ``kept``: a packet keeps the virtual channel that it got where it entered.
+        One of ``CHANNEL_RULES``. ``kept``: a packet keeps the virtual channel that it got where it entered, as in the
+        fabric. ``free``: at each hop it gets the one with the most room. ``onward``: at each hop it gets the one that
+        belongs to the output which it will take at the next router; packets of a flow stay in order.
+    rounds : int
+        Rounds in which outputs are allotted to inputs within a cycle; 1 in the fabric.
     """
 
     height: int
@@ -202,13 +206,28 @@ class NetworkConfig:
     buffer_depth: int = 8
     routing: str = "xy"
     channels: str = "kept"
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         _require_range("mesh height", self.height, 1, 16)
         _require_range("mesh width", self.width, 1, 16)
         _require_one_of("routing", self.routing, ROUTINGS)
         _require_one_of("rule for virtual channels", self.channels, CHANNEL_RULES)
+        _require_range("rounds of allocation", self.rounds, 1, 3)
         _ = self.noc  # checks the rest
+        if self.channels == "kept":
+            _require(
+                self.routing == "xy", f"packets keep their virtual channels under routing xy, not {self.routing!r}"
+            )
+            _require(self.rounds == 1, f"where packets keep their virtual channels there is 1 round, not {self.rounds}")
+        _require(
+            self.channels != "onward" or self.routing in ("xy", "yx", "o1turn"),
+            f"the rule onward needs packets that know their way, not those of routing {self.routing!r}",
+        )
+        _require(
+            self.virtual_channels >= 2 or self.routing not in ("o1turn", "adaptive"),
+            f"routing {self.routing} needs two virtual channels at least, not {self.virtual_channels}",
+        )
 
     @property
     def noc(self) -> NocConfig:
@@ -220,7 +239,8 @@ class NetworkConfig:
     @property
     def in_order(self) -> bool:
         """Whether packets from one node to another stay in order."""
-        return self.channels != "kept" or self.virtual_channels == 1
+        one_way = self.routing in ("xy", "yx")
+        return one_way and (self.channels == "onward" or self.virtual_channels == 1)
 
     @property
     def nodes(self) -> int:

@@ -55,7 +55,8 @@ def sweep(
         typer.Option(
             "--channels", help=f"How virtual channels are chosen: {', '.join(CHANNEL_RULES)}.", metavar="NAME"
         ),
-    ] = "kept",
+    ] = "onward",
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of allocation in a cycle.")] = 2,
     virtual_channels: Annotated[int, typer.Option("--vcs", help="Virtual channels of a link.")] = 2,
     depth: Annotated[int, typer.Option("--depth", help="Flits of a virtual channel.")] = 8,
     packet: Annotated[int, typer.Option("--packet", help="Flits of a packet.")] = 1,
@@ -94,6 +95,7 @@ def sweep(
         buffer_depth=depth,
         routing=routing,
         channels=channels,
+        rounds=rounds,
     )
     destinations(traffic, network)
     if not 1 <= packet <= LARGEST_PACKET:
@@ -107,7 +109,9 @@ def sweep(
     if plot is not None and not plot.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(plot.parent)!r} to draw {plot.name!r} to")
 
-    heading = f"{mesh} {topology}, {routing}, {traffic}, {virtual_channels} x {depth} flits"
+    heading = (
+        f"{mesh} {topology}, {routing}, {traffic}, {virtual_channels} x {depth} flits, {channels}, rounds {rounds}"
+    )
     verilog = blocks.generate_network(network, top=_TOP)
     with NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness:
         console = Console(stderr=True, highlight=False)
@@ -120,6 +124,7 @@ def sweep(
         "traffic": traffic,
         "routing": routing,
         "channels": channels,
+        "rounds": rounds,
         "virtual_channels": virtual_channels,
         "buffer_depth": depth,
         "packet_flits": packet,

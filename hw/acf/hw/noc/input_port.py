@@ -12,7 +12,7 @@ from acf.hw.noc.link_sender import source_signature
 from acf.hw.noc.routing import Port, RoutingFunction, departures
 from acf.isa import Cast
 
-__all__ = ["InputPort"]
+__all__ = ["InputPort", "picked", "place_of"]
 
 
 class InputPort(wiring.Component):
@@ -124,7 +124,7 @@ class InputPort(wiring.Component):
             with m.Elif(chosen[channel]):
                 m.d.sync += ports.eq(ports & ~grants)
 
-        write_place = Cat(_picked(arrives, write_at), _place(arrives))
+        write_place = Cat(picked(arrives, write_at), place_of(arrives))
         m.d.comb += [
             write_flit.en.eq(self.link.valid),
             write_flit.addr.eq(write_place),
@@ -132,9 +132,9 @@ class InputPort(wiring.Component):
             write_route.en.eq(self.link.valid),
             write_route.addr.eq(write_place),
             write_route.data.eq(arriving),
-            read_flit.addr.eq(Cat(_picked(chosen, read_at), _place(chosen))),
+            read_flit.addr.eq(Cat(picked(chosen, read_at), place_of(chosen))),
             # The route of the flit behind the one that leaves.
-            read_route.addr.eq(Cat(_picked(chosen, [(at + 1)[: len(at)] for at in read_at]), _place(chosen))),
+            read_route.addr.eq(Cat(picked(chosen, [(at + 1)[: len(at)] for at in read_at]), place_of(chosen))),
         ]
         return read_flit.data
 
@@ -160,14 +160,14 @@ class InputPort(wiring.Component):
         return branches
 
 
-def _picked(bits, values):
+def picked(bits, values):
     """The value whose bit is set, the first when none is."""
-    picked = values[0]
+    found = values[0]
     for bit, value in zip(bits[1:], values[1:], strict=True):
-        picked = Mux(bit, value, picked)
-    return picked
+        found = Mux(bit, value, found)
+    return found
 
 
-def _place(bits):
+def place_of(bits):
     """The number of the one bit that is set, as the upper part of a buffer address."""
     return Cat(Cat(bits[n] for n in range(len(bits)) if n >> k & 1).any() for k in range(ceil_log2(len(bits))))

@@ -1,14 +1,14 @@
 """The sending end of a link: shares it between sources, packet by packet in each virtual channel."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from acf.config import NocConfig
 from acf.hw.noc.arbiter import LeastRecentArbiter
 from acf.hw.noc.flit import flit_layout, link_signature
 
-__all__ = ["LinkSender", "source_signature"]
+__all__ = ["LinkSender", "encoded", "selected", "source_signature"]
 
 
 def source_signature(*, noc: NocConfig) -> wiring.Signature:
@@ -88,7 +88,7 @@ class LinkSender(wiring.Component):
         sends = Signal()
         m.d.comb += sends.eq(arbiter.requests.any())
         flit = Signal(flit_layout(noc=noc))
-        m.d.comb += flit.eq(_selected(arbiter.grant, [source.flit for source in self.sources]))
+        m.d.comb += flit.eq(selected(arbiter.grant, [source.flit for source in self.sources]))
 
         channels = Signal(noc.virtual_channels)
         for channel in range(noc.virtual_channels):
@@ -106,7 +106,7 @@ class LinkSender(wiring.Component):
         m.d.sync += self.link.valid.eq(sends)
         with m.If(sends):  # an idle link does not toggle
             m.d.sync += self.link.flit.eq(flit)
-            m.d.sync += self.link.channel.eq(_encoded(channels))
+            m.d.sync += self.link.channel.eq(encoded(channels))
         return m
 
     def _count_credits(self, m, channel, sent):
@@ -123,17 +123,17 @@ class LinkSender(wiring.Component):
         return has_room
 
 
-def _encoded(bits):
+def encoded(bits):
     """The number of the one bit that is set."""
     width = max(1, (len(bits) - 1).bit_length())
     return Cat(Cat(bits[n] for n in range(len(bits)) if n >> k & 1).any() for k in range(width))
 
 
-def _selected(bits, values: list[data.View]):
+def selected(bits, values):
     """The value whose bit is set; any of them when none is, so that the choice needs no gate of its own."""
     if len(values) == 1:
-        return values[0].as_value()
+        return Value.cast(values[0])
     if len(values) == 2:
-        return Mux(bits[1], values[1].as_value(), values[0].as_value())
+        return Mux(bits[1], Value.cast(values[1]), Value.cast(values[0]))
     half = 1 << ((len(values) - 1).bit_length() - 1)
-    return Mux(bits[half:].any(), _selected(bits[half:], values[half:]), _selected(bits[:half], values[:half]))
+    return Mux(bits[half:].any(), selected(bits[half:], values[half:]), selected(bits[:half], values[:half]))

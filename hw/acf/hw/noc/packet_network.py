@@ -9,8 +9,10 @@ from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.noc.flit import flit_stream, link_signature
 from acf.hw.noc.mesh import join_links
 from acf.hw.noc.packet_ports import PacketEjector, PacketInjector
+from acf.hw.noc.packet_router import PacketRouter
 from acf.hw.noc.router import Router
-from acf.hw.noc.routing import Port, check_routing, xy
+from acf.hw.noc.routing import Port
+from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, check_unicast
 
 __all__ = ["PacketNetwork", "PacketNode"]
 
@@ -53,11 +55,13 @@ class PacketNode(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         noc = self._network.noc
-        m.submodules.router = router = Router(noc=noc, routing=xy)
-        m.submodules.injector = injector = PacketInjector(noc=noc)
+        kept = self._network.channels == "kept"
+        m.submodules.router = router = Router(noc=noc) if kept else PacketRouter(network=self._network)
+        m.submodules.injector = injector = PacketInjector(network=self._network)
         m.submodules.ejector = ejector = PacketEjector(noc=noc)
 
-        m.d.comb += [router.y.eq(self.y), router.x.eq(self.x)]
+        for part in router, injector:
+            m.d.comb += [part.y.eq(self.y), part.x.eq(self.x)]
         for side in self._sides:
             connect(m, flipped(getattr(self, side)), getattr(router, side))
         connect(m, flipped(self.i), injector.i)
@@ -92,7 +96,7 @@ class PacketNetwork(wiring.Component):
     """
 
     def __init__(self, *, network: NetworkConfig, library: ModuleLibrary | None = None):
-        check_routing(xy, height=network.height, width=network.width)
+        check_unicast(UNICAST_ROUTINGS[network.routing], height=network.height, width=network.width)
         self._network = network
         self._library = library
         packets = flit_stream(noc=network.noc)

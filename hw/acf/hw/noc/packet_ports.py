@@ -1,58 +1,69 @@
 """The ways into and out of a network alone: one stream of packets each, whatever their class."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from acf.config import NocConfig
+from acf.config import NetworkConfig, NocConfig
 from acf.hw.noc.arbiter import LeastRecentArbiter
+from acf.hw.noc.channel_choice import entering_channels
+from acf.hw.noc.channel_sender import ChannelSender
 from acf.hw.noc.ejector import EjectorQueue
-from acf.hw.noc.flit import flit_stream, link_signature
-from acf.hw.noc.link_sender import LinkSender
+from acf.hw.noc.flit import HEADER, flit_stream, link_signature
+from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS
 
 __all__ = ["PacketEjector", "PacketInjector"]
 
 
 class PacketInjector(wiring.Component):
-    """Sends packets one after the other, each on the virtual channel that has waited longest among those with room.
+    """Sends packets one after the other, each on the virtual channel that has waited longest among those it may have.
 
     Latency is one cycle from the transfer on the stream to ``valid`` on the link; throughput is one flit a cycle.
 
     Parameters
     ----------
-    noc : NocConfig
+    network : NetworkConfig
 
     Members
     -------
+    y, x : In(4)
+        The node.
     i : In(flit_stream)
     link : Out(link_signature)
     """
 
-    def __init__(self, *, noc: NocConfig):
-        self._noc = noc
-        super().__init__({"i": In(flit_stream(noc=noc)), "link": Out(link_signature(noc=noc))})
+    def __init__(self, *, network: NetworkConfig):
+        self._network = network
+        noc = network.noc
+        super().__init__({"y": In(4), "x": In(4), "i": In(flit_stream(noc=noc)), "link": Out(link_signature(noc=noc))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.sender = sender = LinkSender(noc=self._noc, sources=1)
-        m.submodules.chooser = chooser = LeastRecentArbiter(count=self._noc.virtual_channels)
+        network = self._network
+        m.submodules.sender = sender = ChannelSender(
+            noc=network.noc,
+            sources=1,
+            groups=tuple((channel,) for channel in range(network.virtual_channels)),
+            opens_empty_only=UNICAST_ROUTINGS[network.routing].escape is not None,
+        )
         connect(m, sender.link, flipped(self.link))
         source = sender.sources[0]
 
-        of_packet = Signal(self._noc.virtual_channels)
-        channels = Signal.like(of_packet)
-        head = self.i.p.head
+        header = data.View(HEADER, self.i.p.payload[: HEADER.size])
+        place = {"y": self.y, "x": self.x, "to_y": header.y, "to_x": header.x}
+        admitted = Cat(entering_channels(network, **place))
+        m.submodules.chooser = chooser = LeastRecentArbiter(count=network.virtual_channels)
+        of_packet = Signal(network.virtual_channels)
         m.d.comb += [
-            chooser.requests.eq(source.may_send),
-            chooser.advance.eq(source.grant & head),
-            channels.eq(Mux(head, chooser.grant, of_packet)),
-            source.request.eq(self.i.valid & (channels & source.may_send).any()),
-            source.channels.eq(channels),
+            chooser.requests.eq(admitted & Mux(self.i.p.tail, source.may_start, source.may_open)),
+            chooser.advance.eq(self.i.valid & self.i.p.head),
+            source.channels.eq(Mux(self.i.p.head, chooser.grant, of_packet & source.may_go_on)),
+            source.request[0].eq(self.i.valid & source.channels.any()),
             source.flit.eq(self.i.p),
-            self.i.ready.eq(source.grant),
+            self.i.ready.eq(source.grant[0]),
         ]
-        with m.If(source.grant):
-            m.d.sync += of_packet.eq(channels)
+        with m.If(self.i.ready & self.i.p.head):
+            m.d.sync += of_packet.eq(source.channels)
         return m
 
 

@@ -20,7 +20,17 @@ import networkx
 
 from acf.isa import Cast
 
-__all__ = ["Port", "RoutingFunction", "check_routing", "dependency_graph", "departures", "receivers", "xy"]
+__all__ = [
+    "FACING",
+    "STEP",
+    "Port",
+    "RoutingFunction",
+    "check_routing",
+    "dependency_graph",
+    "departures",
+    "receivers",
+    "xy",
+]
 
 
 class Port(enum.IntEnum):
@@ -42,8 +52,11 @@ Node = tuple[int, int]
 Channel = tuple[int, int, Port]
 """An output of the router ``(y, x)``."""
 
-_STEP = {Port.NORTH: (-1, 0), Port.EAST: (0, 1), Port.SOUTH: (1, 0), Port.WEST: (0, -1)}
-_FACING = {Port.NORTH: Port.SOUTH, Port.EAST: Port.WEST, Port.SOUTH: Port.NORTH, Port.WEST: Port.EAST}
+STEP = {Port.NORTH: (-1, 0), Port.EAST: (0, 1), Port.SOUTH: (1, 0), Port.WEST: (0, -1)}
+"""Rows and columns from a router to its neighbour at a port."""
+
+FACING = {Port.NORTH: Port.SOUTH, Port.EAST: Port.WEST, Port.SOUTH: Port.NORTH, Port.WEST: Port.EAST}
+"""The port of the neighbour at the other end of a link."""
 
 
 def xy(arrival: Port, *, y: Any, x: Any, to_y: Any, to_x: Any, row: Any, column: Any) -> dict[Port, Any]:
@@ -82,7 +95,7 @@ def _branches(routing: RoutingFunction, node: Node, arrival: Port, to: Node, cas
 
 
 def _neighbour(node: Node, port: Port) -> Node:
-    dy, dx = _STEP[port]
+    dy, dx = STEP[port]
     return node[0] + dy, node[1] + dx
 
 
@@ -112,7 +125,7 @@ def receivers(
                 raise ValueError(f"{packet} leaves the mesh at {node}, {port.name}")
             if any(following == passed for passed, _ in ways):
                 raise ValueError(f"{packet} comes back to {following}")
-            ways.append((following, _FACING[port]))
+            ways.append((following, FACING[port]))
     return found
 
 
@@ -141,7 +154,7 @@ def dependency_graph(routing: RoutingFunction, *, height: int, width: int) -> ne
                     if channel[2] is Port.LOCAL:
                         continue
                     following = _neighbour(node, channel[2])
-                    way = (following, _FACING[channel[2]], channel)
+                    way = (following, FACING[channel[2]], channel)
                     if way not in seen and 0 <= following[0] < height and 0 <= following[1] < width:
                         seen.add(way)
                         ways.append(way)

@@ -1,0 +1,69 @@
+"""An arbiter that serves the one who has waited longest, and gives those who are left a further chance."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["RoundsArbiter"]
+
+
+class RoundsArbiter(wiring.Component):
+    """Grants in each of several rounds, within one cycle, the request whose latest use is longest ago.
+
+    A later round may depend on what came of an earlier one; one order serves them all.
+
+    Parameters
+    ----------
+    count : int
+        Requests.
+    rounds : int
+
+    Members
+    -------
+    requests : In(count).array(rounds)
+    grants : Out(count).array(rounds)
+        Exactly one bit where there are requests, else 0.
+    used : In(count)
+        The request that is served in this cycle becomes the last in turn: one bit, or none.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` or ``rounds`` is not positive.
+    """
+
+    def __init__(self, *, count: int, rounds: int):
+        for what, number in ("requests of an arbiter", count), ("rounds of an arbiter", rounds):
+            if number <= 0:
+                raise ValueError(f"{what} must be positive, not {number!r}")
+        self._count = count
+        self._rounds = rounds
+        super().__init__(
+            {
+                "requests": In(count).array(rounds),
+                "grants": Out(count).array(rounds),
+                "used": In(count),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # One bit for every pair: whether the first of the two goes first.
+        goes_first = {}
+        for first in range(self._count):
+            for second in range(first + 1, self._count):
+                bit = Signal(name=f"first_{first}_{second}", init=1)
+                goes_first[first, second] = bit
+                goes_first[second, first] = ~bit
+                with m.If(self.used[first]):
+                    m.d.sync += bit.eq(0)
+                with m.Elif(self.used[second]):
+                    m.d.sync += bit.eq(1)
+
+        for requests, grants in zip(self.requests, self.grants, strict=True):
+            for n in range(self._count):
+                beaten = Cat(requests[k] & goes_first[k, n] for k in range(self._count) if k != n)
+                m.d.comb += grants[n].eq(requests[n] & ~beaten.any())
+
+        return m

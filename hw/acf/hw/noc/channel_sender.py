@@ -1,0 +1,195 @@
+"""The sending end of a link whose virtual channels are given out anew to every packet."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from acf.config import NocConfig
+from acf.hw.noc.arbiter_rounds import RoundsArbiter
+from acf.hw.noc.flit import flit_layout, link_signature
+from acf.hw.noc.link_sender import encoded, selected
+
+__all__ = ["ChannelSender", "channel_source_signature"]
+
+
+def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature:
+    """One source of a link, seen from the source.
+
+    Members
+    -------
+    may_start : In(virtual_channels)
+        Virtual channels that are offered to the head of a packet, one of each group at most.
+    may_open : In(virtual_channels)
+        Those of them that are offered to the head of a packet of several flits.
+    may_go_on : In(virtual_channels)
+        Those in which the receiver has room for the next flit of a packet.
+    places : In(range)
+        Free places of the receiver, in all virtual channels, one cycle ago.
+    is_open : In(1).array(rounds)
+        Nobody has been granted in an earlier round of this cycle.
+    request : Out(1).array(rounds)
+        A flit is offered, in this round of the cycle; only where ``is_open``.
+    channels : Out(virtual_channels)
+        The virtual channel of the flit, one bit; valid with ``grant``.
+    flit : Out(flit_layout)
+        Valid with ``grant``.
+    grant : In(1).array(rounds)
+        The flit offered in this round is taken.
+    """
+    return wiring.Signature(
+        {
+            "may_start": In(noc.virtual_channels),
+            "may_open": In(noc.virtual_channels),
+            "may_go_on": In(noc.virtual_channels),
+            "places": In(range(noc.virtual_channels * noc.buffer_depth + 1)),
+            "is_open": In(1).array(rounds),
+            "request": Out(1).array(rounds),
+            "channels": Out(noc.virtual_channels),
+            "flit": Out(flit_layout(noc=noc)),
+            "grant": In(1).array(rounds),
+        }
+    )
+
+
+class ChannelSender(wiring.Component):
+    """Sends one flit a cycle from one of several sources, and offers free virtual channels to heads of packets.
+
+    Of each group of virtual channels the one with the most room is offered, so that packets spread over them. It
+    belongs to the packet until its tail. The link is registered: a flit granted in one cycle is on the link in the
+    next. A credit that arrives can be used in the next cycle.
+
+    Parameters
+    ----------
+    noc : NocConfig
+    sources : int
+        Number of sources.
+    groups : sequence of sequences of int
+        Every virtual channel is in one of them.
+    rounds : int
+        Rounds of allocation in a cycle.
+    opens_empty_only : bool
+        Packets of several flits are offered virtual channels only while the receiver's queue is empty.
+
+    Members
+    -------
+    sources : In(channel_source_signature).array(sources)
+    link : Out(link_signature)
+
+    Raises
+    ------
+    ValueError
+        If the groups do not hold every virtual channel once, or ``sources`` or ``rounds`` is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        noc: NocConfig,
+        sources: int,
+        groups: tuple[tuple[int, ...], ...],
+        rounds: int = 1,
+        opens_empty_only: bool = False,
+    ):
+        if sources <= 0:
+            raise ValueError(f"sources of a link must be positive, not {sources!r}")
+        if sorted(channel for group in groups for channel in group) != list(range(noc.virtual_channels)):
+            raise ValueError(f"groups must hold each of {noc.virtual_channels} virtual channels once, not {groups!r}")
+        self._noc = noc
+        self._groups = groups
+        self._opens_empty_only = opens_empty_only
+        self._arbiter = RoundsArbiter(count=sources, rounds=rounds)
+        super().__init__(
+            {
+                "sources": In(channel_source_signature(noc=noc, rounds=rounds)).array(sources),
+                "link": Out(link_signature(noc=noc)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        noc = self._noc
+        sources = list(self.sources)
+
+        m.submodules.arbiter = arbiter = self._arbiter
+        is_open = Const(1)
+        granted = Const(0, len(sources))
+        for n, (requests, grants) in enumerate(zip(arbiter.requests, arbiter.grants, strict=True)):
+            m.d.comb += requests.eq(Cat(source.request[n] for source in sources))
+            for source, grant in zip(sources, grants, strict=True):
+                m.d.comb += [source.is_open[n].eq(is_open), source.grant[n].eq(grant)]
+            is_open &= ~requests.any()
+            granted |= grants
+        m.d.comb += arbiter.used.eq(granted)
+        sends = arbiter.used.any()
+
+        flit = Signal(flit_layout(noc=noc))
+        channels = Signal(noc.virtual_channels)
+        m.d.comb += [
+            flit.eq(selected(arbiter.used, [source.flit for source in sources])),
+            channels.eq(selected(arbiter.used, [source.channels for source in sources])),
+        ]
+
+        counts, start, is_empty, has_room = [], [], [], []
+        for channel in range(noc.virtual_channels):
+            sent = sends & channels[channel]
+            places = self._count_places(m, channel, sent)
+            is_free = Signal(name=f"is_free_{channel}", init=1)
+            with m.If(sent):
+                m.d.sync += is_free.eq(flit.tail)
+            counts.append(places)
+            has_room.append(places.any())
+            start.append(places.any() & is_free)
+            is_empty.append((places == noc.buffer_depth) if self._opens_empty_only else Const(1))
+
+        offered = {}
+        for group in self._groups:
+            offered |= _roomiest([(channel, Mux(start[channel], counts[channel], 0)) for channel in group])
+        may_start = Cat(offered[channel] & start[channel] for channel in range(noc.virtual_channels))
+        places = Signal(range(noc.virtual_channels * noc.buffer_depth + 1))
+        m.d.sync += places.eq(sum(counts[1:], counts[0]))
+        for source in sources:
+            m.d.comb += [
+                source.may_start.eq(may_start),
+                source.may_open.eq(may_start & Cat(is_empty)),
+                source.may_go_on.eq(Cat(has_room)),
+                source.places.eq(places),
+            ]
+
+        m.d.sync += self.link.valid.eq(sends)
+        with m.If(sends):  # an idle link does not toggle
+            m.d.sync += self.link.flit.eq(flit)
+            m.d.sync += self.link.channel.eq(encoded(channels))
+        return m
+
+    def _count_places(self, m, channel, sent):
+        """Count the free places of the receiver."""
+        credit = self.link.credit[channel]
+        depth = self._noc.buffer_depth
+        places = Signal(range(depth + 1), name=f"places_{channel}", init=depth)
+        with m.If(credit & ~sent):
+            m.d.sync += places.eq(places + 1)
+        with m.If(sent & ~credit):
+            m.d.sync += places.eq(places - 1)
+        return places
+
+
+def _roomiest(rooms):
+    """For each channel of a group, one bit: whether it has the most room. Exactly one has it."""
+    if len(rooms) == 1:
+        return {rooms[0][0]: Const(1)}
+    middle = len(rooms) // 2
+    halves = rooms[:middle], rooms[middle:]
+    bits, most = zip(*((_roomiest(half), _most(half)) for half in halves), strict=True)
+    is_first = most[0] >= most[1]
+    return {channel: bit & is_first for channel, bit in bits[0].items()} | {
+        channel: bit & ~is_first for channel, bit in bits[1].items()
+    }
+
+
+def _most(rooms):
+    """The most room of a group."""
+    if len(rooms) == 1:
+        return rooms[0][1]
+    middle = len(rooms) // 2
+    first, second = _most(rooms[:middle]), _most(rooms[middle:])
+    return Mux(first >= second, first, second)
