@@ -1,4 +1,4 @@
-"""Measures what README.md states, keeps it under docs/results/, and writes the tables of README.md from there.
+"""Measures what README.md and docs/noc.md state, keeps it under docs/results/, and writes their tables from there.
 
     python scripts/measure.py            measures everything again (about half an hour on 2 cores)
     python scripts/measure.py NAME ...   measures only the results so called, as docs/results/NAME.json
@@ -20,6 +20,7 @@ from rich.progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 README = ROOT / "README.md"
+NETWORK = ROOT / "docs" / "noc.md"
 
 GATHERS = [(64, 256, 256, 0.5, 1.0), (64, 256, 256, 0.2, 1.0), (64, 256, 256, 0.2, 0.5), (64, 256, 256, 0.1, 0.5)]
 LAYERS = [(256, 256, 128, 0.1, 1.0), (256, 256, 128, 0.1, 0.5), (256, 256, 512, 0.1, 0.5)]
@@ -38,6 +39,9 @@ BLOCKS = [
     "prune_engine",
 ]
 TIMED_BLOCKS = ["mac", "lane", "router"]
+SWEEPS: list[tuple[str, str, dict[str, str | int]]] = [
+    ("4x4", "transpose", {"--routing": "adaptive", "--vcs": 2}),
+]
 
 
 def product_commands() -> dict[str, str]:
@@ -71,6 +75,17 @@ def timing_commands() -> dict[str, str]:
         f"timing-{block}": f"acf timing --preset base --block {block} --tech ecp5 --speed 6 --seed 1 --seeds 3 --json"
         for block in TIMED_BLOCKS
     }
+
+
+def network_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    commands = {}
+    for mesh, traffic, options in SWEEPS:
+        words = [f"{option} {value}" for option, value in options.items()]
+        parts = [value if isinstance(value, str) else f"{option[2:]}{value}" for option, value in options.items()]
+        name = "-".join(["noc", mesh, traffic, *parts])
+        commands[name] = " ".join(["acf noc sweep --mesh", mesh, "--traffic", traffic, *words, "--seed 1 --json"])
+    return commands
 
 
 def measure(name: str, command: str) -> None:
@@ -152,6 +167,23 @@ def timing_table() -> list[str]:
     return lines
 
 
+def network_table() -> list[str]:
+    """Rows of the table of saturation."""
+    lines = [
+        "| mesh | traffic | routing | virtual channels x depth | given out, rounds | alone, cycles | saturation | most accepted |",  # noqa: E501
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in network_commands():
+        r = result(name)
+        accepted = max(point["accepted_load"] for point in r["points"])
+        lines.append(
+            f"| {r['mesh']} | {r['traffic']} | {r['routing']} | {r['virtual_channels']} x {r['buffer_depth']} "
+            f"| {r['channels']}, {r['rounds']} | {r['zero_load_latency']:.2f} | {r['saturation']:.3f} "
+            f"| {accepted:.3f} |"
+        )
+    return lines
+
+
 def filled(text: str, section: str, lines: list[str], *, script: str = "measure.py") -> str:
     """``text`` with the lines between the markers of ``section`` replaced."""
     begin, end = f"<!-- {section}: written by scripts/{script} -->", f"<!-- end of {section} -->"
@@ -166,7 +198,13 @@ def main() -> int:
     """Measure, write or check."""
     if "--tables" not in sys.argv and "--check" not in sys.argv:
         wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
-        commands = {**product_commands(), **update_commands(), **area_commands(), **timing_commands()}
+        commands = {
+            **product_commands(),
+            **update_commands(),
+            **area_commands(),
+            **timing_commands(),
+            **network_commands(),
+        }
         if unknown := [name for name in wanted if name not in commands]:
             print(f"there is no result called {unknown[0]!r}, but {', '.join(commands)}", file=sys.stderr)
             return 2
@@ -177,15 +215,20 @@ def main() -> int:
                 progress.update(task, description=name)
                 measure(name, command)
                 progress.advance(task)
-    before = README.read_text()
-    after = before
-    tables = {"throughput": product_table, "optimizer": update_table, "area": area_table, "timing": timing_table}
-    for section, table in tables.items():
-        after = filled(after, section, table())
-    if "--check" in sys.argv:
-        return int(after != before)
-    README.write_text(after)
-    return 0
+    pages = {
+        README: {"throughput": product_table, "optimizer": update_table, "area": area_table, "timing": timing_table},
+        NETWORK: {"network": network_table},
+    }
+    stale = False
+    for page, tables in pages.items():
+        before = page.read_text()
+        after = before
+        for section, table in tables.items():
+            after = filled(after, section, table())
+        stale |= after != before
+        if "--check" not in sys.argv:
+            page.write_text(after)
+    return int(stale and "--check" in sys.argv)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from acf.sim.noc_sweep import Sweep, sweep, zero_load_latency
 from acf.sim.traffic import PATTERNS, destinations, routers_passed
 
 LOOPS = Path(__file__).with_name("loop_network.v").read_text()
-SMALL = NetworkConfig(height=2, width=3, buffer_depth=4)
+SMALL = NetworkConfig(height=2, width=3, buffer_depth=4, channels="onward", rounds=2)
 SMALL_OPTIONS = ("--mesh", "2x3", "--depth", "4")
 PHASES = Phases(warm_up=200, measure=4000, drain=4000)
 
@@ -114,6 +114,79 @@ def test_faults_are_seen(loops, node, message):
     assert found.created == found.delivered > 300
 
 
+def network(routing, channels="free", *, height=2, width=3, rounds=2, virtual_channels=2, buffer_depth=4):
+    return NetworkConfig(
+        height=height,
+        width=width,
+        routing=routing,
+        channels=channels,
+        rounds=rounds,
+        virtual_channels=virtual_channels,
+        buffer_depth=buffer_depth,
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        network("adaptive", width=2),
+        *(
+            pytest.param(config, marks=pytest.mark.regress)
+            for config in (
+                network("xy", "kept", rounds=1),
+                network("xy", rounds=1),
+                network("xy", "onward", height=3, virtual_channels=4),
+                network("yx", "onward", virtual_channels=1),
+                network("west-first", rounds=3, height=3),
+                network("negative-first", height=3, virtual_channels=1),
+                network("odd-even", height=4, buffer_depth=8),
+                network("o1turn", height=3),
+                network("o1turn", "onward", virtual_channels=5),
+                network("adaptive", height=4, width=4, virtual_channels=3, buffer_depth=2),
+            )
+        ),
+    ],
+    ids=lambda config: f"{config.routing}-{config.channels}-{config.virtual_channels}",
+)
+def test_full_networks_empty_themselves(config):
+    """More than the network can carry, in packets longer than its buffers, into sinks that stall; then nothing more."""
+    with NetworkHarness(config, verilog=generate_network(config), ordered=config.in_order, quiet=True) as harness:
+        uniform = destinations("uniform", config)
+        for flits in 1, min(3, config.buffer_depth):
+            found = zero_load_latency(harness, uniform, flits=flits, seed=1)
+            assert found["by_routers"] == {
+                routers: [latency(routers, flits)] * 2 for routers in range(1, config.height + config.width)
+            }
+        for traffic in "uniform", "hotspot", "neighbor":
+            for flits, stall in (1, 0.0), (1, 0.6), (9, 0.0), (9, 0.4):
+                phases = Phases(warm_up=0, measure=1500, drain=0)
+                running = harness.run(
+                    destinations(traffic, config), load=1.0, flits=flits, seed=flits, phases=phases, stall=stall
+                )
+                assert running.flits_injected > running.flits_ejected > phases.measure / 2
+                found = harness.flush(max_cycles=100_000)
+                assert found.created == found.delivered > running.delivered
+                assert found.packet_cycles == found.latency_sum
+
+
+@pytest.mark.regress
+@pytest.mark.parametrize(
+    ("config", "traffic", "least", "most"),
+    [
+        (network("xy", "onward", height=4, width=4, buffer_depth=8), "uniform", 0.75, 1.0),
+        (network("xy", "onward", height=4, width=4, buffer_depth=8, virtual_channels=4), "uniform", 0.77, 1.0),
+        (network("xy", "onward", height=8, width=8, buffer_depth=8), "uniform", 0.42, 0.5),
+        (network("xy", "onward", height=4, width=4, buffer_depth=8), "transpose", 0.32, 1 / 3),
+        (network("adaptive", height=4, width=4, buffer_depth=8), "transpose", 0.8, 1.0),
+    ],
+    ids=["4x4-2", "4x4-4", "8x8-2", "xy-transpose", "adaptive-transpose"],
+)
+def test_saturation(config, traffic, least, most):
+    with NetworkHarness(config, verilog=generate_network(config), ordered=config.in_order, quiet=True) as harness:
+        report = sweep(harness, Sweep(traffic=traffic))
+    assert least <= report["saturation"] <= most + 0.005
+
+
 class Formula:
     """A network whose latency is ``10 / (1 - load / capacity)``: three times as long at two thirds of its capacity."""
 
@@ -207,6 +280,11 @@ def acf(capsys, monkeypatch):
         (("--mesh", "2x3", "--traffic", "shuffle"), "not 6"),
         (("--routing", "zigzag"), "'zigzag'"),
         (("--channels", "lost"), "'lost'"),
+        (("--channels", "kept", "--routing", "yx"), "'yx'"),
+        (("--channels", "kept", "--rounds", "2"), "not 2"),
+        (("--channels", "onward", "--routing", "adaptive"), "'adaptive'"),
+        (("--routing", "o1turn", "--vcs", "1"), "not 1"),
+        (("--rounds", "4"), "not 4"),
         (("--vcs", "9"), "not 9"),
         (("--depth", "3"), "not 3"),
         (("--packet", "0"), "not 0"),
@@ -240,3 +318,20 @@ def test_command_line(acf, tmp_path):
     status, out, _ = acf(*short)
     assert status == 0
     assert f"saturation: {report['saturation']:g}" in out
+
+
+def test_verilog_of_a_network(capsys, tmp_path):
+    file = tmp_path / "noc.v"
+    assert main.run(("rtl", "--block", "noc", *SMALL_OPTIONS, "-o", str(file))) == 0
+    assert "noc of 2x3, routing xy" in capsys.readouterr().out
+    text = file.read_text()
+    assert text.partition("\n")[0].endswith(SMALL.digest)
+    for side in "io":
+        for part in "valid", "ready", "payload":
+            assert f"{side}_1_2_{part}" in text
+    for arguments, named in (
+        (("--block", "lane", "--mesh", "4x4"), "'lane'"),
+        (("--block", "noc", "--vcs", "4"), "--vcs 4"),
+    ):
+        assert main.run(("rtl", *arguments)) == 2
+        assert named in capsys.readouterr().err

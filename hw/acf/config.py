@@ -171,7 +171,7 @@ class NocConfig:
             _require_range("virtual channel of a traffic class", channel, 0, self.virtual_channels - 1)
 
 
-ROUTINGS = ("xy", "yx", "west-first", "odd-even", "o1turn", "adaptive")
+ROUTINGS = ("xy", "yx", "west-first", "negative-first", "odd-even", "o1turn", "adaptive")
 """Routing functions of a network alone, by name."""
 
 CHANNEL_RULES = ("kept", "free", "onward")

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -28,9 +28,12 @@ HARNESS = Path(__file__).with_name("rtl_harness.cpp")
 
 LIBRARY = "libacf.so"
 
+_BLOCKS = "blocks.vlt"
+
 # Verilator flattens the mesh, and the time of the C++ compiler grows faster than the size of a function: many small
 # functions at -O1 compile in a quarter of the time of -O2 and run as fast: for the tiny fabric 33 s of processor time
-# instead of 124 s, and 115,000 cycles per second both. Hierarchical Verilation costs three quarters of the speed.
+# instead of 124 s, and 115,000 cycles per second both. Hierarchical Verilation costs three quarters of the speed, but
+# compiles a module once, however often it is there.
 VERILATOR_FLAGS = (
     *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing"),
     *("--output-split", "20000", "--output-split-cfuncs", "500"),
@@ -54,6 +57,7 @@ def build_library(
     top: str,
     harness: Path = HARNESS,
     headers: Mapping[str, str] | None = None,
+    compiled_once: Sequence[str] = (),
     trace: str | None = None,
     jobs: int | None = None,
     quiet: bool = False,
@@ -70,6 +74,8 @@ def build_library(
         The C++ text that drives the design; that of the fabric unless told.
     headers : mapping of str to str or None
         Header files for the harness: names and texts.
+    compiled_once : sequence of str
+        Modules that are compiled once for all of their instances; what has many of them builds faster and runs slower.
     trace : str or None
         ``"vcd"`` or ``"fst"`` builds a library that can write waveforms, which is slower.
     jobs : int or None
@@ -96,6 +102,10 @@ def build_library(
     headers = headers or {}
     if headers:
         c_flags += " -I.."  # seen from the folder of the objects
+    if compiled_once:
+        flags.append("--hierarchical")
+        blocks = "".join(f'hier_block -module "{name}"\n' for name in compiled_once)
+        headers = {**headers, _BLOCKS: f"`verilator_config\n{blocks}"}
     written = [part for header in headers.items() for part in header]
     folder = build_folder() / "rtl" / _digest(
         verilog, top, *flags, *MAKE_FLAGS, c_flags, *written, harness.read_text()
@@ -147,7 +157,10 @@ def _build(scratch: Path, *, top: str, harness: Path, flags: list[str], c_flags:
         "verilator", "--cc", "--exe", "--top-module", top, "--prefix", "Vacf", "--Mdir", str(objects), *flags,
         "-CFLAGS", c_flags, "-LDFLAGS", "-shared", "-o", f"../{LIBRARY}", "design.v", str(harness),
     ]  # fmt: skip
-    make = ["make", "-C", str(objects), "-f", "Vacf.mk", f"-j{jobs}", *MAKE_FLAGS]
+    if (scratch / _BLOCKS).exists():
+        verilate.append(_BLOCKS)
+    makefile = "Vacf_hier.mk" if "--hierarchical" in flags else "Vacf.mk"
+    make = ["make", "-C", str(objects), "-f", makefile, f"-j{jobs}", *MAKE_FLAGS]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True, quiet=quiet)
     with Progress(*columns, console=console, transient=True) as progress:

@@ -29,6 +29,7 @@ namespace {
 // Mirrored by acf.sim.noc_harness.
 struct Options {
     uint64_t probability;  // of a new packet at a source in a cycle, in 1 / 2^32
+    uint64_t stall;        // of a sink that does not take a flit in a cycle, in 1 / 2^32
     uint64_t flits;        // of a packet
     uint64_t seed;
     uint64_t warm_up, measure, drain;  // cycles; drain is the most
@@ -58,7 +59,7 @@ struct Node {
     CData *i_valid, *i_ready, *o_valid, *o_ready;
     VlWide<3> *i_payload, *o_payload;  // 64 bits of payload, head, tail
     uint64_t header;                   // of packets for this node
-    uint64_t random;
+    uint64_t random, stalls;           // generators: of packets, of the sink
     std::deque<uint32_t> queue;  // numbers of packets that have not left
     uint64_t sent_flits;         // of the first in the queue
     std::vector<Record> records;
@@ -98,7 +99,8 @@ class Harness {
         for (size_t n = 0; n < nodes_.size(); n++) {
             Node& node = nodes_[n];
             node.random = options.seed * 0x9E3779B97F4A7C15ull + n;
-            roll(node);
+            node.random = roll(node.random);
+            node.stalls = roll(node.random);
             node.queue.clear();
             node.sent_flits = 0;
             node.records.clear();
@@ -141,7 +143,9 @@ class Harness {
 
     // Latency of one packet in an empty network, or -1.
     int64_t alone(uint32_t source, uint32_t to, uint64_t flits, uint64_t limit) {
+        options_.stall = 0;
         if (in_system_ || !message_.empty()) begin(options_, nullptr);
+        for (Node& node : nodes_) *node.o_ready = 1;
         options_.flits = flits;
         const uint64_t before = statistics_.latency_sum, delivered = statistics_.delivered;
         create(nodes_[source], to, false);
@@ -176,8 +180,8 @@ class Harness {
     }
 
     // SplitMix64: a generator of 64 bits for each source.
-    static uint64_t roll(Node& node) {
-        uint64_t z = node.random += 0x9E3779B97F4A7C15ull;
+    static uint64_t roll(uint64_t& state) {
+        uint64_t z = state += 0x9E3779B97F4A7C15ull;
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
         z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
         return z ^ (z >> 31);
@@ -205,7 +209,7 @@ class Harness {
         const uint64_t* sums = &destinations_[n * nodes_.size()];
         if (!sums[nodes_.size() - 1]) return;
         // Both are drawn in every cycle, so that packets of a higher load are those of a lower one and more.
-        const uint64_t chance = roll(node) >> 32, place = roll(node) >> 32;
+        const uint64_t chance = roll(node.random) >> 32, place = roll(node.random) >> 32;
         if (chance >= options_.probability) return;
         create(node, static_cast<uint32_t>(std::upper_bound(sums, sums + nodes_.size(), place) - sums), measured);
     }
@@ -220,6 +224,7 @@ class Harness {
         for (size_t n = 0; n < nodes_.size(); n++) {
             Node& node = nodes_[n];
             if (creates) create_at_random(n, measures);
+            if (options_.stall) *node.o_ready = roll(node.stalls) >> 32 >= options_.stall;
             *node.i_valid = !node.queue.empty();
             if (node.queue.empty()) continue;
             const uint32_t number = node.queue.front();

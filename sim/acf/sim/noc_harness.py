@@ -21,6 +21,9 @@ LARGEST_PACKET = 64
 
 HARNESS = Path(__file__).with_name("noc_harness.cpp")
 
+_NODE = "acf_packet_node"  # the module of which there is one in every place
+_FLAT_BUFFERS = 32  # virtual channels x nodes; of a larger mesh the node is compiled once
+
 _ONE = 1 << 32  # probability 1
 _SLICE_SECONDS = 0.25  # Ctrl-C is served between slices
 _RUNNING, _DONE, _DRAIN_LIMIT, _FAULT = range(4)
@@ -33,7 +36,7 @@ class NetworkError(RuntimeError):
 class _Options(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_uint64)
-        for name in ("probability", "flits", "seed", "warm_up", "measure", "drain", "ordered")
+        for name in ("probability", "stall", "flits", "seed", "warm_up", "measure", "drain", "ordered")
     )  # fmt: skip
 
 
@@ -181,8 +184,14 @@ class NetworkHarness:
         self.network = network
         self._ordered = ordered
         nodes = " ".join(f"NODE({y}, {x})" for y in range(network.height) for x in range(network.width))
+        once = (_NODE,) if network.nodes * network.virtual_channels > _FLAT_BUFFERS else ()
         library = build_library(
-            verilog, top=top, harness=HARNESS, headers={"nodes.h": f"#define ACF_NODES(NODE) {nodes}\n"}, quiet=quiet
+            verilog,
+            top=top,
+            harness=HARNESS,
+            headers={"nodes.h": f"#define ACF_NODES(NODE) {nodes}\n"},
+            compiled_once=once,
+            quiet=quiet,
         )
         self._library = _load(library)
         self._handle = _HANDLE(self._library.noc_open())
@@ -220,6 +229,7 @@ class NetworkHarness:
         flits: int,
         seed: int,
         phases: Phases,
+        stall: float = 0.0,
         progress: Callable[[int], None] | None = None,
     ) -> RunStatistics:
         """Reset the network and run it with random traffic.
@@ -236,6 +246,8 @@ class NetworkHarness:
         seed : int
             Of all random numbers.
         phases : Phases
+        stall : float
+            Probability that a sink does not take a flit in a cycle.
         progress : callable or None
             Called a few times per second with the cycles run so far.
 
@@ -246,7 +258,7 @@ class NetworkHarness:
         NetworkError
             If a flit does not come as it was sent.
         """
-        self._begin(destinations, load=load, flits=flits, seed=seed, phases=phases)
+        self._begin(destinations, load=load, flits=flits, seed=seed, phases=phases, stall=stall)
         while (status := self._library.noc_advance(self._handle, _SLICE_SECONDS)) == _RUNNING:
             if progress is not None:
                 progress(self._counts().cycles)
@@ -269,7 +281,9 @@ class NetworkHarness:
             raise NetworkError(f"{left} packets have not come after {max_cycles} cycles without new ones")
         return self._collect(drained=True)
 
-    def _begin(self, destinations: np.ndarray, *, load: float, flits: int, seed: int, phases: Phases) -> None:
+    def _begin(
+        self, destinations: np.ndarray, *, load: float, flits: int, seed: int, phases: Phases, stall: float
+    ) -> None:
         nodes = self.network.nodes
         if not 1 <= flits <= LARGEST_PACKET:
             raise ValueError(f"flits of a packet must be from 1 to {LARGEST_PACKET}, not {flits}")
@@ -277,6 +291,8 @@ class NetworkHarness:
             raise ValueError(f"offered load must be from 0 to 1 flit per node per cycle, not {load}")
         if not 0 <= seed < 1 << 63:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
+        if not 0 <= stall < 1:
+            raise ValueError(f"probability of a stall must be from 0 to less than 1, not {stall}")
         if destinations.shape != (nodes, nodes):
             raise ValueError(f"destinations must have the shape {(nodes, nodes)}, not {destinations.shape}")
         sums = np.rint(np.cumsum(destinations, axis=1) * _ONE).astype(np.uint64)
@@ -285,6 +301,7 @@ class NetworkHarness:
         sums = np.ascontiguousarray(sums)
         options = _Options(
             probability=round(load / flits * _ONE),
+            stall=round(stall * _ONE),
             flits=flits,
             seed=seed,
             warm_up=phases.warm_up,

@@ -8,10 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from acf.cli.options import JsonOption, SeedOption
-from acf.config import CHANNEL_RULES, ROUTINGS, NetworkConfig
+from acf.cli.options import (
+    ChannelsOption,
+    DepthOption,
+    JsonOption,
+    RoundsOption,
+    RoutingOption,
+    SeedOption,
+    VirtualChannelsOption,
+    network_configuration,
+)
 
-__all__ = ["app", "parse_mesh"]
+__all__ = ["app"]
 
 app = typer.Typer(help="Measure the network alone.", no_args_is_help=True)
 
@@ -21,20 +29,6 @@ _TOP = "acf_noc_top"
 @app.callback()
 def _network() -> None:
     pass  # so that a single command has a name
-
-
-def parse_mesh(text: str) -> tuple[int, int]:
-    """Height and width of a mesh written as ``4x4``.
-
-    Raises
-    ------
-    ValueError
-        If it is written otherwise.
-    """
-    height, cross, width = text.partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise ValueError(f"a mesh must be written as 4x4, height and width, not {text!r}")
-    return int(height), int(width)
 
 
 @app.command("sweep")
@@ -49,16 +43,11 @@ def sweep(
             metavar="NAME",
         ),
     ] = "uniform",
-    routing: Annotated[str, typer.Option("--routing", help=f"{', '.join(ROUTINGS)}.", metavar="NAME")] = "xy",
-    channels: Annotated[
-        str,
-        typer.Option(
-            "--channels", help=f"How virtual channels are chosen: {', '.join(CHANNEL_RULES)}.", metavar="NAME"
-        ),
-    ] = "onward",
-    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of allocation in a cycle.")] = 2,
-    virtual_channels: Annotated[int, typer.Option("--vcs", help="Virtual channels of a link.")] = 2,
-    depth: Annotated[int, typer.Option("--depth", help="Flits of a virtual channel.")] = 8,
+    routing: RoutingOption = None,
+    channels: ChannelsOption = None,
+    rounds: RoundsOption = None,
+    virtual_channels: VirtualChannelsOption = None,
+    depth: DepthOption = None,
     packet: Annotated[int, typer.Option("--packet", help="Flits of a packet.")] = 1,
     warm_up: Annotated[int, typer.Option("--warmup", help="Cycles before packets count.")] = 2000,
     measure: Annotated[int, typer.Option("--measure", help="Cycles in which packets are created that count.")] = 10_000,
@@ -85,17 +74,10 @@ def sweep(
     from acf.sim.noc_sweep import sweep as run_sweep
     from acf.sim.traffic import destinations
 
-    height, width = parse_mesh(mesh)
     if topology != "mesh":
         raise ValueError(f"topology must be one of mesh, not {topology!r}")
-    network = NetworkConfig(
-        height=height,
-        width=width,
-        virtual_channels=virtual_channels,
-        buffer_depth=depth,
-        routing=routing,
-        channels=channels,
-        rounds=rounds,
+    network = network_configuration(
+        mesh, routing=routing, channels=channels, rounds=rounds, virtual_channels=virtual_channels, depth=depth
     )
     destinations(traffic, network)
     if not 1 <= packet <= LARGEST_PACKET:
@@ -110,7 +92,8 @@ def sweep(
         raise FileNotFoundError(f"there is no folder {str(plot.parent)!r} to draw {plot.name!r} to")
 
     heading = (
-        f"{mesh} {topology}, {routing}, {traffic}, {virtual_channels} x {depth} flits, {channels}, rounds {rounds}"
+        f"{mesh} {topology}, {traffic}, {network.routing}, {network.virtual_channels} x {network.buffer_depth} flits, "
+        f"{network.channels}, rounds {network.rounds}"
     )
     verilog = blocks.generate_network(network, top=_TOP)
     with NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness:
@@ -119,14 +102,14 @@ def sweep(
             found = run_sweep(harness, wanted, progress=lambda text: status.update(f"{heading}: {text}"))
     report: dict[str, Any] = {
         "command": shlex.join(["acf", *sys.argv[1:]]),
-        "mesh": f"{height}x{width}",
+        "mesh": f"{network.height}x{network.width}",
         "topology": topology,
         "traffic": traffic,
-        "routing": routing,
-        "channels": channels,
-        "rounds": rounds,
-        "virtual_channels": virtual_channels,
-        "buffer_depth": depth,
+        "routing": network.routing,
+        "channels": network.channels,
+        "rounds": network.rounds,
+        "virtual_channels": network.virtual_channels,
+        "buffer_depth": network.buffer_depth,
         "packet_flits": packet,
         "seed": seed,
         "phases": {"warm_up": warm_up, "measure": measure, "drain": drain},

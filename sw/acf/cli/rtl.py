@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from acf.cli.options import FormatOption, PresetOption, configuration
+from acf.cli.options import (
+    ChannelsOption,
+    DepthOption,
+    FormatOption,
+    PresetOption,
+    RoundsOption,
+    RoutingOption,
+    VirtualChannelsOption,
+    configuration,
+    network_configuration,
+)
 
 __all__ = ["rtl"]
 
@@ -18,6 +28,20 @@ def rtl(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; standard output if none.", show_default=False)
     ] = None,
+    mesh: Annotated[
+        str | None,
+        typer.Option(
+            "--mesh",
+            help="With --block noc: a network alone of so many nodes, height x width, one packet stream each.",
+            metavar="HxW",
+            show_default=False,
+        ),
+    ] = None,
+    routing: RoutingOption = None,
+    channels: ChannelsOption = None,
+    rounds: RoundsOption = None,
+    virtual_channels: VirtualChannelsOption = None,
+    depth: DepthOption = None,
     list_blocks: Annotated[bool, typer.Option("--list", help="Name the blocks and stop.")] = False,
 ) -> None:
     """Write the Verilog of the fabric, or of one of its blocks."""
@@ -31,10 +55,25 @@ def rtl(
         raise FileNotFoundError(f"there is no folder {str(output.parent)!r} to write {output.name!r} to")
     if output is not None and output.is_dir():
         raise IsADirectoryError(f"{str(output)!r} is a folder, not a file to write to")
-    text = blocks.generate(block, config=config)
-    header = f"// ACF {block}, configuration {config.name} in {config.lane.format}, digest {config.digest}\n"
+    of_network = {"routing": routing, "channels": channels, "rounds": rounds, "vcs": virtual_channels, "depth": depth}
+    if mesh is not None:
+        if block != "noc":
+            raise ValueError(f"--mesh is for the block noc, not {block!r}")
+        network = network_configuration(
+            mesh, routing=routing, channels=channels, rounds=rounds, virtual_channels=virtual_channels, depth=depth
+        )
+        text = blocks.generate_network(network)
+        what = f"noc of {network.height}x{network.width}, routing {network.routing}"
+        header = f"// ACF {what}, digest {network.digest}\n"
+    else:
+        for option, value in of_network.items():
+            if value is not None:
+                raise ValueError(f"--{option} {value} means nothing without --mesh")
+        text = blocks.generate(block, config=config)
+        what = f"{block} of {config.name} in {config.lane.format}"
+        header = f"// ACF {block}, configuration {config.name} in {config.lane.format}, digest {config.digest}\n"
     if output is None:
         sys.stdout.write(header + text)
     else:
         output.write_text(header + text)
-        print(f"{output}: {block} of {config.name} in {config.lane.format}, {text.count(chr(10))} lines")
+        print(f"{output}: {what}, {text.count(chr(10))} lines")

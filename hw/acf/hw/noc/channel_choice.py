@@ -88,7 +88,7 @@ def _by_output(routing: UnicastRouting, arrival: Port, offers, layer, count: int
     """
     straight = _OPPOSITE.get(arrival)
     others = [port for port in _ORDER if port in offers and port is not straight]
-    if straight not in offers:
+    if straight is None or straight not in offers:
         numbers = {port: n * count // len(others) for n, port in enumerate(others)}
     else:
         rest = max(1, count - 1)

@@ -11,6 +11,9 @@ from acf.hw.noc.link_sender import encoded, selected
 
 __all__ = ["ChannelSender", "channel_source_signature"]
 
+_MEAN_BITS = 3
+_AWAY = 3  # cycles from a grant in which its credit cannot have come back
+
 
 def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature:
     """One source of a link, seen from the source.
@@ -23,8 +26,8 @@ def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature
         Those of them that are offered to the head of a packet of several flits.
     may_go_on : In(virtual_channels)
         Those in which the receiver has room for the next flit of a packet.
-    places : In(range)
-        Free places of the receiver, in all virtual channels, one cycle ago.
+    waiting : In(range)
+        How many flits wait at the receiver, in virtual channels of the first group: a running mean, times 8.
     is_open : In(1).array(rounds)
         Nobody has been granted in an earlier round of this cycle.
     request : Out(1).array(rounds)
@@ -41,7 +44,7 @@ def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature
             "may_start": In(noc.virtual_channels),
             "may_open": In(noc.virtual_channels),
             "may_go_on": In(noc.virtual_channels),
-            "places": In(range(noc.virtual_channels * noc.buffer_depth + 1)),
+            "waiting": In(range((noc.virtual_channels * noc.buffer_depth << _MEAN_BITS) + 1)),
             "is_open": In(1).array(rounds),
             "request": Out(1).array(rounds),
             "channels": Out(noc.virtual_channels),
@@ -145,14 +148,19 @@ class ChannelSender(wiring.Component):
         for group in self._groups:
             offered |= _roomiest([(channel, Mux(start[channel], counts[channel], 0)) for channel in group])
         may_start = Cat(offered[channel] & start[channel] for channel in range(noc.virtual_channels))
-        places = Signal(range(noc.virtual_channels * noc.buffer_depth + 1))
-        m.d.sync += places.eq(sum(counts[1:], counts[0]))
+        group = self._groups[0]
+        waiting = self._count_waiting(
+            m,
+            places=sum(counts[channel] for channel in group),
+            most=len(group) * noc.buffer_depth,
+            sent=sends & Cat(channels[channel] for channel in group).any(),
+        )
         for source in sources:
             m.d.comb += [
                 source.may_start.eq(may_start),
                 source.may_open.eq(may_start & Cat(is_empty)),
                 source.may_go_on.eq(Cat(has_room)),
-                source.places.eq(places),
+                source.waiting.eq(waiting),
             ]
 
         m.d.sync += self.link.valid.eq(sends)
@@ -171,6 +179,20 @@ class ChannelSender(wiring.Component):
         with m.If(sent & ~credit):
             m.d.sync += places.eq(places - 1)
         return places
+
+    def _count_waiting(self, m, *, places, most, sent):
+        """The running mean of flits that wait behind the link.
+
+        A place that is taken is that of a flit that waits, or of one whose credit is still on its way: the latter say
+        how busy the link is, and nothing of what is behind it.
+        """
+        latest = Signal(_AWAY)
+        m.d.sync += latest.eq(Cat(sent, latest)[:_AWAY])
+        now = Signal(range(most + 1))
+        m.d.comb += now.eq(most - places - sum(latest))
+        mean = Signal(range((most << _MEAN_BITS) + 1))
+        m.d.sync += mean.eq(mean - (mean >> _MEAN_BITS) + now)
+        return mean
 
 
 def _roomiest(rooms):

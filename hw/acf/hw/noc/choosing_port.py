@@ -21,9 +21,9 @@ class ChoosingPort(wiring.Component):
 
     While a flit is written to its buffer, the virtual channels that its packet may have at each output are worked out
     and kept beside it. A head that comes to the front of its buffer is offered to an output where one of them is free:
-    of two such outputs to the one with more room behind it, to each in turn when they are equal. The flits behind it
-    follow. In each round of allocation the input chooses one virtual channel, the one that has waited longest; where it
-    is not granted, it has a chance in the next round at outputs that nobody has got yet.
+    of two such outputs to the one with fewer flits waiting behind it, to each in turn when they are equal. The flits
+    behind it follow. In each round of allocation the input chooses one virtual channel, the one that has waited
+    longest; where it is not granted, it has a chance in the next round at outputs that nobody has got yet.
 
     A flit that arrives in one cycle may leave in the next. The credit is sent in the cycle after it has left.
 
@@ -149,11 +149,11 @@ class ChoosingPort(wiring.Component):
             return can_go
         # At most one of each pair is on a shortest way.
         can_side = [Cat(can_go[b] for b in side).any() for side in sides]
-        room = [
-            picked([front.admitted[b].any() for b in side], [self.branches[b].places for b in side]) for side in sides
+        waiting = [
+            picked([front.admitted[b].any() for b in side], [self.branches[b].waiting for b in side]) for side in sides
         ]
         along_row = Signal(name=f"along_row_{name}")
-        m.d.comb += along_row.eq((room[0] > room[1]) | ((room[0] == room[1]) & turn))
+        m.d.comb += along_row.eq((waiting[0] < waiting[1]) | ((waiting[0] == waiting[1]) & turn))
         goes = [can_side[0] & (along_row | ~can_side[1]), can_side[1] & ~(along_row & can_side[0])]
         offers = list(can_go)
         for side, may in zip(sides, goes, strict=True):

@@ -109,6 +109,18 @@ def _west_first(arrival: Port, layer: int, *, y, x, to_y, to_x) -> Offers:
     return _one_layer(offers)
 
 
+def _negative_first(arrival: Port, layer: int, *, y, x, to_y, to_x) -> Offers:
+    """Steps to the west and south, in any order, before those to the east and north (Glass and Ni, 1992)."""
+    offers = _productive(arrival, y=y, x=x, to_y=to_y, to_x=to_x)
+    if arrival in (Port.WEST, Port.SOUTH):
+        for port in (Port.WEST, Port.SOUTH):
+            offers.pop(port, None)
+    for port in (Port.EAST, Port.NORTH):
+        if port in offers:
+            offers[port] &= (to_x >= x) & (to_y <= y)
+    return _one_layer(offers)
+
+
 def _odd_even(arrival: Port, layer: int, *, y, x, to_y, to_x) -> Offers:
     """No turn from east to north or south in even columns, none from there to west in odd ones (Chiu, 2000)."""
     offers = _productive(arrival, y=y, x=x, to_y=to_y, to_x=to_x)
@@ -151,6 +163,7 @@ UNICAST_ROUTINGS = {
         UnicastRouting("xy", _xy),
         UnicastRouting("yx", _yx),
         UnicastRouting("west-first", _west_first, is_adaptive=True),
+        UnicastRouting("negative-first", _negative_first, is_adaptive=True),
         UnicastRouting("odd-even", _odd_even, is_adaptive=True),
         UnicastRouting("o1turn", _o1turn, layers=2),
         UnicastRouting("adaptive", _adaptive, layers=2, escape=1, is_adaptive=True),
