@@ -176,10 +176,11 @@ def test_full_networks_empty_themselves(config):
         (network("xy", "onward", height=4, width=4, buffer_depth=8), "uniform", 0.75, 1.0),
         (network("xy", "onward", height=4, width=4, buffer_depth=8, virtual_channels=4), "uniform", 0.77, 1.0),
         (network("xy", "onward", height=8, width=8, buffer_depth=8), "uniform", 0.39, 0.5),
+        (network("xy", "free", height=8, width=8, buffer_depth=8), "uniform", 0.41, 0.5),
         (network("xy", "onward", height=4, width=4, buffer_depth=8), "transpose", 0.32, 1 / 3),
         (network("adaptive", height=4, width=4, buffer_depth=8), "transpose", 0.8, 1.0),
     ],
-    ids=["4x4-2", "4x4-4", "8x8-2", "xy-transpose", "adaptive-transpose"],
+    ids=["4x4-2", "4x4-4", "8x8-onward", "8x8-free", "xy-transpose", "adaptive-transpose"],
 )
 def test_saturation(config, traffic, least, most):
     with NetworkHarness(config, verilog=generate_network(config), ordered=config.in_order, quiet=True) as harness:
