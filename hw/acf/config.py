@@ -414,6 +414,13 @@ class FabricConfig:
         )
 
     @property
+    def lower_columns(self) -> int:
+        """Columns in the lower half of the slots, which are drained alone where there are no more; 0 where they do not
+        fill whole beats."""
+        columns = self.tile_columns // 2
+        return columns if columns * self.lane.number_format.operand_bytes % self.memory.beat_bytes == 0 else 0
+
+    @property
     def tile_columns(self) -> int:
         """Columns that one tile holds: lanes x slots."""
         return self.lanes * self.lane.slots

@@ -41,7 +41,7 @@ CANDIDATE_PART = 16
 LARGEST_BLOCK = 6
 """``block`` of a DRAIN with ``select`` is at most it: sums of a block are in one word of ``CANDIDATE_WORD`` bits."""
 
-GATE_STEPS = 128
+GATE_STEPS = 64
 """``row_step`` of a DRAIN with ``gate`` must be below it."""
 
 

@@ -66,7 +66,7 @@ def scatter_steps(
         Whether lanes skip zeros.
     """
     wanted = weights.inner if results is None else results
-    counts = block_counts(config, weights, columns=columns, wanted=wanted, gated=gate is not None)
+    counts = block_counts(config, weights, columns=columns, wanted=wanted, gated=gate is not None, narrow=narrow)
     number_format = config.lane.number_format
     result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
     row_tiles = list(cut(weights.rows, config.lane.operand_rows, granule=config.feeder.chunk_rows))

@@ -205,7 +205,12 @@ def _drained_in_parts(config: FabricConfig, step: Step, *, halving: bool) -> lis
     begin, end = step.stream["row_begin"], step.stream["row_end"]
     parts = []
     for first, count in drain_parts(
-        cycles=drain_cycles(config, rows=step.accumulators.rows),
+        cycles=drain_cycles(
+            config,
+            rows=step.accumulators.rows,
+            tile_columns=step.drain["tile_columns"],
+            narrow=bool(step.drain["narrow"]),
+        ),
         rows=end - begin,
         granule=config.rows,
         halving=halving,

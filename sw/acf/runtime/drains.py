@@ -60,9 +60,12 @@ def place_accumulators(config: FabricConfig, uses: Iterable[Accumulators]) -> in
     return used
 
 
-def drain_cycles(config: FabricConfig, *, rows: int) -> int:
+def drain_cycles(config: FabricConfig, *, rows: int, tile_columns: int, narrow: bool = False) -> int:
     """Cycles in which a row feeder takes ``rows`` accumulator rows from each of its tiles."""
-    return rows * config.cols * (1 + config.tile_columns // 2)
+    flits = config.tile_columns // 2
+    for less in (tile_columns <= config.lower_columns, narrow):
+        flits = flits // 2 if less else flits
+    return rows * config.cols * (1 + flits)
 
 
 def drain_parts(*, cycles: int, rows: int, granule: int, halving: bool) -> list[tuple[int, int]]:

@@ -67,7 +67,7 @@ class BlockCounts:
 
 
 def block_counts(
-    config: FabricConfig, weights: Weights, *, columns: int, wanted: int, gated: bool = False
+    config: FabricConfig, weights: Weights, *, columns: int, wanted: int, gated: bool = False, narrow: bool = False
 ) -> BlockCounts:
     """The numbers of blocks that are estimated to take the fewest cycles.
 
@@ -84,6 +84,8 @@ def block_counts(
         Rows of the result.
     gated : bool
         Operands that gate the rows of a block must fit into a bank.
+    narrow : bool
+        Results are rounded to operands.
     """
     lane = config.lane
     most = config.rows * lane.accumulator_rows
@@ -97,7 +99,7 @@ def block_counts(
     for last, first, others in sorted(choices, key=sum):
         candidate = BlockCounts(first=first, others=others, last=last)
         in_passes = [count for _, count in candidate.of(range(passes))]
-        cycles = _cycles(config, weights, columns=columns, wanted=wanted, counts=in_passes)
+        cycles = _cycles(config, weights, columns=columns, wanted=wanted, counts=in_passes, narrow=narrow)
         if cycles < (1 - _WORTH) * best_cycles:
             best, best_cycles = candidate, cycles
     return best
@@ -129,9 +131,12 @@ def first_pieces(
     return [(begin, min(end, rows) - begin) for begin, end in pairwise([0, *ends[:-1], rows])]
 
 
-def _cycles(config: FabricConfig, weights: Weights, *, columns: int, wanted: int, counts: list[int]) -> float:
+def _cycles(
+    config: FabricConfig, weights: Weights, *, columns: int, wanted: int, counts: list[int], narrow: bool
+) -> float:
     """About how long column passes of so many blocks take."""
     products, reading = _stream_cycles(config, weights, columns=columns)
+    tile_columns = column_tiling(config, columns)[1]
     setting_up = _STREAM_CYCLES * max(1, ceil(weights.rows / config.lane.operand_rows))
 
     blocks = [block for count in counts for _, block in cut_blocks(config, wanted=wanted, count=count)]
@@ -145,7 +150,9 @@ def _cycles(config: FabricConfig, weights: Weights, *, columns: int, wanted: int
         if number and place.overlaps(places[number - 1]):
             free = drained[-1]
         summed = max(summed, free) + max(products * block * config.rows / max(1, wanted), reading) + setting_up
-        drained.append(max([summed, *drained[-1:]]) + drain_cycles(config, rows=block))
+        drained.append(
+            max([summed, *drained[-1:]]) + drain_cycles(config, rows=block, tile_columns=tile_columns, narrow=narrow)
+        )
     return max(drained, default=0.0)
 
 

@@ -86,7 +86,7 @@ async def random_commands(dut):
                     totals[FeederCounter.RESULT_ROWS] += bench.check_drain(flits, command, memory)
                 else:
                     if command["row_limit"]:
-                        order = {"first": command["accumulator_first"], "count": command["row_limit"]}
+                        order = {"first": command["accumulator_first"], "more": command["row_limit"] - 1}
                         assert flits.pop(0) == (EntryKind.CLEAR, order)
                     assert flits.pop(0) == (EntryKind.SIGNAL, {"semaphore": command["semaphore"]})
             assert not flits
@@ -123,7 +123,7 @@ async def a_stream_passes_a_drain(dut):
     bench.check_stream(flits, stream, matrix)
 
     bench.answers = True
-    bench._on_entry(flit(pack(drain_head, kind=EntryKind.DRAIN, first=0, count=8)))
+    bench._on_entry(flit(pack(drain_head, kind=EntryKind.DRAIN, first=0, more=7)))
     for _ in range(2000):
         await RisingEdge(dut.clk)
     assert len(bench.memory.write.writes) == CONFIG.feeder.outstanding, (

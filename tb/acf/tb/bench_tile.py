@@ -1,12 +1,14 @@
 """A compute tile alone: packets in, sums, signals and counters out."""
 
 import random
+from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
+from acf.config import LaneConfig
 from acf.hw.counters import counter_select
 from acf.hw.formats import mac
 from acf.hw.pe.accumulator_add import AccumulatorAdd
@@ -28,6 +30,11 @@ async def start(dut, *, use=always) -> TileBench:
 
 def seeded() -> random.Random:
     return random.Random(cocotb.RANDOM_SEED)
+
+
+def some_form(rng: random.Random, lane: LaneConfig) -> dict[str, Any]:
+    """What results are sent of a DRAIN, and how."""
+    return {"narrow": lane.format == "bf16" and rng.random() < 0.4, "lower": rng.random() < 0.4}
 
 
 @cocotb.test()
@@ -66,7 +73,7 @@ async def random_programs_give_golden_sums(dut):
         bench.stream(entries[middle:])
         bench.signal(rng.choice([1, 2, NO_SEMAPHORE]))
         first = rng.randrange(lane.accumulator_rows)
-        bench.drain(first, rng.randrange(lane.accumulator_rows - first + 1))
+        bench.drain(first, rng.randrange(lane.accumulator_rows - first + 1), **some_form(rng, lane))
         if rng.random() < 0.5:
             bench.clear(0, rng.randrange(lane.accumulator_rows))
             bench.signal(3)
@@ -126,7 +133,7 @@ async def sampled_streams_give_golden_sums(dut):
         bench.set_up(bank=bank, skip=True, columns=columns)
         bench.stream(random_entries(rng, 10, lane=lane, rows=range(8), accumulators=range(3)))
         bench.signal(4)
-        bench.drain(0, rng.randrange(lane.accumulator_rows))
+        bench.drain(0, rng.randrange(lane.accumulator_rows), **some_form(rng, lane))
         await bench.finish()
     await bench.check_counters(await bench.stop_counting())
 
@@ -149,7 +156,9 @@ async def gated_drains_leave_out_zeros(dut):
             bench.stream(random_entries(rng, 40, lane=lane, rows=range(20), accumulators=range(8)))
         step = rng.randrange(lane.operand_rows // 8)
         gate_row = rng.randrange(lane.operand_rows - 7 * step)
-        bench.drain(0, rng.randrange(1, 9), gate=(rng.randrange(lane.operand_banks), gate_row, step))
+        bench.drain(
+            0, rng.randrange(1, 9), gate=(rng.randrange(lane.operand_banks), gate_row, step), **some_form(rng, lane)
+        )
         if turn % 2:
             bench.stream(random_sampled(rng, 20, lane=lane, rows=range(8), row_rows=range(8)))
         bench.drain(0, 9, gate=(turn // 2 % 2, rng.randrange(lane.operand_rows), 0))
@@ -186,7 +195,7 @@ async def lanes_are_summed_up(dut):
         if turn % 4 < 2:
             bench.drain(0, 2, gate=(0, 3, 1))
         bench.reduce(rng, first + earlier * lanes, packets - earlier)
-        bench.drain(0, rng.randrange(lane.accumulator_rows))
+        bench.drain(0, rng.randrange(lane.accumulator_rows), **some_form(rng, lane))
         # The sums of the next DRAIN may be there long before it.
         bench.signal(5)
         bench.set_up(bank=0, skip=True, columns=bench.columns * 2)
@@ -270,7 +279,7 @@ async def a_load_without_rows_signals(dut):
 
 @cocotb.test()
 async def drained_rows_take_as_long_as_promised(dut):
-    """One cycle to start; for a row one, and for each slot two and one for each pair; packets have no gaps."""
+    """One cycle to start; for a row one, and for each slot two and one for each flit; packets have no gaps."""
     rng = seeded()
     bench = await start(dut)
     lane, lanes = bench.lane, bench.config.lanes
@@ -294,6 +303,30 @@ async def drained_rows_take_as_long_as_promised(dut):
         causes = await bench.causes(n)
         # The last accumulators may not be +0 yet.
         assert 0 <= causes[LaneCause.DRAIN] - draining < bench_distance(lane)
+
+
+@cocotb.test()
+async def fewer_flits_take_less_time(dut):
+    """Of narrow results, and of those of the lower slots alone."""
+    rng = seeded()
+    bench = await start(dut)
+    lane, lanes = bench.lane, bench.config.lanes
+    bench.load(0, bench.random_rows(rng, range(4)), semaphore=0)
+    await bench.finish()
+    for narrow in (False, True) if lane.format == "bf16" else (False,):
+        for lower in (False, True):
+            bench.set_up(bank=0, skip=True, columns=2 * bench.columns)
+            bench.stream([Entry(bench.one, n % 4, n % 8) for n in range(16)])
+            bench.signal(NO_SEMAPHORE)
+            bench.drain(0, 8, narrow=narrow, lower=lower)
+            bench.results.cycles.clear()
+            await bench.finish()
+            sent = lane.slots // 2 if lower else lane.slots
+            per_slot = 2 + max(1, lanes * (16 if narrow else 32) // 64)
+            per_row = 1 + sent * per_slot + (lane.slots - sent)
+            flits = 1 + bench.columns // 2 // 2 ** (narrow + lower)
+            starts = bench.results.cycles[::flits]
+            assert [start - starts[0] for start in starts] == [n * max(per_row, flits) for n in range(8)]
 
 
 @cocotb.test()
@@ -325,7 +358,7 @@ async def any_order_of_packets_looks_like_one_after_the_other(dut):
 
     def drain():
         gate = (rng.randrange(2), rng.randrange(8), 0) if rng.random() < 0.3 else None
-        bench.drain(*some_rows(), gate=gate)
+        bench.drain(*some_rows(), gate=gate, **some_form(rng, lane))
 
     def reduce():
         first, count = some_rows()
@@ -632,6 +665,7 @@ async def reset_leaves_nothing_behind(dut):
         dut.rst.value = 0
         bench.open_ports()
         bench.expected_rows.clear()
+        bench.expected_forms.clear()
         bench.expected_done.clear()
     bench.clear(0, bench.lane.accumulator_rows)
     bench.load(0, bench.random_rows(rng, range(8)), semaphore=0)

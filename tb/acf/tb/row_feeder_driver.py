@@ -4,8 +4,10 @@ import random
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
+from acf.golden.formats import golden_format
 from acf.hw.noc.flit import (
     HEADER,
     clear_head,
@@ -36,6 +38,8 @@ from acf.tb.row_feeder_model import (
 from acf.tb.stream import StreamSink, StreamSource, pack, unpack, wait_until
 
 __all__ = ["RowFeederBench"]
+
+GOLDEN = golden_format(CONFIG.lane.format)
 
 HEADS = {
     EntryKind.ENTRY: entry_head,
@@ -100,9 +104,9 @@ class RowFeederBench:
         accumulators = {}
         kind = ResultKind.SUMS if order["reduce"] else ResultKind.ROW
         if order["reduce"]:
-            tiles = [[(0, n) for n in range(order["count"] // CONFIG.lanes)]]
+            tiles = [[(0, n) for n in range((order["more"] + 1) // CONFIG.lanes)]]
         else:
-            tiles = [[(column, order["first"] + n) for n in range(order["count"])] for column in range(CONFIG.cols)]
+            tiles = [[(column, order["first"] + n) for n in range(order["more"] + 1)] for column in range(CONFIG.cols)]
         while any(tiles):
             column, row = random.choice([tile for tile in tiles if tile]).pop(0)
             values = random_results(T)
@@ -116,7 +120,16 @@ class RowFeederBench:
                 column=column,
                 row=row,
             )
-            body = [flit(values[n] | values[n + 1] << 32, tail=n == T - 2) for n in range(0, T, 2)]
+            sent, width = values[: T // 2 if order["lower"] else T], 32
+            if order["narrow"]:
+                width = 16
+                sent = GOLDEN.narrow(np.array(sent, np.uint32).view(GOLDEN.accumulator_dtype)).view(np.uint16).tolist()
+            per_flit = 64 // width
+            words = [
+                sum(value << width * n for n, value in enumerate(sent[begin : begin + per_flit]))
+                for begin in range(0, len(sent), per_flit)
+            ]
+            body = [flit(word, tail=n == len(words) - 1) for n, word in enumerate(words)]
             self.results.send([flit(head, head=True), *body])
         self.drained.append(accumulators)
 

@@ -95,12 +95,14 @@ def drain_order(command, *, feeder):
     rows = len(golden_rows(command, feeder=feeder))
     return {
         "first": command["accumulator_first"],
-        "count": packets(command, feeder=feeder) * CONFIG.lanes if command["reduce"] else rows,
+        "more": (packets(command, feeder=feeder) * CONFIG.lanes if command["reduce"] else rows) - 1,
         "reduce": command["reduce"],
+        "narrow": command["narrow"],
+        "lower": int(not command["reduce"] and command["tile_columns"] <= T // 2 and T // 2 * SIZE % BEAT == 0),
         "gate": command["gate"],
         "gate_bank": command["bank"],
         "gate_row": command["gate_first"] + feeder * command["row_offset"] & 0xFFF,
-        "gate_step": command["row_step"] & 0x7F,
+        "gate_step": command["row_step"] & 0x3F,
     }
 
 

@@ -52,6 +52,7 @@ class TileBench:
         self.row_bank: int | None = None
         self.open_ports(use)
         self.expected_rows: list[tuple[int, int, list[int]]] = []
+        self.expected_forms: list[tuple[bool, bool]] = []  # whether these are narrow, and of the lower slots only
         self.expected_done: list[int] = []
         self.entries_sent = 0
         self.operand_flits_sent = 0
@@ -193,14 +194,26 @@ class TileBench:
         if semaphore != NO_SEMAPHORE:
             self.expected_done.append(semaphore)
 
-    def drain(self, first: int, count: int, *, gate: tuple[int, int, int] | None = None):
+    def drain(
+        self,
+        first: int,
+        count: int,
+        *,
+        gate: tuple[int, int, int] | None = None,
+        narrow: bool = False,
+        lower: bool = False,
+    ):
         """Ask for accumulator rows; those of zeros are +0 with a ``gate`` of bank, operand row and step."""
+        if not count:
+            return
         bank, gate_row, step = gate or (0, 0, 0)
         self._send_entry(
             flit.drain_head,
             EntryKind.DRAIN,
             first=first,
-            count=count,
+            more=count - 1,
+            narrow=int(narrow),
+            lower=int(lower),
             gate=int(gate is not None),
             gate_bank=bank,
             gate_row=gate_row,
@@ -212,13 +225,20 @@ class TileBench:
                 operands = self.model.operands[bank * self.lane.operand_rows + gate_row + n * step]
                 zeros = self.model.golden.is_zero(operands)
                 bits = [0 if zero else value for value, zero in zip(bits, zeros, strict=True)]
-            self.expected_rows.append((ResultKind.ROW, row, bits))
+            if narrow:
+                golden = self.model.golden
+                sums = np.array(bits, np.uint32).view(golden.accumulator_dtype)
+                bits = golden.narrow(sums).view(np.uint16).tolist()
+            self.expected_rows.append((ResultKind.ROW, row, bits[: self.columns // 2 if lower else None]))
+            self.expected_forms.append((narrow, lower))
             self.model.clear(row)
 
     def reduce(self, rng: random.Random, first: int, count: int):
         """Ask for sums over the lanes. Tiles further east, if there are any, send theirs."""
         lanes, slots, golden = self.config.lanes, self.lane.slots, self.model.golden
-        self._send_entry(flit.drain_head, EntryKind.DRAIN, first=first, count=count * lanes, reduce=1)
+        if not count:
+            return
+        self._send_entry(flit.drain_head, EntryKind.DRAIN, first=first, more=count * lanes - 1, reduce=1)
         for packet in range(count):
             rows = [first + packet * lanes + n for n in range(lanes)]
             total = np.zeros(self.columns, golden.accumulator_dtype)
@@ -235,6 +255,7 @@ class TileBench:
                 total, wrapped = golden.add(total, np.concatenate(added))
                 self.model.overflow[lane] |= wrapped.any()
             self.expected_rows.append((ResultKind.SUMS, packet, [int(bits) for bits in total.view(np.uint32)]))
+            self.expected_forms.append((False, False))
             for row in rows:
                 self.model.clear(row)
 
@@ -246,7 +267,9 @@ class TileBench:
 
     def clear(self, first: int, count: int):
         """Have accumulator rows set to +0."""
-        self._send_entry(flit.clear_head, EntryKind.CLEAR, first=first, count=count)
+        if not count:
+            return
+        self._send_entry(flit.clear_head, EntryKind.CLEAR, first=first, more=count - 1)
         for row in range(first, first + count):
             self.model.clear(row)
 
@@ -254,7 +277,7 @@ class TileBench:
 
     async def finish(self, *, cycles: int = 60000):
         """Wait until all is sent and all expected packets are there, and compare them."""
-        flits = len(self.expected_rows) * (1 + self.columns // 2)
+        flits = sum(1 + self.columns // 2 // 2 ** sum(form) for form in self.expected_forms)
 
         def complete():
             return (
@@ -280,16 +303,18 @@ class TileBench:
         self.results.received.clear()
         self.control.received.clear()
         self.expected_rows.clear()
+        self.expected_forms.clear()
         self.expected_done.clear()
 
     def received_rows(self):
         """RESULTS packets: their kind, row or packet number, and bits."""
         rows = []
-        per_packet = 1 + self.columns // 2
         received = [unpack(self.layout, word) for word in self.results.received]
-        assert len(received) % per_packet == 0, f"{len(received)} result flits"
-        for begin in range(0, len(received), per_packet):
+        begin = 0
+        for narrow, lower in self.expected_forms:
+            per_packet = 1 + self.columns // 2 // 2 ** (narrow + lower)
             packet = received[begin : begin + per_packet]
+            begin += per_packet
             assert [part["head"] for part in packet] == [1] + [0] * (per_packet - 1)
             assert [part["tail"] for part in packet] == [0] * (per_packet - 1) + [1]
             head = unpack(flit.result_head, packet[0]["payload"])
@@ -298,8 +323,12 @@ class TileBench:
             expected = {"x": to, "y": TILE_Y, "cast": Cast.UNICAST, "traffic_class": TrafficClass.RESULTS}
             expected |= {"column": self.x - 1, "reserved": 0}
             assert {name: head[name] for name in expected} == expected
-            values = [part["payload"] >> shift & 0xFFFFFFFF for part in packet[1:] for shift in (0, 32)]
+            width = 16 if narrow else 32
+            values = [
+                part["payload"] >> shift & (1 << width) - 1 for part in packet[1:] for shift in range(0, 64, width)
+            ]
             rows.append((kind, head["row"], values))
+        assert begin == len(received), f"{len(received)} result flits, not {begin}"
         return rows
 
     def received_done(self):

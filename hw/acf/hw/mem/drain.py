@@ -1,6 +1,6 @@
 """The drain engine: accumulator rows from the tiles to memory."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -29,14 +29,16 @@ drain_job_layout = data.StructLayout(
         "semaphore": 4,
         "relu": 1,
         "narrow": 1,
+        "lower": 1,
         "reduce": 1,
         "select": 1,
         "block": 3,
     }
 )
 """Rows ``first``, ``first + step``, ... (``count`` of them) of the result, from accumulator row ``accumulator`` on, and
-the other fields of a DRAIN command. With ``reduce``: ``count`` packets of sums, ``columns`` sums in all, to ``address``
-and behind it; with ``select`` a bit for each, from the lowest bit at ``address`` on."""
+the other fields of a DRAIN command; with ``lower`` packets have the results of the lower half of the slots. With
+``reduce``: ``count`` packets of sums, ``columns`` sums in all, to ``address`` and behind it; with ``select`` a bit for
+each, from the lowest bit at ``address`` on."""
 
 
 class DrainEngine(wiring.Component):
@@ -46,8 +48,8 @@ class DrainEngine(wiring.Component):
     packets wait. Packets may come in any order of rows and tile columns. They are taken at one flit a cycle as long as
     memory keeps up. Two packets are held; a packet is written as a burst (two if it crosses a 4 KiB border) when it is
     whole, so that no burst waits for the network. Columns that are not valid are not written. On the way results pass
-    the ReLU and are rounded to operands, where the job asks for it. Sums may become bits (see ``CandidateWriter``);
-    their packets come in order.
+    the ReLU, where the job asks for it; narrow ones come rounded to operands. Sums may become bits (see
+    ``CandidateWriter``); their packets come in order.
 
     Parameters
     ----------
@@ -157,7 +159,7 @@ class DrainEngine(wiring.Component):
                 with m.If(self.done.ready):
                     m.next = "IDLE"
 
-        m.d.comb += writer.narrow.eq(job.narrow)
+        m.d.comb += [writer.narrow.eq(job.narrow), writer.lower.eq(job.lower)]
         self._receive(m, writer, candidates, job, accepting, packets_left)
         self._locate(m, writer, job, selecting, recall)
 
@@ -183,24 +185,12 @@ class DrainEngine(wiring.Component):
         config = self._config
         flits = config.memory.data_width // config.noc.flit_width
         flit = self.results_i.p
-        results = self._results(m, job, flit.payload)
         taken = Signal()
-        part = Signal(range(max(2, 2 * flits)))
+        part = Signal(range(max(2, flits)))
         beat = Signal(config.memory.data_width)
         assembled = Signal.like(beat)
-        last_part = Signal.like(part)
-        completes = (part == last_part) & ~flit.head
-        m.d.comb += [
-            last_part.eq(flits - 1),
-            assembled.eq(Cat(beat[config.noc.flit_width :], *results)),
-        ]
-        if config.lane.number_format.narrows:
-            narrow = [_round_to_bf16(m, result) for result in results]
-            with m.If(job.narrow):
-                m.d.comb += [
-                    last_part.eq(2 * flits - 1),
-                    assembled.eq(Cat(beat[config.noc.flit_width // 2 :], *narrow)),
-                ]
+        completes = (part == flits - 1) & ~flit.head
+        m.d.comb += assembled.eq(Cat(beat[config.noc.flit_width :], self._results(m, job, flit.payload)))
         room = Mux(flit.head, writer.packet_room, ~completes | writer.beat_room)
         writes = taken & completes
         if candidates is not None:
@@ -225,13 +215,14 @@ class DrainEngine(wiring.Component):
             m.d.sync += packets_left.eq(packets_left - 1)
 
     def _results(self, m, job, payload):
-        """The accumulators of a flit, behind the ReLU."""
-        width = self._config.lane.number_format.accumulator_width
-        results = []
-        for n in range(self._config.noc.flit_width // width):
-            result = Signal(width, name=f"result_{n}")
-            m.d.comb += result.eq(Mux(job.relu & payload[(n + 1) * width - 1], 0, payload.word_select(n, width)))
-            results.append(result)
+        """The results of a flit, behind the ReLU."""
+        number_format = self._config.lane.number_format
+        forms = []
+        for width in (number_format.accumulator_width, number_format.operand_width):
+            words = [payload.word_select(n, width) for n in range(len(payload) // width)]
+            forms.append(Cat(Mux(job.relu & word[-1], 0, word) for word in words))
+        results = Signal(len(payload))
+        m.d.comb += results.eq(Mux(job.narrow, forms[1], forms[0]))
         return results
 
     def _locate(self, m, writer, job, selecting, recall):
@@ -278,10 +269,3 @@ class DrainEngine(wiring.Component):
             # Halfwords of the last beat; 0 stands for all.
             burst.halves.eq(places[: exact_log2(halves)]),
         ]
-
-
-def _round_to_bf16(m, value: Value) -> Value:
-    """A float32 rounded to bfloat16, to nearest even; the only NaN that an accumulator holds is the canonical one."""
-    rounded = Signal(16)
-    m.d.comb += rounded.eq((value + 0x7FFF + value[16])[16:])
-    return rounded

@@ -49,9 +49,10 @@ class ResultWriter(wiring.Component):
         A packet begins; only while ``packet_room``.
     beat : In(data_width)
     beat_valid : In(1)
-        Takes ``beat``; only while ``beat_room``. Every packet has all beats of ``tile_columns`` results.
-    narrow : In(1)
-        Results are operands of 16 bits, else accumulators. Changes only while ``idle``.
+        Takes ``beat``; only while ``beat_room``. Every packet has all beats of ``tile_columns`` results, or of half as
+        many.
+    narrow, lower : In(1)
+        Results are operands of 16 bits, else accumulators; half of them. These change only while ``idle``.
     beat_room : Out(1)
     burst : In(result_burst_layout)
     burst_valid : In(1)
@@ -76,6 +77,7 @@ class ResultWriter(wiring.Component):
                 "beat_valid": In(1),
                 "beat_room": Out(1),
                 "narrow": In(1),
+                "lower": In(1),
                 "burst": In(result_burst_layout(config=config)),
                 "burst_valid": In(1),
                 "write": Out(axi_write_signature(memory=config.memory)),
@@ -123,7 +125,14 @@ class ResultWriter(wiring.Component):
             beats.w_en.eq(self.beat_valid),
             bursts.w_data.eq(self.burst),
             bursts.w_en.eq(self.burst_valid),
-            whole_packet.eq(Mux(self.narrow, packet_beats // 2, packet_beats)),
+            # Spelled out for Verilator, which adds the amounts of two shifts in one bit.
+            whole_packet.eq(
+                Mux(
+                    self.narrow,
+                    Mux(self.lower, packet_beats // 4, packet_beats // 2),
+                    Mux(self.lower, packet_beats // 2, packet_beats),
+                )
+            ),
             completed.eq(self.beat_valid & (incoming == whole_packet - 1)),
         ]
         with m.If(self.beat_valid):

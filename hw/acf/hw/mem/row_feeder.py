@@ -287,6 +287,7 @@ class RowFeeder(wiring.Component):
                     "block",
                 )
             ),
+            drain_job.lower.eq(self._drains_lower(command)),
             drain_job.first.eq(share.first),
             drain_job.step.eq(drain_field("row_step")),
             drain_job.count.eq(share.count),
@@ -304,6 +305,11 @@ class RowFeeder(wiring.Component):
                 drain_job.count.eq((ranges.entries_here + config.tile_columns - 1) >> exact_log2(config.tile_columns)),
             ]
         return drain_job
+
+    def _drains_lower(self, command):
+        """Whether a DRAIN needs no results but those of the lower half of the slots."""
+        columns, reduce = (command_field(command, Opcode.DRAIN, name) for name in ("tile_columns", "reduce"))
+        return (columns <= self._config.lower_columns) & ~reduce
 
     def _head(self, m, name, layout, kind, **fields):
         """The head flit of a packet of entries of some kind."""
@@ -339,15 +345,20 @@ class RowFeeder(wiring.Component):
                 drain_head,
                 EntryKind.DRAIN,
                 first=accumulators,
-                count=Mux(drain_field("reduce"), packets << exact_log2(config.lanes), share.count),
+                more=Mux(drain_field("reduce"), packets << exact_log2(config.lanes), share.count) - 1,
                 reduce=drain_field("reduce"),
+                narrow=drain_field("narrow"),
+                lower=self._drains_lower(command),
                 gate=drain_field("gate"),
                 gate_bank=drain_field("bank"),
                 gate_row=meaning.ranges.gate_row,
                 gate_step=drain_field("row_step"),
             ),
             EntryKind.CLEAR: head(
-                clear_head, EntryKind.CLEAR, first=accumulators, count=command_field(command, Opcode.CLEAR, "row_limit")
+                clear_head,
+                EntryKind.CLEAR,
+                first=accumulators,
+                more=command_field(command, Opcode.CLEAR, "row_limit") - 1,
             ),
             EntryKind.SIGNAL: head(
                 signal_head, EntryKind.SIGNAL, semaphore=command_field(command, Opcode.STREAM, "semaphore")

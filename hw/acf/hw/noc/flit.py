@@ -50,12 +50,13 @@ the row bank stands for the value, and the accumulator of every lane is counted 
 setup_head = _head(mode=2, skip=1, bank=4, row_bank=4, columns=16, tile_columns=16)
 """SETUP: dataflow, zero skipping on, operand banks, valid columns of the pass, columns per tile."""
 
-drain_head = _head(first=12, count=13, reduce=1, gate=1, gate_bank=2, gate_row=12, gate_step=7)
-"""DRAIN: first accumulator row and number of rows; whether sums over the lanes are asked for; whether zeros of an
-operand bank gate the results, the operand row for the first row, and the step to that for the next."""
+drain_head = _head(first=12, more=12, reduce=1, narrow=1, lower=1, gate=1, gate_bank=2, gate_row=12, gate_step=6)
+"""DRAIN: first accumulator row and how many come behind it; whether sums over the lanes are asked for; whether results
+are rounded to operands, and whether only those of the lower half of the slots are; whether zeros of an operand bank
+gate the results, the operand row for the first row, and the step to that for the next."""
 
-clear_head = _head(first=12, count=13)
-"""CLEAR: first accumulator row and number of rows."""
+clear_head = _head(first=12, more=12)
+"""CLEAR: first accumulator row and how many come behind it."""
 
 signal_head = _head(semaphore=4)
 """SIGNAL: the semaphore to signal."""

@@ -112,10 +112,14 @@ class EntryDecoder(wiring.Component):
                     self.entry.p.accumulator.eq(entry.accumulator),
                 ]
         m.d.comb += [
-            *(self.sweep.p[name].eq(drain[name]) for name in ("first", "count")),
+            self.sweep.p.first.eq(drain.first),
+            self.sweep.p.count.eq(drain.more + 1),
             *(self.sweep.p[name].eq(drain[name]) for name in ("gate", "gate_bank", "gate_row", "gate_step")),
             self.sweep.p.send.eq(entry.kind == EntryKind.DRAIN),
-            self.sweep.p.reduce.eq((entry.kind == EntryKind.DRAIN) & drain.reduce),
+            *(
+                self.sweep.p[name].eq((entry.kind == EntryKind.DRAIN) & drain[name])
+                for name in ("reduce", "narrow", "lower")
+            ),
             self.done.payload.eq(signal.semaphore),
         ]
 

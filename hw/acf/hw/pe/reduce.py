@@ -133,11 +133,8 @@ class ReducingSweep(wiring.Component):
 
         with m.FSM():
             with m.State("START"), m.If(walk.active):
-                with m.If(walk.rows_left == 0):
-                    m.d.comb += walk.finished.eq(1)
-                with m.Else():
-                    m.d.comb += starts.eq(1)
-                    m.next = "WALK"
+                m.d.comb += starts.eq(1)
+                m.next = "WALK"
             with m.State("WALK"), m.If(~Cat(stage.busy for stage in stages).any()):
                 m.d.comb += walk.finished.eq(1)
                 m.next = "START"

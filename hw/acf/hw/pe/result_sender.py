@@ -1,4 +1,4 @@
-"""Sends accumulators, two in a flit, in packets of one for each column of the tile."""
+"""Sends results, as many as a flit holds, in packets of one for each column of the tile."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -13,18 +13,19 @@ __all__ = ["ResultSender", "sender_depth"]
 
 
 def sender_depth(*, config: FabricConfig) -> int:
-    """Pairs of accumulators that wait to be sent, at most: a packet."""
+    """Flits of results that wait to be sent, at most: a packet."""
     return max(4, config.tile_columns // 2)
 
 
 class ResultSender(wiring.Component):
-    """Puts a head before every ``tile_columns / 2`` pairs.
+    """Puts a head before the flits of every packet: ``tile_columns / 2``, of ``narrow`` results half of them, of those
+    of the ``lower`` slots half of them.
 
     Packets of all tiles of a mesh row meet on their way to the row feeder, and a packet under way keeps the others out.
     So the head of a ROW is sent when the whole packet is there. SUMS go to the next tile only and are sent as they
     come.
 
-    Latency is one cycle from the pair that the head waits for, throughput one flit a cycle.
+    Latency is one cycle from the flit that the head waits for, throughput one flit a cycle.
 
     Parameters
     ----------
@@ -34,13 +35,16 @@ class ResultSender(wiring.Component):
     -------
     pairs : In(stream)
     sums : In(1)
-        They are SUMS, else ROW. Changes only while ``idle``.
+        They are SUMS, else ROW.
+    narrow, lower : In(1)
+        Four results in a flit, not two; a packet of the lower half of the slots. These three change only while
+        ``idle``.
     packet : In(16)
         Number of the packet, or accumulator row.
     packet_sent : Out(1)
         The last flit of a packet leaves in this cycle; ``packet`` counts from the next cycle on.
     sent : Out(1)
-        A pair leaves in this cycle.
+        A flit of results leaves in this cycle.
     idle : Out(1)
         Nothing waits to be sent.
     results : Out(flit_stream)
@@ -57,6 +61,8 @@ class ResultSender(wiring.Component):
             {
                 "pairs": In(stream.Signature(config.noc.flit_width)),
                 "sums": In(1),
+                "narrow": In(1),
+                "lower": In(1),
                 "packet": In(16),
                 "packet_sent": Out(1),
                 "sent": Out(1),
@@ -70,7 +76,10 @@ class ResultSender(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        flits = config.tile_columns // 2
+        most = config.tile_columns // 2
+        flits = Signal(range(most + 1))
+        # Spelled out: Verilator adds the amounts of two shifts in as many bits as each has, and 1 + 1 becomes 0.
+        m.d.comb += flits.eq(Mux(self.narrow, Mux(self.lower, most // 4, most // 2), Mux(self.lower, most // 2, most)))
         m.submodules.fifo = fifo = SyncFIFO(width=config.noc.flit_width, depth=sender_depth(config=config))
 
         head = Signal(result_head)
@@ -81,7 +90,7 @@ class ResultSender(wiring.Component):
         fields = {**header, "kind": kind, "column": self.x - 1, "row": self.packet}
         m.d.comb += [head[name].eq(value) for name, value in fields.items()]
 
-        left = Signal(range(flits + 1))  # pairs of the packet whose head is sent
+        left = Signal(range(most + 1))  # flits of the packet whose head is sent
         is_head, is_tail = left == 0, left == 1
         moves = self.results.valid & self.results.ready
         m.d.comb += [

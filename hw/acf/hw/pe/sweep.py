@@ -1,10 +1,12 @@
 """Reads accumulator rows, which sets them to +0, to be sent or only for that."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from acf.config import FabricConfig
+from acf.hw.formats.narrow import round_to_bf16
 from acf.hw.pe.accumulator_bank import accumulator_sweep
 from acf.hw.pe.operand_bank import operand_row_width
 from acf.hw.pe.sweep_job import sweep_walk
@@ -19,10 +21,13 @@ class AccumulatorSweep(wiring.Component):
     """Walks over accumulator rows, all lanes at the same slot; each lane gives its accumulator when it can.
 
     With ``gate``, what stands where an operand is zero is sent as +0: the mask of an operand row is looked up first.
+    With ``narrow`` results are rounded to operands. With ``lower`` only those of the lower half of the slots are sent,
+    the others are set to +0.
 
     Sending takes one cycle to start and then, for each row, one to look up its mask, and for each slot two to fetch it
-    and one for each of its pairs: one for two lanes. (A single lane needs three cycles for each slot.) Only clearing
-    takes one cycle to start and ``slots`` cycles for each row. Lanes that are busy may delay a slot by three cycles.
+    and one for each of its flits, or one where several slots share a flit. A slot that is not sent takes one cycle.
+    Only clearing takes one cycle to start and ``slots`` cycles for each row. Lanes that are busy may delay a slot by
+    three cycles.
 
     Parameters
     ----------
@@ -32,9 +37,9 @@ class AccumulatorSweep(wiring.Component):
     -------
     walk : In(sweep_walk)
     pairs : Out(stream)
-        Two accumulators at a time, those of lower columns first and in the lower bits.
+        Flits of two accumulators or four operands, those of lower columns first and in the lower bits.
     sender_idle : In(1)
-        All pairs are sent.
+        All are sent.
     lanes : Out(accumulator_sweep).array(lanes)
     accumulators : In(32).array(lanes)
         What they have read in the cycle before.
@@ -66,16 +71,16 @@ class AccumulatorSweep(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, walk = self._config, self.walk
-        slots, pairs = config.lane.slots, max(1, config.lanes // 2)
+        slots = config.lane.slots
 
         slot = Signal(range(slots))
-        pair = Signal(range(pairs))
-        slot_ends = pair == pairs - 1
         row_ends = slot == slots - 1
+        last_sent = slot == Mux(walk.lower, slots // 2 - 1, slots - 1)
 
         all_taken, fetch = self._fetching(m, slot)
         held = self._hold(m)
         shown = self._gated(m, held, slot)
+        flit, slot_ends, fills, collect = self._flits(m, shown, slot)
 
         def end_slot(next_state):
             m.d.sync += slot.eq(slot + 1)  # back to 0 after the last
@@ -89,9 +94,7 @@ class AccumulatorSweep(wiring.Component):
 
         with m.FSM():
             with m.State("START"), m.If(walk.active):
-                with m.If(walk.rows_left == 0):
-                    m.d.comb += walk.finished.eq(1)
-                with m.Elif(walk.send):
+                with m.If(walk.send):
                     m.next = "ROW"
                 with m.Else():
                     m.next = "CLEAR"
@@ -109,27 +112,28 @@ class AccumulatorSweep(wiring.Component):
                 with m.If(all_taken):
                     m.next = "ARRIVE"
             with m.State("ARRIVE"):
-                m.next = "PAIR"
-                if config.lanes == 1:
-                    with m.If(~slot[0]):
-                        m.next = "LOWER"
-            if config.lanes == 1:
-                # A single lane gives the two accumulators of a flit one after the other.
-                lower = Signal.like(held[0], name="lower")
-                with m.State("LOWER"):
-                    m.d.sync += lower.eq(shown[0])
-                    end_slot("FETCH")
-                both = Cat(lower, shown[0])
-            else:
-                both = Cat(shown).word_select(pair, config.noc.flit_width)
-            with m.State("PAIR"):
-                m.d.comb += [self.pairs.valid.eq(1), self.pairs.payload.eq(both)]
+                m.next = "SEND"
+                with m.If(~fills):
+                    m.next = "COLLECT"
+            with m.State("COLLECT"):
+                collect()
+                end_slot("FETCH")
+            with m.State("SEND"):
+                m.d.comb += [self.pairs.valid.eq(1), self.pairs.payload.eq(flit)]
                 with m.If(self.pairs.ready):
-                    m.d.sync += pair.eq(Mux(slot_ends, 0, pair + 1))
+                    collect()
                     with m.If(slot_ends):
                         end_slot("FETCH")
+                        with m.If(last_sent):
+                            m.next = "REST"
                         with m.If(row_ends):
                             end_row("ROW")
+            with m.State("REST"):
+                fetch()
+                with m.If(all_taken):
+                    end_slot("REST")
+                    with m.If(row_ends):
+                        end_row("ROW")
             with m.State("FINISH"), m.If(self.sender_idle):
                 m.d.comb += walk.finished.eq(1)
                 m.next = "START"
@@ -170,6 +174,30 @@ class AccumulatorSweep(wiring.Component):
                 m.d.sync += kept.eq(accumulator)
             held.append(kept)
         return held
+
+    def _flits(self, m, shown, slot):
+        """The flit that results of this slot are in, whether it is the last one of them, whether they fill it, and the
+        verb that goes on to the next flit or slot."""
+        width = self._config.noc.flit_width
+        part, collected = Signal(range(max(2, len(Cat(shown)) // width))), Signal(width)
+        forms = []
+        narrows = self._config.lane.number_format.narrows
+        for results in (shown, [round_to_bf16(value) for value in shown] if narrows else shown):
+            word = Signal(len(Cat(results)), name=f"word_{len(forms)}")
+            m.d.comb += word.eq(Cat(results))
+            if len(word) >= width:
+                forms.append((word.word_select(part, width), part == len(word) // width - 1, Const(1, 1)))
+            else:
+                shared = exact_log2(width // len(word))
+                forms.append((Cat(collected[len(word) :], word), Const(1, 1), slot[:shared].all()))
+        flit, slot_ends, fills = Signal(width), Signal(), Signal()
+        for signal, wide, narrow in zip((flit, slot_ends, fills), *forms, strict=True):
+            m.d.comb += signal.eq(Mux(self.walk.narrow, narrow, wide))
+
+        def collect():
+            m.d.sync += [collected.eq(flit), part.eq(Mux(slot_ends, 0, part + 1))]
+
+        return flit, slot_ends, fills, collect
 
     def _gated(self, m, held, slot):
         """What was read, or +0 where the operand is zero."""

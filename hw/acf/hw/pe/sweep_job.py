@@ -10,7 +10,18 @@ from acf.config import LaneConfig
 __all__ = ["SweepJob", "sweep_request", "sweep_walk"]
 
 sweep_request = data.StructLayout(
-    {"first": 12, "count": 13, "send": 1, "reduce": 1, "gate": 1, "gate_bank": 2, "gate_row": 12, "gate_step": 7}
+    {
+        "first": 12,
+        "count": 13,
+        "send": 1,
+        "reduce": 1,
+        "narrow": 1,
+        "lower": 1,
+        "gate": 1,
+        "gate_bank": 2,
+        "gate_row": 12,
+        "gate_step": 6,
+    }
 )
 """First accumulator row, number of rows, whether they are sent before they are set to +0, and as what: see
 ``acf.hw.noc.flit.drain_head``."""
@@ -23,7 +34,7 @@ def sweep_walk(*, lane: LaneConfig) -> wiring.Signature:
     -------
     active : Out(1)
         There is one.
-    send, reduce, gate, gate_bank : Out
+    send, reduce, narrow, lower, gate, gate_bank : Out
         As asked for.
     row : Out
         The accumulator row that is swept.
@@ -42,6 +53,8 @@ def sweep_walk(*, lane: LaneConfig) -> wiring.Signature:
             "active": Out(1),
             "send": Out(1),
             "reduce": Out(1),
+            "narrow": Out(1),
+            "lower": Out(1),
             "gate": Out(1),
             "gate_bank": Out(2),
             "row": Out(rows),
@@ -126,4 +139,7 @@ class SweepJob(wiring.Component):
         return m
 
     def _kept(self, walk):
-        return [(name, getattr(walk, name)) for name in ("send", "reduce", "gate", "gate_bank", "gate_row")]
+        return [
+            (name, getattr(walk, name))
+            for name in ("send", "reduce", "narrow", "lower", "gate", "gate_bank", "gate_row")
+        ]

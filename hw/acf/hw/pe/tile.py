@@ -109,7 +109,7 @@ class Tile(wiring.Component):
         # One of the two at a time sends, and asks the lanes.
         walk = job.walk
         sends, reduces = walk.active & ~walk.reduce, walk.active & walk.reduce
-        for name in ("send", "reduce", "gate", "gate_bank", "row", "rows_left", "gate_row"):
+        for name in ("send", "reduce", "narrow", "lower", "gate", "gate_bank", "row", "rows_left", "gate_row"):
             m.d.comb += [getattr(block.walk, name).eq(getattr(walk, name)) for block in (sweep, reduce)]
         m.d.comb += [
             sweep.walk.active.eq(sends),
@@ -117,6 +117,8 @@ class Tile(wiring.Component):
             walk.row_done.eq(sweep.walk.row_done | reduce.walk.row_done),
             walk.finished.eq(sweep.walk.finished | reduce.walk.finished),
             results.sums.eq(walk.reduce),
+            results.narrow.eq(walk.narrow),
+            results.lower.eq(walk.lower),
             results.packet.eq(job.packet),
             job.packet_sent.eq(results.packet_sent),
             results.pairs.valid.eq(sweep.pairs.valid | reduce.pairs.valid),
