@@ -18,7 +18,7 @@ MEMORY_BYTES = 1 << 20
 SETTINGS = Settings(
     sparsity=0.5, hidden=(12, 10), epochs=1, batch=12, learning_rate=0.1, period=2, drop=0.5, last_change=0.9, seed=3
 )
-SOME_CANDIDATES = {"hidden": (24, 12), "sparsity": 0.75, "drop": 0.2, "distribution": "uniform"}
+SOME_CANDIDATES = {"hidden": (40, 12), "sparsity": 0.75, "drop": 0.2, "distribution": "uniform"}
 TIMINGS = {
     "plain": MemoryTiming(),
     "rough": MemoryTiming(latency=60, jitter=30, stall=0.3, bandwidth=4.0, reorder=True, interleave=True),
