@@ -40,7 +40,9 @@ BLOCKS = [
 ]
 TIMED_BLOCKS = ["mac", "lane", "router"]
 SWEEPS: list[tuple[str, str, dict[str, str | int]]] = [
+    ("4x4", "uniform", {"--channels": "kept", "--vcs": 2}),
     ("4x4", "uniform", {"--vcs": 2}),
+    ("4x4", "uniform", {"--vcs": 4}),
     ("8x8", "uniform", {"--vcs": 2}),
     ("8x8", "uniform", {"--channels": "free", "--vcs": 2}),
     ("4x4", "transpose", {"--routing": "xy", "--vcs": 2}),
