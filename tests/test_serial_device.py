@@ -204,7 +204,8 @@ def test_larger_layers(board_line):
 @pytest.mark.parametrize("seed", range(3))
 def test_layer_over_a_faulty_line(board_line, seed):
     line = FaultyLine(board_line, seed=seed, rate=1e-3)
-    device = SerialDevice(SMALL, port=line, memory_bytes=1 << 12)
+    # The board says that its time is not the host's, but on this line it is: 1/100 of what it gets.
+    device = SerialDevice(SMALL, port=line, memory_bytes=1 << 12, patience=1e-5)
     found, expected = gather_on(device), gather_on(GoldenDevice(SMALL, memory_bytes=1 << 12))
     assert found.accumulators.tobytes() == expected.accumulators.tobytes()
     assert sum(line.faults.values()) > 0

@@ -62,6 +62,8 @@ class SerialDevice:
         Bits per second of a port.
     watchdog : int
         Cycles without progress before the fabric ends a program with the error WATCHDOG.
+    patience : float
+        As of ``SerialLink``.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class SerialDevice:
         memory_bytes: int,
         baud: int = DEFAULT_BAUD,
         watchdog: int = 10_000_000,
+        patience: float = 0.25,
     ):
         if memory_bytes <= 0:
             raise ValueError(f"memory must have at least 1 byte, not {memory_bytes!r}")
@@ -90,7 +93,7 @@ class SerialDevice:
         self.config = config
         self._watchdog = watchdog
         try:
-            self.link = SerialLink(line)
+            self.link = SerialLink(line, patience=patience)
             self._host = _LinkHost(self.link, config, watchdog=watchdog)
             try:
                 self._host.check_configuration()
