@@ -94,7 +94,9 @@ def test_layer_on_the_golden_device():
 @pytest.mark.parametrize("timed", [False, True])
 def test_page(monkeypatch, timed):
     if timed:
-        monkeypatch.setattr(experiment, "open_device", lambda name, config, **options: TimedDevice(config, **options))
+        monkeypatch.setattr(
+            experiment, "open_device", lambda name, config, *, port, **options: TimedDevice(config, **options)
+        )
     result = run_demo(preset("tiny"), device="golden", images=30)
     page = make_page(result)
     assert preset("tiny").digest in page
@@ -119,7 +121,9 @@ def test_wrong_results_are_told(monkeypatch, tmp_path, capsys):
             self.memory[windows[-1].base + 3] ^= 0x80  # the sign of the first result
             return result
 
-    monkeypatch.setattr(experiment, "open_device", lambda name, config, **options: WrongDevice(config, **options))
+    monkeypatch.setattr(
+        experiment, "open_device", lambda name, config, *, port, **options: WrongDevice(config, **options)
+    )
     path = tmp_path / "page.html"
     assert run(["demo", "--preset", "tiny", "--device", "golden", "--images", "8", "-o", str(path)]) == 1
     assert "the golden device and the golden model differ" in capsys.readouterr().err

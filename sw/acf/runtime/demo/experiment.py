@@ -102,7 +102,7 @@ def run_demo(
     progress(f"opening the {device} device, {config.name}: {config.rows} x {config.cols} tiles x {config.lanes} lanes")
     inner, rows = HIDDEN
     size = gather_memory_bytes(config, rows=rows, inner=inner, columns=images, entries=rows * inner)
-    fabric = open_device(device, config, memory_bytes=size, **({} if port is None else {"port": port}))
+    fabric = open_device(device, config, memory_bytes=size, port=port)
 
     progress(f"training on {len(digits.train_labels)} images, pruning to {100 * SPARSITY:.0f} %")
     networks = train_networks(digits, hidden=HIDDEN, sparsity=SPARSITY, seed=seed)
