@@ -27,13 +27,16 @@ TRAININGS = {
 
 def commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
-    return {
+    on_golden = {
         f"train-digits-{name}-seed{seed}": (
             f"acf train digits {options} --device golden --seed {seed} --json --out build/train/{name}-{seed}"
         )
         for name, options in TRAININGS.items()
         for seed in SEEDS
     }
+    options = "--method rigl --sparsity 0.9 --preset tiny --hidden 32,16 --batch 32 --epochs 1 --period 10"
+    on_rtl = f"acf train digits {options} --device rtl --seed 1 --json --out build/train/tiny-rtl"
+    return {**on_golden, "train-digits-tiny-rtl-rigl-0.9-seed1": on_rtl}
 
 
 def table() -> list[str]:

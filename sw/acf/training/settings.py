@@ -55,7 +55,8 @@ class Settings:
         Part of the entries that the first change drops; falls along a cosine to 0. Without meaning to *gradual*.
     candidate_step : int
         Only with *rigl* and *fan-in*: gradients off the mask are computed in one of so many columns at each change, and
-        in the next ones at the next; 1, 2, 4 or 8. Less in layers whose rows exchange many of their entries.
+        in the next ones at the next; 1, 2, 4 or 8. Less in layers whose rows exchange many of their entries, 1 in those
+        whose rows have few and in the last one.
     last_change : float
         Part of all steps after which the structure stays; with *gradual*, the last pruning comes at the last whole
         number of periods in it.

@@ -124,7 +124,8 @@ class Blueprint:
             entries = structure.entries // outputs - 1
             drop = int(settings.drop * entries)
             steps.append(candidate_step(columns=inputs, entries=entries, drop=drop, most=settings.candidate_step))
-        return steps
+        # The last layer is small, and what it lacks is lacking in the logits.
+        return [*steps[:-1], 1]
 
     def step_programs(self, plan: NetworkPlan) -> dict[str, Program]:
         """What every step runs, by name, with the entries of ``plan``."""
