@@ -29,6 +29,7 @@ def test_column_feeder_icarus():
     run(simulator="icarus")
 
 
+@pytest.mark.regress
 def test_column_feeder_base():
     run(config=preset("base"))
 

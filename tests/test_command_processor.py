@@ -19,7 +19,7 @@ from acf.tb.stream import pack
 needs_icarus = pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 
 
-@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
+@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=[needs_icarus, pytest.mark.regress])])
 def test_command_processor(simulator):
     run_bench("command_processor", module="acf.tb.bench_command_processor", simulator=simulator)
 

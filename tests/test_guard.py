@@ -14,7 +14,7 @@ from acf.tb.runner import has_icarus, run_bench
 needs_icarus = pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 
 
-@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
+@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=[needs_icarus, pytest.mark.regress])])
 def test_guard(simulator):
     run_bench("guard", module="acf.tb.bench_guard", simulator=simulator)
 

@@ -15,7 +15,9 @@ from acf.hw.mem.skid_buffer import SkidBuffer
 from acf.tb.runner import has_icarus, run_bench
 
 needs_icarus = pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
-simulators = pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
+simulators = pytest.mark.parametrize(
+    "simulator", ["verilator", pytest.param("icarus", marks=[needs_icarus, pytest.mark.regress])]
+)
 
 
 @simulators

@@ -9,7 +9,7 @@ from acf.tb.runner import has_icarus, run_bench
 
 
 @pytest.mark.parametrize("format", ["bf16", "int8"])
-@pytest.mark.parametrize("name", ["tiny", "base"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("base", marks=pytest.mark.regress)])
 def test_lane(name, format):
     run_bench("lane", module="acf.tb.bench_lane", config=preset(name).with_format(format))
 

@@ -20,6 +20,7 @@ def test_merge_engine_base():
     run(config=preset("base"))
 
 
+@pytest.mark.regress
 @pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 def test_merge_engine_icarus():
     run(simulator="icarus", testcase=["bad_layers"])

@@ -24,6 +24,7 @@ def test_prune_engine_base():
     run(config=preset("base"))
 
 
+@pytest.mark.regress
 @pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 def test_prune_engine_icarus():
     run(simulator="icarus", testcase=["bad_layers"])

@@ -15,10 +15,12 @@ def test_rewire_engine_verilator(seed):
     run(seed=seed)
 
 
+@pytest.mark.regress
 def test_rewire_engine_base():
     run(config=preset("base"))
 
 
+@pytest.mark.regress
 @pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 def test_rewire_engine_icarus():
     run(simulator="icarus", testcase=["bad_layers"])

@@ -117,7 +117,7 @@ def test_every_bench_states_it(capsys, product):
     assert "roofline" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("bytes_per_cycle", [None, 3.0])
+@pytest.mark.parametrize("bytes_per_cycle", [pytest.param(None, marks=pytest.mark.regress), 3.0])
 def test_no_run_of_the_rtl_is_faster(bytes_per_cycle):
     """Empty, dense and lopsided layers too: where the bound were no bound, its fraction would pass 1."""
     timing = MemoryTiming(latency=1, write_latency=1, bandwidth=bytes_per_cycle)

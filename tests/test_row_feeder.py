@@ -32,6 +32,7 @@ def test_row_feeder_icarus():
     run(simulator="icarus", testcase=["random_commands", "a_stream_passes_a_drain", "errors", "independent_memory"])
 
 
+@pytest.mark.regress
 def test_row_feeder_base():
     run(config=preset("base"), testcase=["throughput", "empty_rows", "drain_throughput", "random_commands"])
 
