@@ -8,7 +8,7 @@ __all__ = ["RoundRobinArbiter"]
 
 
 class RoundRobinArbiter(wiring.Component):
-    """Grants one of several requests; the one after the latest granted comes first.
+    """Grants one of several requests; the one after the latest granted comes first, after a reset request 0.
 
     ``grant`` follows ``requests`` in the same cycle. A request that is held is granted after at most
     ``count - 1`` other grants.
