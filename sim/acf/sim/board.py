@@ -11,7 +11,7 @@ import tty
 import weakref
 from pathlib import Path
 
-from acf.sim.build import build_library
+from acf.sim.build import build_library, load_library
 
 __all__ = ["BOARD_HARNESS", "BoardLine", "BoardPort", "SimulatedBoard"]
 
@@ -53,11 +53,7 @@ class SimulatedBoard:
 
     def __init__(self, verilog: str, *, top: str, cycles_per_bit: int, quiet: bool = False):
         library = build_library(verilog, top=top, harness=BOARD_HARNESS, quiet=quiet)
-        self._library = ctypes.CDLL(str(library))
-        for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(self._library, name)
-            function.restype = result
-            function.argtypes = arguments
+        self._library = load_library(library, _FUNCTIONS)
         self._handle = _HANDLE(self._library.acf_board_open(cycles_per_bit))
         self._finalizer = weakref.finalize(self, self._library.acf_board_close, self._handle)
         self._room = ctypes.create_string_buffer(1 << 16)

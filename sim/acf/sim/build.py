@@ -6,6 +6,7 @@ file lets only one process build a design; the others wait and take what it buil
 """
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import importlib.metadata
@@ -16,13 +17,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from acf.sim.toolchain import verilator_environment
 
-__all__ = ["BuildError", "build_folder", "build_library"]
+__all__ = ["BuildError", "build_folder", "build_library", "load_library"]
 
 HARNESS = Path(__file__).with_name("rtl_harness.cpp")
 
@@ -131,6 +133,16 @@ def build_library(
             shutil.rmtree(scratch, ignore_errors=True)
             raise
     return library
+
+
+def load_library(library: Path, functions: Mapping[str, tuple[Any, list[Any]]]) -> ctypes.CDLL:
+    """Load a library from ``build_library`` and tell ctypes the result and the arguments of each of its functions."""
+    loaded = ctypes.CDLL(str(library))
+    for name, (result, arguments) in functions.items():
+        function = getattr(loaded, name)
+        function.restype = result
+        function.argtypes = arguments
+    return loaded
 
 
 def _digest(*parts: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from acf.sim.build import load_library
 from acf.sim.memory_timing import MemoryTiming
 
 __all__ = ["Harness", "HarnessError", "HarnessTimeout", "PortStatistics"]
@@ -93,15 +94,6 @@ _FUNCTIONS = {
 }
 
 
-def _load(library: Path) -> ctypes.CDLL:
-    loaded = ctypes.CDLL(str(library))
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(loaded, name)
-        function.restype = result
-        function.argtypes = arguments
-    return loaded
-
-
 class Harness:
     """One instance of a design from ``build_library``, reset and ready.
 
@@ -137,7 +129,7 @@ class Harness:
         timing = timing or MemoryTiming()
         self.memory = memory  # keeps it alive as long as C++ points at it
         self.timing = timing
-        self._library = _load(library)
+        self._library = load_library(library, _FUNCTIONS)
         options = _Options(
             latency=timing.latency,
             write_latency=timing.write_latency,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from acf.config import NetworkConfig
-from acf.sim.build import build_library
+from acf.sim.build import build_library, load_library
 
 __all__ = ["LARGEST_PACKET", "NetworkError", "NetworkHarness", "Phases", "RunStatistics"]
 
@@ -141,15 +141,6 @@ _FUNCTIONS = {
 }
 
 
-def _load(library: Path) -> ctypes.CDLL:
-    loaded = ctypes.CDLL(str(library))
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(loaded, name)
-        function.restype = result
-        function.argtypes = arguments
-    return loaded
-
-
 class NetworkHarness:
     """A network, reset and empty.
 
@@ -193,7 +184,7 @@ class NetworkHarness:
             compiled_once=once,
             quiet=quiet,
         )
-        self._library = _load(library)
+        self._library = load_library(library, _FUNCTIONS)
         self._handle = _HANDLE(self._library.noc_open())
         self._finalizer = weakref.finalize(self, self._library.noc_close, self._handle)
 

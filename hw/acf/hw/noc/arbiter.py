@@ -8,35 +8,47 @@ __all__ = ["LeastRecentArbiter"]
 
 
 class LeastRecentArbiter(wiring.Component):
-    """Grants the request whose latest grant is longest ago.
+    """Grants the request whose latest use is longest ago.
 
-    ``grant`` follows ``requests`` in the same cycle, through two levels of logic for up to five requests, fewer than a
-    rotating priority needs. A request that is held is granted after at most ``count - 1`` used grants of others.
+    ``grants`` follow ``requests`` in the same cycle, through two levels of logic for up to five requests, fewer than a
+    rotating priority needs. A request that is held is granted after at most ``count - 1`` used grants of others. In a
+    cycle there may be several rounds, of which a later one may depend on what came of an earlier one; one order serves
+    them all.
 
     Parameters
     ----------
     count : int
         Requests.
+    rounds : int
+        Rounds in a cycle.
 
     Members
     -------
-    requests : In(count)
-    advance : In(1)
-        The grant of this cycle is used: the granted request becomes the last in turn.
-    grant : Out(count)
-        Exactly one bit when there are requests, else 0.
+    requests : In(count).array(rounds)
+    grants : Out(count).array(rounds)
+        Exactly one bit where there are requests, else 0.
+    used : In(count)
+        The request that is served in this cycle becomes the last in turn: one bit, or none.
 
     Raises
     ------
     ValueError
-        If ``count`` is not positive.
+        If ``count`` or ``rounds`` is not positive.
     """
 
-    def __init__(self, *, count: int):
-        if count <= 0:
-            raise ValueError(f"requests of an arbiter must be positive, not {count!r}")
+    def __init__(self, *, count: int, rounds: int = 1):
+        for what, number in ("requests of an arbiter", count), ("rounds of an arbiter", rounds):
+            if number <= 0:
+                raise ValueError(f"{what} must be positive, not {number!r}")
         self._count = count
-        super().__init__({"requests": In(count), "advance": In(1), "grant": Out(count)})
+        self._rounds = rounds
+        super().__init__(
+            {
+                "requests": In(count).array(rounds),
+                "grants": Out(count).array(rounds),
+                "used": In(count),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -48,14 +60,14 @@ class LeastRecentArbiter(wiring.Component):
                 bit = Signal(name=f"first_{first}_{second}", init=1)
                 goes_first[first, second] = bit
                 goes_first[second, first] = ~bit
-                with m.If(self.advance):
-                    with m.If(self.grant[first]):
-                        m.d.sync += bit.eq(0)
-                    with m.Elif(self.grant[second]):
-                        m.d.sync += bit.eq(1)
+                with m.If(self.used[first]):
+                    m.d.sync += bit.eq(0)
+                with m.Elif(self.used[second]):
+                    m.d.sync += bit.eq(1)
 
-        for n in range(self._count):
-            beaten = Cat(self.requests[k] & goes_first[k, n] for k in range(self._count) if k != n)
-            m.d.comb += self.grant[n].eq(self.requests[n] & ~beaten.any())
+        for requests, grants in zip(self.requests, self.grants, strict=True):
+            for n in range(self._count):
+                beaten = Cat(requests[k] & goes_first[k, n] for k in range(self._count) if k != n)
+                m.d.comb += grants[n].eq(requests[n] & ~beaten.any())
 
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from acf.config import NocConfig
-from acf.hw.noc.arbiter_rounds import RoundsArbiter
+from acf.hw.noc.arbiter import LeastRecentArbiter
 from acf.hw.noc.flit import flit_layout, link_signature
 from acf.hw.noc.link_sender import encoded, selected
 
@@ -100,7 +100,7 @@ class ChannelSender(wiring.Component):
         self._noc = noc
         self._groups = groups
         self._opens_empty_only = opens_empty_only
-        self._arbiter = RoundsArbiter(count=sources, rounds=rounds)
+        self._arbiter = LeastRecentArbiter(count=sources, rounds=rounds)
         super().__init__(
             {
                 "sources": In(channel_source_signature(noc=noc, rounds=rounds)).array(sources),

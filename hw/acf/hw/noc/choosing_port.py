@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from acf.config import NetworkConfig
-from acf.hw.noc.arbiter_rounds import RoundsArbiter
+from acf.hw.noc.arbiter import LeastRecentArbiter
 from acf.hw.noc.channel_choice import admitted_channels
 from acf.hw.noc.channel_sender import channel_source_signature
 from acf.hw.noc.flit import HEADER, flit_layout, link_signature
@@ -83,7 +83,7 @@ class ChoosingPort(wiring.Component):
         turn = Signal()  # who goes first where there is no other reason
         m.d.sync += turn.eq(~turn)
         wanted = [self._wanted(m, n, fronts[n], is_amid[n], way[n], given[n]) for n in channels]
-        m.submodules.chooser = chooser = RoundsArbiter(count=len(channels), rounds=self._network.rounds)
+        m.submodules.chooser = chooser = LeastRecentArbiter(count=len(channels), rounds=self._network.rounds)
         m.d.comb += chooser.used.eq(leaves)
         is_left = Const(1)
         final = chooser.grants[0]

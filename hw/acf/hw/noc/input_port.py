@@ -65,13 +65,13 @@ class InputPort(wiring.Component):
         leaves = Signal(len(channels))
 
         m.submodules.chooser = chooser = LeastRecentArbiter(count=len(channels))
-        chosen = chooser.grant
-        m.d.comb += chooser.advance.eq(grants.any())
+        chosen = chooser.grants[0]
+        m.d.comb += chooser.used.eq(Mux(grants.any(), chosen, 0))
         for channel in channels:
             may_send = Cat(branch.may_send[channel] for branch in self.branches)
             m.d.comb += [
                 requests[channel].eq(waiting[channel] & may_send),
-                chooser.requests[channel].eq(requests[channel].any()),
+                chooser.requests[0][channel].eq(requests[channel].any()),
                 leaves[channel].eq(chosen[channel] & ~(waiting[channel] & ~grants).any()),
             ]
         m.d.sync += self.link.credit.eq(leaves)

@@ -81,14 +81,14 @@ class LinkSender(wiring.Component):
 
         m.submodules.arbiter = arbiter = LeastRecentArbiter(count=count)
         m.d.comb += [
-            arbiter.requests.eq(Cat(source.request for source in self.sources)),
-            arbiter.advance.eq(1),
-            Cat(source.grant for source in self.sources).eq(arbiter.grant),
+            arbiter.requests[0].eq(Cat(source.request for source in self.sources)),
+            arbiter.used.eq(arbiter.grants[0]),
+            Cat(source.grant for source in self.sources).eq(arbiter.grants[0]),
         ]
         sends = Signal()
-        m.d.comb += sends.eq(arbiter.requests.any())
+        m.d.comb += sends.eq(arbiter.requests[0].any())
         flit = Signal(flit_layout(noc=noc))
-        m.d.comb += flit.eq(selected(arbiter.grant, [source.flit for source in self.sources]))
+        m.d.comb += flit.eq(selected(arbiter.grants[0], [source.flit for source in self.sources]))
 
         channels = Signal(noc.virtual_channels)
         for channel in range(noc.virtual_channels):
@@ -99,7 +99,7 @@ class LinkSender(wiring.Component):
             owner = Signal(count, name=f"owner_{channel}")
             is_free = Signal(name=f"is_free_{channel}", init=1)
             with m.If(sent):
-                m.d.sync += [owner.eq(arbiter.grant), is_free.eq(flit.tail)]
+                m.d.sync += [owner.eq(arbiter.grants[0]), is_free.eq(flit.tail)]
             for n, source in enumerate(self.sources):
                 m.d.comb += source.may_send[channel].eq(has_room & (is_free | owner[n]))
 

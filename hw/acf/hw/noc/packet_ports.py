@@ -55,9 +55,9 @@ class PacketInjector(wiring.Component):
         m.submodules.chooser = chooser = LeastRecentArbiter(count=network.virtual_channels)
         of_packet = Signal(network.virtual_channels)
         m.d.comb += [
-            chooser.requests.eq(admitted & Mux(self.i.p.tail, source.may_start, source.may_open)),
-            chooser.advance.eq(self.i.valid & self.i.p.head),
-            source.channels.eq(Mux(self.i.p.head, chooser.grant, of_packet & source.may_go_on)),
+            chooser.requests[0].eq(admitted & Mux(self.i.p.tail, source.may_start, source.may_open)),
+            chooser.used.eq(Mux(self.i.valid & self.i.p.head, chooser.grants[0], 0)),
+            source.channels.eq(Mux(self.i.p.head, chooser.grants[0], of_packet & source.may_go_on)),
             source.request[0].eq(self.i.valid & source.channels.any()),
             source.flit.eq(self.i.p),
             self.i.ready.eq(source.grant[0]),
@@ -108,10 +108,10 @@ class PacketEjector(wiring.Component):
         is_held = Signal()
         chosen = Signal(len(queues))
         m.d.comb += [
-            chooser.requests.eq(Cat(queue.o.valid for queue in queues)),
-            chooser.advance.eq(self.o.valid & ~is_held),
-            chosen.eq(Mux(is_held, of_packet, chooser.grant)),
-            self.o.valid.eq((chosen & chooser.requests).any()),
+            chooser.requests[0].eq(Cat(queue.o.valid for queue in queues)),
+            chooser.used.eq(Mux(self.o.valid & ~is_held, chooser.grants[0], 0)),
+            chosen.eq(Mux(is_held, of_packet, chooser.grants[0])),
+            self.o.valid.eq((chosen & chooser.requests[0]).any()),
         ]
         for channel, queue in enumerate(queues):
             m.d.comb += queue.o.ready.eq(chosen[channel] & self.o.ready)
