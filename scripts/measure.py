@@ -47,6 +47,8 @@ SWEEPS: list[tuple[str, str, dict[str, str | int]]] = [
     ("8x8", "uniform", {"--channels": "free", "--vcs": 2}),
     ("4x4", "transpose", {"--routing": "xy", "--vcs": 2}),
     ("4x4", "transpose", {"--routing": "adaptive", "--vcs": 2}),
+    ("4x4", "uniform", {"--topology": "torus", "--vcs": 4}),
+    ("8x8", "uniform", {"--topology": "torus", "--vcs": 4}),
 ]
 
 
@@ -176,16 +178,16 @@ def timing_table() -> list[str]:
 def network_table() -> list[str]:
     """Rows of the table of saturation."""
     lines = [
-        "| mesh | traffic | routing | virtual channels x depth | given out, rounds | alone, cycles | saturation | most accepted |",  # noqa: E501
+        "| network | traffic | routing | virtual channels x depth | given out, rounds | alone, cycles | saturation | most accepted |",  # noqa: E501
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in network_commands():
         r = result(name)
         accepted = max(point["accepted_load"] for point in r["points"])
         lines.append(
-            f"| {r['mesh']} | {r['traffic']} | {r['routing']} | {r['virtual_channels']} x {r['buffer_depth']} "
-            f"| {r['channels']}, {r['rounds']} | {r['zero_load_latency']:.2f} | {r['saturation']:.3f} "
-            f"| {accepted:.3f} |"
+            f"| {r['mesh']} {r['topology']} | {r['traffic']} | {r['routing']} "
+            f"| {r['virtual_channels']} x {r['buffer_depth']} | {r['channels']}, {r['rounds']} "
+            f"| {r['zero_load_latency']:.2f} | {r['saturation']:.3f} | {accepted:.3f} |"
         )
     return lines
 

@@ -114,7 +114,9 @@ def test_faults_are_seen(loops, node, message):
     assert found.created == found.delivered > 300
 
 
-def network(routing, channels="free", *, height=2, width=3, rounds=2, virtual_channels=2, buffer_depth=4):
+def network(
+    routing, channels="free", *, height=2, width=3, rounds=2, virtual_channels=2, buffer_depth=4, topology="mesh"
+):
     return NetworkConfig(
         height=height,
         width=width,
@@ -123,6 +125,7 @@ def network(routing, channels="free", *, height=2, width=3, rounds=2, virtual_ch
         rounds=rounds,
         virtual_channels=virtual_channels,
         buffer_depth=buffer_depth,
+        topology=topology,
     )
 
 
@@ -143,10 +146,17 @@ def network(routing, channels="free", *, height=2, width=3, rounds=2, virtual_ch
                 network("o1turn", height=3),
                 network("o1turn", "onward", virtual_channels=5),
                 network("adaptive", height=4, width=4, virtual_channels=3, buffer_depth=2),
+                network("xy", "onward", width=5, topology="torus"),
+                network("yx", "onward", height=4, width=1, topology="torus"),
+                network("xy", height=5, virtual_channels=3, topology="torus"),
+                network("o1turn", width=6, virtual_channels=4, topology="torus"),
+                network("o1turn", "onward", width=5, virtual_channels=5, topology="torus"),
+                network("adaptive", height=3, width=4, topology="torus"),
+                network("adaptive", height=3, width=5, virtual_channels=3, topology="torus"),
             )
         ),
     ],
-    ids=lambda config: f"{config.routing}-{config.channels}-{config.virtual_channels}",
+    ids=lambda config: f"{config.topology}-{config.routing}-{config.channels}-{config.virtual_channels}",
 )
 def test_full_networks_empty_themselves(config):
     """More than the network can carry, in packets longer than its buffers, into sinks that stall; then nothing more."""
@@ -155,7 +165,7 @@ def test_full_networks_empty_themselves(config):
         for flits in 1, min(3, config.buffer_depth):
             found = zero_load_latency(harness, uniform, flits=flits, seed=1)
             assert found["by_routers"] == {
-                routers: [latency(routers, flits)] * 2 for routers in range(1, config.height + config.width)
+                int(routers): [latency(routers, flits)] * 2 for routers in np.unique(routers_passed(config))
             }
         for traffic in "uniform", "hotspot", "neighbor":
             for flits, stall in (1, 0.0), (1, 0.6), (9, 0.0), (9, 0.4):
@@ -179,8 +189,14 @@ def test_full_networks_empty_themselves(config):
         (network("xy", "free", height=8, width=8, buffer_depth=8), "uniform", 0.41, 0.5),
         (network("xy", "onward", height=4, width=4, buffer_depth=8), "transpose", 0.32, 1 / 3),
         (network("adaptive", height=4, width=4, buffer_depth=8), "transpose", 0.8, 1.0),
+        (
+            network("xy", "onward", height=4, width=4, buffer_depth=8, virtual_channels=4, topology="torus"),
+            "uniform",
+            0.9,
+            1.0,
+        ),
     ],
-    ids=["4x4-2", "4x4-4", "8x8-onward", "8x8-free", "xy-transpose", "adaptive-transpose"],
+    ids=["4x4-2", "4x4-4", "8x8-onward", "8x8-free", "xy-transpose", "adaptive-transpose", "torus"],
 )
 def test_saturation(config, traffic, least, most):
     with NetworkHarness(config, verilog=generate_network(config), ordered=config.in_order, quiet=True) as harness:
@@ -246,6 +262,15 @@ def test_patterns(pattern, ways):
         assert table[source[0] * 4 + source[1]].tolist() == [n == to[0] * 4 + to[1] for n in range(16)]
 
 
+def test_routers_passed():
+    mesh, torus = (
+        routers_passed(network("xy", "free", height=3, width=4, topology=name)) for name in ("mesh", "torus")
+    )
+    assert mesh[0].tolist() == [1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6]
+    assert torus[0].tolist() == [1, 2, 3, 2, 2, 3, 4, 3, 2, 3, 4, 3]
+    assert (torus == torus.T).all()
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_patterns_are_probabilities(pattern):
     table = destinations(pattern, NetworkConfig(height=8, width=8))
@@ -276,6 +301,9 @@ def acf(capsys, monkeypatch):
         (("--mesh", "4x17"), "not 17"),
         (("--mesh", "-2x2"), "'-2x2'"),
         (("--topology", "ring"), "'ring'"),
+        (("--topology", "torus", "--routing", "odd-even"), "'odd-even'"),
+        (("--topology", "torus", "--channels", "kept"), "torus"),
+        (("--topology", "torus", "--mesh", "5x5", "--vcs", "1"), "not 1"),
         (("--traffic", "rain"), "'rain'"),
         (("--mesh", "2x3", "--traffic", "transpose"), "2x3"),
         (("--mesh", "2x3", "--traffic", "shuffle"), "not 6"),
@@ -324,7 +352,7 @@ def test_command_line(acf, tmp_path):
 def test_verilog_of_a_network(capsys, tmp_path):
     file = tmp_path / "noc.v"
     assert main.run(("rtl", "--block", "noc", *SMALL_OPTIONS, "-o", str(file))) == 0
-    assert "noc of 2x3, routing xy" in capsys.readouterr().out
+    assert "noc of a mesh of 2x3, routing xy" in capsys.readouterr().out
     text = file.read_text()
     assert text.partition("\n")[0].endswith(SMALL.digest)
     for side in "io":
@@ -333,6 +361,7 @@ def test_verilog_of_a_network(capsys, tmp_path):
     for arguments, named in (
         (("--block", "lane", "--mesh", "4x4"), "'lane'"),
         (("--block", "noc", "--vcs", "4"), "--vcs 4"),
+        (("--block", "noc", "--topology", "torus"), "--topology torus"),
     ):
         assert main.run(("rtl", *arguments)) == 2
         assert named in capsys.readouterr().err

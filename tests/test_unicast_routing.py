@@ -6,9 +6,11 @@ import math
 
 import pytest
 
-from acf.config import ROUTINGS
+from acf.config import ROUTINGS, TORUS_ROUTINGS, NetworkConfig
 from acf.hw.noc.routing import FACING, STEP, Port
-from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, UnicastRouting, check_unicast, unicast_departures
+from acf.hw.noc.torus_routing import torus_routing
+from acf.hw.noc.unicast_proof import check_unicast, proved_routing
+from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, UnicastRouting, unicast_departures
 
 SIDES = [port for port in Port if port is not Port.LOCAL]
 
@@ -17,8 +19,8 @@ def nodes(height, width):
     return list(itertools.product(range(height), range(width)))
 
 
-def ways(routing, source, to, *, layer=0, stays=True):
-    """Number of different ways of links from ``source`` to ``to``, in one layer or in any."""
+def ways(routing, source, to, *, layer=0, stays=True, around=(99, 99)):
+    """Number of different ways of links from ``source`` to ``to``, in one layer or in any; ``around`` a torus."""
     states = {(source, Port.LOCAL, layer): 1}
     found = 0
     while states:
@@ -32,7 +34,8 @@ def ways(routing, source, to, *, layer=0, stays=True):
             for port in SIDES:
                 for onward, condition in enumerate(offers.get(port, ())):
                     if condition and (onward == layer or not stays):
-                        state = ((y + STEP[port][0], x + STEP[port][1]), FACING[port], onward)
+                        node = (y + STEP[port][0]) % around[0], (x + STEP[port][1]) % around[1]
+                        state = (node, FACING[port], onward)
                         following[state] = following.get(state, 0) + count
         states = following
     return found
@@ -107,12 +110,76 @@ def test_shares_of_virtual_channels():
     assert UNICAST_ROUTINGS["xy"].shares(3) == ((0, 1, 2),)
     assert UNICAST_ROUTINGS["o1turn"].shares(4) == ((0, 1), (2, 3))
     assert UNICAST_ROUTINGS["adaptive"].shares(4) == ((0, 1, 2), (3,))
+    adaptive = torus_routing("adaptive", height=5, width=5, datelines=True)
+    assert adaptive.shares(5) == ((0, 1, 2), (3,), (4,))
+    assert torus_routing("o1turn", height=5, width=5, datelines=True).shares(6) == ((0,), (1, 2), (3,), (4, 5))
 
 
-def refuse(routing, message, height=4, width=4):
+def refuse(routing, message, height=4, width=4, wraps=False):
     with pytest.raises(ValueError, match=message) as caught:
-        check_unicast(routing, height=height, width=width)
+        check_unicast(routing, height=height, width=width, wraps=wraps)
     return str(caught.value)
+
+
+def printed_circle(text):
+    return text.partition("cyclic: ")[2].split(" -> ")
+
+
+TORI = [(1, 1), (1, 2), (2, 2), (3, 4), (4, 4), (1, 5), (5, 4), (2, 6)]
+
+
+@pytest.mark.parametrize("name", TORUS_ROUTINGS)
+@pytest.mark.parametrize(("height", "width"), TORI)
+def test_torus_is_proved(name, height, width):
+    network = NetworkConfig(
+        height=height, width=width, topology="torus", routing=name, channels="free", virtual_channels=5
+    )
+    routing = proved_routing(network)
+    assert network.datelines == (max(height, width) >= 5)
+    assert routing.layers == network.least_channels
+    for source, to in itertools.product(nodes(height, width), repeat=2):
+        layers = range(routing.layers) if name == "o1turn" else [0]
+        for layer in layers:
+            found = ways(routing, source, to, layer=layer, stays=False, around=(height, width))
+            assert found == 1 or name == "adaptive"
+
+
+@pytest.mark.parametrize("name", TORUS_ROUTINGS)
+def test_torus_without_datelines_is_refused(name):
+    """The circle that is printed goes once around a ring."""
+    routing = torus_routing(name, height=3, width=5, datelines=False)
+    circle = printed_circle(refuse(routing, f"routing function {name} is cyclic: ", height=3, width=5, wraps=True))
+    assert circle[0] == circle[-1]
+    assert sorted(int(channel[4]) for channel in circle[1:]) == [0, 1, 2, 3, 4]
+    assert len({(channel[1], channel[7:]) for channel in circle}) == 1, "in one row and one direction"
+
+
+def test_ties_in_one_direction_are_refused():
+    """Of two ways that are equally long always that to the east: then four nodes are a circle, too."""
+    xy = torus_routing("xy", height=1, width=4, datelines=False)
+
+    def eastward(arrival, layer, *, x, to_x, **place):
+        return xy.function(
+            arrival, layer, x=0 if abs(to_x - x) == 2 else x, to_x=2 if abs(to_x - x) == 2 else to_x, **place
+        )
+
+    check_unicast(xy, height=1, width=4, wraps=True)
+    refuse(dataclasses.replace(xy, name="eastward", function=eastward), "eastward is cyclic", 1, 4, wraps=True)
+
+
+def test_links_of_a_torus_carry_the_same():
+    """Under uniform traffic: two links for each of 256 pairs on average, and 64 links."""
+    routing = torus_routing("xy", height=4, width=4, datelines=False)
+    load = {}
+    for source, to in itertools.product(nodes(4, 4), repeat=2):
+        node, arrival = source, Port.LOCAL
+        while node != to:
+            offers = routing.function(arrival, 0, y=node[0], x=node[1], to_y=to[0], to_x=to[1])
+            (port,) = (port for port, (condition,) in offers.items() if condition)
+            load[node, port] = load.get((node, port), 0) + 1
+            node, arrival = ((node[0] + STEP[port][0]) % 4, (node[1] + STEP[port][1]) % 4), FACING[port]
+    assert set(load.values()) == {16 * 16 * 2 // 64}
+    assert len(load) == 64
 
 
 def test_circle_is_refused_and_printed():
@@ -123,7 +190,7 @@ def test_circle_is_refused_and_printed():
         return {port: conditions[:1] for port, conditions in adaptive(arrival, layer, **place).items()}
 
     text = refuse(UnicastRouting("any-way", any_way), r"routing function any-way is cyclic: \(\d, \d\)\.")
-    channels = text.partition("cyclic: ")[2].split(" -> ")
+    channels = printed_circle(text)
     assert channels[0] == channels[-1]
     assert len(set(channels)) == len(channels) - 1 >= 4
     for before, after in itertools.pairwise(channels):
@@ -139,7 +206,8 @@ def test_escape_must_be_offered_everywhere():
         return {port: (free, escape and y != 1) for port, (free, escape) in offers.items()}
 
     refuse(
-        UnicastRouting("half", half, layers=2, escape=1), r"half is cyclic, and a packet to .* has no escape at \(1, "
+        UnicastRouting("half", half, layers=2, escapes=(1,)),
+        r"half is cyclic, and a packet to .* has no escape at \(1, ",
     )
 
 
@@ -152,7 +220,7 @@ def test_escape_must_not_be_cyclic():
         along_column = yx(Port.LOCAL, 0, to_x=to_x, **place)
         return {port: (free, along_column[port][0] if to_x % 2 else escape) for port, (free, escape) in offers.items()}
 
-    refuse(UnicastRouting("mixed", mixed, layers=2, escape=1), r"mixed is cyclic: \(\d, \d\)\.\w+\[1\] -> ")
+    refuse(UnicastRouting("mixed", mixed, layers=2, escapes=(1,)), r"mixed is cyclic: \(\d, \d\)\.\w+\[1\] -> ")
 
 
 def test_both_orders_in_one_layer_are_refused():

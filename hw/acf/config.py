@@ -14,6 +14,8 @@ __all__ = [
     "NUMBER_FORMATS",
     "PRESETS",
     "ROUTINGS",
+    "TOPOLOGIES",
+    "TORUS_ROUTINGS",
     "FabricConfig",
     "FeederConfig",
     "LaneConfig",
@@ -174,6 +176,12 @@ class NocConfig:
 ROUTINGS = ("xy", "yx", "west-first", "negative-first", "odd-even", "o1turn", "adaptive")
 """Routing functions of a network alone, by name."""
 
+TOPOLOGIES = ("mesh", "torus")
+"""A torus is a mesh whose opposite edges are joined."""
+
+TORUS_ROUTINGS = ("xy", "yx", "o1turn", "adaptive")
+"""Those of the routing functions that a torus has."""
+
 CHANNEL_RULES = ("kept", "free", "onward")
 """How a network alone chooses virtual channels."""
 
@@ -198,6 +206,8 @@ class NetworkConfig:
         belongs to the output which it will take at the next router; packets of a flow stay in order.
     rounds : int
         Rounds in which outputs are allotted to inputs within a cycle; 1 in the fabric.
+    topology : str
+        One of ``TOPOLOGIES``.
     """
 
     height: int
@@ -207,8 +217,10 @@ class NetworkConfig:
     routing: str = "xy"
     channels: str = "kept"
     rounds: int = 1
+    topology: str = "mesh"
 
     def __post_init__(self) -> None:
+        _require_one_of("topology", self.topology, TOPOLOGIES)
         _require_range("mesh height", self.height, 1, 16)
         _require_range("mesh width", self.width, 1, 16)
         _require_one_of("routing", self.routing, ROUTINGS)
@@ -224,9 +236,14 @@ class NetworkConfig:
             self.channels != "onward" or self.routing in ("xy", "yx", "o1turn"),
             f"the rule onward needs packets that know their way, not those of routing {self.routing!r}",
         )
+        if self.topology == "torus":
+            _require_one_of("routing of a torus", self.routing, TORUS_ROUTINGS)
+            _require(self.channels != "kept", "packets on a torus do not keep their virtual channels")
+        least = self.least_channels
+        what = f"routing {self.routing}" + (f" on a torus of {self.height}x{self.width}" if self.datelines else "")
         _require(
-            self.virtual_channels >= 2 or self.routing not in ("o1turn", "adaptive"),
-            f"routing {self.routing} needs two virtual channels at least, not {self.virtual_channels}",
+            self.virtual_channels >= least,
+            f"{what} needs {least} virtual channels at least, not {self.virtual_channels}",
         )
 
     @property
@@ -235,6 +252,17 @@ class NetworkConfig:
         return NocConfig(
             virtual_channels=self.virtual_channels, buffer_depth=self.buffer_depth, class_channels=(0, 0, 0, 0)
         )
+
+    @property
+    def datelines(self) -> bool:
+        """Whether the network has rings in which shortest ways can wait for each other, which needs five nodes."""
+        return self.topology == "torus" and max(self.height, self.width) >= 5
+
+    @property
+    def least_channels(self) -> int:
+        """Virtual channels that the routing needs to be free of deadlock."""
+        per_order = 2 if self.datelines else 1
+        return per_order * (2 if self.routing == "o1turn" else 1) + (self.routing == "adaptive")
 
     @property
     def in_order(self) -> bool:
@@ -246,6 +274,14 @@ class NetworkConfig:
     def nodes(self) -> int:
         """How many nodes there are."""
         return self.height * self.width
+
+    def links(self, source: tuple[int, int], to: tuple[int, int]) -> int:
+        """Links on a shortest way from one node to another, each a row and a column."""
+        steps = [abs(end - begin) for begin, end in zip(source, to, strict=True)]
+        if self.topology == "torus":
+            sizes = self.height, self.width
+            steps = [min(count, size - count) for count, size in zip(steps, sizes, strict=True)]
+        return sum(steps)
 
     @property
     def digest(self) -> str:

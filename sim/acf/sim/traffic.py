@@ -48,8 +48,8 @@ def routers_passed(network: NetworkConfig) -> np.ndarray:
     -------
     ndarray of int64, (nodes, nodes)
     """
-    y, x = np.divmod(np.arange(network.nodes), network.width)
-    return 1 + abs(y[:, None] - y) + abs(x[:, None] - x)
+    places = [divmod(n, network.width) for n in range(network.nodes)]
+    return np.array([[1 + network.links(source, to) for to in places] for source in places])
 
 
 def _permutation(to: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from acf.cli.options import (
     RoundsOption,
     RoutingOption,
     SeedOption,
+    TopologyOption,
     VirtualChannelsOption,
     network_configuration,
 )
@@ -34,7 +35,7 @@ def _network() -> None:
 @app.command("sweep")
 def sweep(
     mesh: Annotated[str, typer.Option("--mesh", help="Height x width, 16x16 at most.", metavar="HxW")] = "4x4",
-    topology: Annotated[str, typer.Option("--topology", help="mesh.", metavar="NAME")] = "mesh",
+    topology: TopologyOption = None,
     traffic: Annotated[
         str,
         typer.Option(
@@ -74,10 +75,14 @@ def sweep(
     from acf.sim.noc_sweep import sweep as run_sweep
     from acf.sim.traffic import destinations
 
-    if topology != "mesh":
-        raise ValueError(f"topology must be one of mesh, not {topology!r}")
     network = network_configuration(
-        mesh, routing=routing, channels=channels, rounds=rounds, virtual_channels=virtual_channels, depth=depth
+        mesh,
+        topology=topology,
+        routing=routing,
+        channels=channels,
+        rounds=rounds,
+        virtual_channels=virtual_channels,
+        depth=depth,
     )
     destinations(traffic, network)
     if not 1 <= packet <= LARGEST_PACKET:
@@ -92,8 +97,8 @@ def sweep(
         raise FileNotFoundError(f"there is no folder {str(plot.parent)!r} to draw {plot.name!r} to")
 
     heading = (
-        f"{mesh} {topology}, {traffic}, {network.routing}, {network.virtual_channels} x {network.buffer_depth} flits, "
-        f"{network.channels}, rounds {network.rounds}"
+        f"{mesh} {network.topology}, {traffic}, {network.routing}, "
+        f"{network.virtual_channels} x {network.buffer_depth} flits, {network.channels}, rounds {network.rounds}"
     )
     verilog = blocks.generate_network(network, top=_TOP)
     with NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness:
@@ -103,7 +108,7 @@ def sweep(
     report: dict[str, Any] = {
         "command": shlex.join(["acf", *sys.argv[1:]]),
         "mesh": f"{network.height}x{network.width}",
-        "topology": topology,
+        "topology": network.topology,
         "traffic": traffic,
         "routing": network.routing,
         "channels": network.channels,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acf.config import CHANNEL_RULES, NUMBER_FORMATS, PRESETS, ROUTINGS, FabricConfig, NetworkConfig, preset
+from acf.config import CHANNEL_RULES, NUMBER_FORMATS, PRESETS, ROUTINGS, TOPOLOGIES, FabricConfig, NetworkConfig, preset
 
 if TYPE_CHECKING:
     from acf.sim.memory_timing import MemoryTiming
@@ -22,6 +22,7 @@ __all__ = [
     "RoundsOption",
     "RoutingOption",
     "SeedOption",
+    "TopologyOption",
     "VirtualChannelsOption",
     "configuration",
     "memory_timing",
@@ -56,6 +57,10 @@ BandwidthOption = Annotated[
     float | None, typer.Option("--bytes-per-cycle", help="Bandwidth of the memory, both directions together.")
 ]
 
+TopologyOption = Annotated[
+    str | None,
+    typer.Option("--topology", help=f"{' or '.join(TOPOLOGIES)}; mesh if none is given.", metavar="NAME"),
+]
 RoutingOption = Annotated[
     str | None, typer.Option("--routing", help=f"{', '.join(ROUTINGS)}; xy if none is given.", metavar="NAME")
 ]
@@ -77,13 +82,14 @@ DepthOption = Annotated[int | None, typer.Option("--depth", help="Flits of a vir
 def network_configuration(
     mesh: str,
     *,
+    topology: str | None,
     routing: str | None,
     channels: str | None,
     rounds: int | None,
     virtual_channels: int | None,
     depth: int | None,
 ) -> NetworkConfig:
-    """A network alone, on a mesh written as ``4x4``, height and width.
+    """A network alone, whose size is written as ``4x4``, height and width.
 
     Raises
     ------
@@ -106,6 +112,7 @@ def network_configuration(
         routing=routing,
         channels=channels,
         rounds=rounds,
+        topology="mesh" if topology is None else topology,
     )
 
 

@@ -13,6 +13,7 @@ from acf.cli.options import (
     PresetOption,
     RoundsOption,
     RoutingOption,
+    TopologyOption,
     VirtualChannelsOption,
     configuration,
     network_configuration,
@@ -37,6 +38,7 @@ def rtl(
             show_default=False,
         ),
     ] = None,
+    topology: TopologyOption = None,
     routing: RoutingOption = None,
     channels: ChannelsOption = None,
     rounds: RoundsOption = None,
@@ -55,15 +57,28 @@ def rtl(
         raise FileNotFoundError(f"there is no folder {str(output.parent)!r} to write {output.name!r} to")
     if output is not None and output.is_dir():
         raise IsADirectoryError(f"{str(output)!r} is a folder, not a file to write to")
-    of_network = {"routing": routing, "channels": channels, "rounds": rounds, "vcs": virtual_channels, "depth": depth}
+    of_network = {
+        "topology": topology,
+        "routing": routing,
+        "channels": channels,
+        "rounds": rounds,
+        "vcs": virtual_channels,
+        "depth": depth,
+    }
     if mesh is not None:
         if block != "noc":
             raise ValueError(f"--mesh is for the block noc, not {block!r}")
         network = network_configuration(
-            mesh, routing=routing, channels=channels, rounds=rounds, virtual_channels=virtual_channels, depth=depth
+            mesh,
+            topology=topology,
+            routing=routing,
+            channels=channels,
+            rounds=rounds,
+            virtual_channels=virtual_channels,
+            depth=depth,
         )
         text = blocks.generate_network(network)
-        what = f"noc of {network.height}x{network.width}, routing {network.routing}"
+        what = f"noc of a {network.topology} of {network.height}x{network.width}, routing {network.routing}"
         header = f"// ACF {what}, digest {network.digest}\n"
     else:
         for option, value in of_network.items():

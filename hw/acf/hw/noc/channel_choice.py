@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from amaranth.hdl import Const, Value
+from amaranth.hdl import Const, Mux, Value
 
 from acf.config import NetworkConfig
 from acf.hw.noc.routing import FACING, STEP, Port
-from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, UnicastRouting, unicast_departures
+from acf.hw.noc.unicast_proof import proved_routing
+from acf.hw.noc.unicast_routing import unicast_departures
 
 __all__ = ["admitted_channels", "channel_groups", "entering_channels"]
 
@@ -19,7 +20,7 @@ def channel_groups(network: NetworkConfig) -> tuple[tuple[int, ...], ...]:
     """Groups of virtual channels, of which a link offers one at a time: layers, or each on its own."""
     if network.channels == "onward":
         return tuple((channel,) for channel in range(network.virtual_channels))
-    return UNICAST_ROUTINGS[network.routing].shares(network.virtual_channels)
+    return proved_routing(network).shares(network.virtual_channels)
 
 
 def admitted_channels(
@@ -40,7 +41,7 @@ def admitted_channels(
     y, x, to_y, to_x : int or Value
         The router and the destination.
     """
-    routing = UNICAST_ROUTINGS[network.routing]
+    routing = proved_routing(network)
     shares = routing.shares(network.virtual_channels)
     place = {"to_y": to_y, "to_x": to_x}
     admitted = {port: [Const(0)] * network.virtual_channels for port in unicast_departures(routing, arrival)}
@@ -58,14 +59,14 @@ def admitted_channels(
 
 def entering_channels(network: NetworkConfig, *, y: Any, x: Any, to_y: Any, to_x: Any) -> list[Any]:
     """For each virtual channel, whether a packet may have it on its way into the network."""
-    routing = UNICAST_ROUTINGS[network.routing]
+    routing = proved_routing(network)
     admitted = []
     for layer, share in enumerate(routing.shares(network.virtual_channels)):
         if network.channels != "onward":
             admitted += [Const(1)] * len(share)
             continue
         offers = routing.function(Port.LOCAL, layer, y=y, x=x, to_y=to_y, to_x=to_x)
-        admitted += _by_output(routing, Port.LOCAL, offers, layer, len(share))
+        admitted += _by_output(Port.LOCAL, {port: offer[layer] for port, offer in offers.items()}, len(share))
     return admitted
 
 
@@ -76,15 +77,28 @@ def _rules(network, routing, arrival, port, layer, targets, *, y, x, to_y, to_x)
     if port is Port.LOCAL:
         own = list(Port).index(arrival) % len(targets)
         return [Const(int(n == own)) for n in range(len(targets))]
-    dy, dx = STEP[port]
-    offers = routing.function(FACING[port], layer, y=y + dy, x=x + dx, to_y=to_y, to_x=to_x)
-    return _by_output(routing, FACING[port], offers, layer, len(targets))
+    y, x = _behind(network, port, y, x)
+    offers = routing.function(FACING[port], layer, y=y, x=x, to_y=to_y, to_x=to_x)
+    return _by_output(FACING[port], {port: _any(offer) for port, offer in offers.items()}, len(targets))
 
 
-def _by_output(routing: UnicastRouting, arrival: Port, offers, layer, count: int):
+def _behind(network: NetworkConfig, port: Port, y, x):
+    """The router behind an output."""
+    found = []
+    for at, step, size in zip((y, x), STEP[port], (network.height, network.width), strict=True):
+        joint = {1: size - 1, -1: 0}.get(step)  # from where a torus goes on at its other end
+        if network.topology == "torus" and joint is not None:
+            found.append(Mux(at == joint, size - 1 - joint, at + step))
+        else:
+            found.append(at + step)
+    return found
+
+
+def _by_output(arrival: Port, offers: dict[Port, Any], count: int):
     """Divide ``count`` virtual channels among the outputs of the router that a packet comes to by ``arrival``.
 
-    The way straight on has one of its own, the other outputs share the rest.
+    The way straight on has one of its own, the other outputs share the rest. ``offers`` holds one bit for each output:
+    whether the packet takes it.
     """
     straight = _OPPOSITE.get(arrival)
     others = [port for port in _ORDER if port in offers and port is not straight]
@@ -94,7 +108,7 @@ def _by_output(routing: UnicastRouting, arrival: Port, offers, layer, count: int
         rest = max(1, count - 1)
         numbers = {port: (count - rest) + n * rest // len(others) for n, port in enumerate(others)}
         numbers[straight] = 0
-    return [_any(offers[port][layer] for port, number in numbers.items() if number == n) for n in range(count)]
+    return [_any(offers[port] for port, number in numbers.items() if number == n) for n in range(count)]
 
 
 def _any(conditions):

@@ -11,7 +11,8 @@ from acf.hw.noc.channel_sender import channel_source_signature
 from acf.hw.noc.flit import HEADER, flit_layout, link_signature
 from acf.hw.noc.input_port import picked, place_of
 from acf.hw.noc.routing import Port
-from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, unicast_departures
+from acf.hw.noc.unicast_proof import proved_routing
+from acf.hw.noc.unicast_routing import unicast_departures
 
 __all__ = ["ChoosingPort"]
 
@@ -45,7 +46,7 @@ class ChoosingPort(wiring.Component):
     def __init__(self, *, network: NetworkConfig, arrival: Port):
         self._network = network
         self._arrival = arrival
-        self._routing = UNICAST_ROUTINGS[network.routing]
+        self._routing = proved_routing(network)
         self._departures = unicast_departures(self._routing, arrival)
         noc = network.noc
         self._admitted = data.ArrayLayout(noc.virtual_channels, len(self._departures))

@@ -14,14 +14,18 @@ from acf.isa import TrafficClass
 __all__ = ["Mesh", "join_links"]
 
 
-def join_links(m: Module, nodes: dict[tuple[int, int], wiring.Component]) -> None:
+def join_links(m: Module, nodes: dict[tuple[int, int], wiring.Component], *, around: bool = False) -> None:
     """Connect neighbours among ``nodes``, by ``(y, x)``, with links both ways.
 
-    Links at the border stay unconnected: nothing comes in, and no packet is routed out.
+    Links at the border stay unconnected: nothing comes in, and no packet is routed out. With ``around`` they lead to
+    the other end of their row or column instead.
     """
+    height, width = (1 + max(place) for place in zip(*nodes, strict=True))
     for (y, x), node in nodes.items():
         for outward, to, inward in ("east", (y, x + 1), "west"), ("south", (y + 1, x), "north"):
-            if to in nodes:
+            if around:
+                to = to[0] % height, to[1] % width
+            if to in nodes and to != (y, x):
                 connect(m, getattr(node, f"{outward}_o"), getattr(nodes[to], f"{inward}_i"))
                 connect(m, getattr(nodes[to], f"{inward}_o"), getattr(node, f"{outward}_i"))
 

@@ -12,7 +12,7 @@ from acf.hw.noc.packet_ports import PacketEjector, PacketInjector
 from acf.hw.noc.packet_router import PacketRouter
 from acf.hw.noc.router import Router
 from acf.hw.noc.routing import Port
-from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, check_unicast
+from acf.hw.noc.unicast_proof import proved_routing
 
 __all__ = ["PacketNetwork", "PacketNode"]
 
@@ -92,11 +92,11 @@ class PacketNetwork(wiring.Component):
     Raises
     ------
     ValueError
-        If the routing function can deadlock on this mesh.
+        If the routing function can deadlock in this network.
     """
 
     def __init__(self, *, network: NetworkConfig, library: ModuleLibrary | None = None):
-        check_unicast(UNICAST_ROUTINGS[network.routing], height=network.height, width=network.width)
+        proved_routing(network)  # or it raises
         self._network = network
         self._library = library
         packets = flit_stream(noc=network.noc)
@@ -115,5 +115,5 @@ class PacketNetwork(wiring.Component):
                 connect(m, flipped(self.i[y][x]), node.i)
                 connect(m, node.o, flipped(self.o[y][x]))
                 nodes[y, x] = node
-        join_links(m, nodes)
+        join_links(m, nodes, around=self._network.topology == "torus")
         return m

@@ -10,7 +10,7 @@ from acf.hw.noc.channel_choice import entering_channels
 from acf.hw.noc.channel_sender import ChannelSender
 from acf.hw.noc.ejector import EjectorQueue
 from acf.hw.noc.flit import HEADER, flit_stream, link_signature
-from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS
+from acf.hw.noc.unicast_proof import proved_routing
 
 __all__ = ["PacketEjector", "PacketInjector"]
 
@@ -44,7 +44,7 @@ class PacketInjector(wiring.Component):
             noc=network.noc,
             sources=1,
             groups=tuple((channel,) for channel in range(network.virtual_channels)),
-            opens_empty_only=UNICAST_ROUTINGS[network.routing].escape is not None,
+            opens_empty_only=bool(proved_routing(network).escapes),
         )
         connect(m, sender.link, flipped(self.link))
         source = sender.sources[0]

@@ -10,7 +10,8 @@ from acf.hw.noc.channel_sender import ChannelSender
 from acf.hw.noc.choosing_port import ChoosingPort
 from acf.hw.noc.flit import link_signature
 from acf.hw.noc.routing import Port
-from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, unicast_departures
+from acf.hw.noc.unicast_proof import proved_routing
+from acf.hw.noc.unicast_routing import unicast_departures
 
 __all__ = ["PacketRouter"]
 
@@ -52,7 +53,7 @@ class PacketRouter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         network = self._network
-        routing = UNICAST_ROUTINGS[network.routing]
+        routing = proved_routing(network)
 
         crossings = {port: [] for port in Port}  # by output
         for port in Port:
@@ -72,7 +73,7 @@ class PacketRouter(wiring.Component):
                 sources=len(branches),
                 groups=channel_groups(network),
                 rounds=network.rounds,
-                opens_empty_only=routing.escape is not None and port is not Port.LOCAL,
+                opens_empty_only=bool(routing.escapes) and port is not Port.LOCAL,
             )
             m.submodules[name] = sender
             connect(m, sender.link, flipped(getattr(self, name)))
