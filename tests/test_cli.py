@@ -187,7 +187,7 @@ def test_rtl_writes_a_block(acf, format, tmp_path):
     assert str(file) in out
     text = file.read_text()
     config = preset("tiny").with_format(format)
-    assert text.splitlines()[0] == f"// ACF mac, configuration tiny in {format}, digest {config.digest}"
+    assert text.splitlines()[0] == f"// ACF mac of tiny in {format}, digest {config.digest}"
     assert "module acf_mac_top(" in text
     status, out, _ = acf("rtl", "--preset", "tiny", "--format", format, "--block", "mac")
     assert out == text

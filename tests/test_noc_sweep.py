@@ -86,9 +86,15 @@ def test_same_seed_same_numbers(harness):
 
 @pytest.fixture(scope="module")
 def loops():
-    network = NetworkConfig(height=1, width=6)
+    network = NetworkConfig(height=1, width=7)
     with NetworkHarness(network, verilog=LOOPS, top="loop_network", quiet=True) as opened:
         yield opened
+
+
+def to_itself(sender):
+    only = np.zeros((7, 7))
+    only[sender, sender] = 1
+    return only
 
 
 @pytest.mark.parametrize(
@@ -99,13 +105,13 @@ def loops():
         (3, r"node 3 takes 02.*, as flit 0 of packet 50 from 3"),
         (4, "packet 50 from 4 to 4 comes behind packet 5[12]"),
         (5, "node 4 takes .* packet 50 from 5 to 5"),
+        (6, "nothing has moved for 301 cycles, and .* packets have not come; the oldest is packet 51 from 6 to 6"),
     ],
 )
 def test_faults_are_seen(loops, node, message):
     def run(sender):
-        only = np.zeros((6, 6))
-        only[sender, sender] = 1
-        loops.run(only, load=0.5, flits=1, seed=1, phases=Phases(warm_up=400, measure=400, drain=100))
+        phases = Phases(warm_up=400, measure=400, drain=100)
+        loops.run(to_itself(sender), load=0.5, flits=1, seed=1, phases=phases, watchdog=300 if sender == 6 else 0)
         return loops.flush(max_cycles=1000)
 
     with pytest.raises(NetworkError, match=message):
@@ -352,16 +358,22 @@ def test_command_line(acf, tmp_path):
 def test_verilog_of_a_network(capsys, tmp_path):
     file = tmp_path / "noc.v"
     assert main.run(("rtl", "--block", "noc", *SMALL_OPTIONS, "-o", str(file))) == 0
-    assert "noc of a mesh of 2x3, routing xy" in capsys.readouterr().out
+    assert "noc of 2x3 mesh, xy, 2 x 4 flits" in capsys.readouterr().out
     text = file.read_text()
     assert text.partition("\n")[0].endswith(SMALL.digest)
     for side in "io":
         for part in "valid", "ready", "payload":
             assert f"{side}_1_2_{part}" in text
+    for rule in "kept", "onward":
+        arguments = ("rtl", "--block", "router", "--mesh", "3x3", "--vcs", "3", "--channels", rule, "-o", str(file))
+        assert main.run(arguments) == 0
+        assert f"router of 3x3 mesh, xy, 3 x 8 flits, {rule}" in capsys.readouterr().out
+        assert "output [2:0] east_i_credit;" in file.read_text()
     for arguments, named in (
         (("--block", "lane", "--mesh", "4x4"), "'lane'"),
         (("--block", "noc", "--vcs", "4"), "--vcs 4"),
         (("--block", "noc", "--topology", "torus"), "--topology torus"),
     ):
-        assert main.run(("rtl", *arguments)) == 2
-        assert named in capsys.readouterr().err
+        for command in "rtl", "area", "timing":
+            assert main.run((command, *arguments)) == 2
+            assert named in capsys.readouterr().err

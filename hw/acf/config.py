@@ -254,6 +254,14 @@ class NetworkConfig:
         )
 
     @property
+    def name(self) -> str:
+        """What it is, in words."""
+        return (
+            f"{self.height}x{self.width} {self.topology}, {self.routing}, "
+            f"{self.virtual_channels} x {self.buffer_depth} flits, {self.channels}, rounds {self.rounds}"
+        )
+
+    @property
     def datelines(self) -> bool:
         """Whether the network has rings in which shortest ways can wait for each other, which needs five nodes."""
         return self.topology == "torus" and max(self.height, self.width) >= 5

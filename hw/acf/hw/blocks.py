@@ -235,16 +235,29 @@ def generate_board(config: FabricConfig, *, memory_bytes: int, cycles_per_bit: i
     return text + "\n" + library.verilog()
 
 
-def generate_network(network: NetworkConfig, *, top: str = "acf_noc_top") -> str:
-    """Verilog of a network alone, ``acf.hw.noc.packet_network.PacketNetwork``.
+def generate_network(network: NetworkConfig, *, block: str = "noc", top: str = "acf_noc_top") -> str:
+    """Verilog of a network alone, ``acf.hw.noc.packet_network.PacketNetwork``, or of one of its routers.
+
+    Parameters
+    ----------
+    network : NetworkConfig
+    block : str
+        ``noc`` or ``router``.
+    top : str
+        Name of the top module.
 
     Raises
     ------
     ValueError
-        If its routing function can deadlock on this mesh.
+        If its routing function can deadlock in this network, or there is no such block.
     """
-    from acf.hw.noc.packet_network import PacketNetwork
+    from acf.hw.noc.packet_network import PacketNetwork, packet_router
 
     library = ModuleLibrary()
-    text = convert(PacketNetwork(network=network, library=library), name=top)
-    return text + "\n" + library.verilog()
+    if block == "noc":
+        component = PacketNetwork(network=network, library=library)
+    elif block == "router":
+        component = packet_router(network)
+    else:
+        raise ValueError(f"block of a network must be noc or router, not {block!r}")
+    return convert(component, name=top) + "\n" + library.verilog()

@@ -6,7 +6,8 @@
 // queue of its source, which has no end, counts.
 //
 // Every packet carries its source and a number among the packets of that source. What a sink takes is checked in every
-// bit: a packet comes once, whole, to its destination, and (where the routing promises it) in the order of its flow.
+// bit: a packet comes once, whole, to its destination, and (where the routing promises it) in the order of its flow. Where
+// packets are on their way and no flit goes in or out for a long time, the watchdog calls that a deadlock.
 //
 // Nodes come from the generated header "nodes.h": ACF_NODES(NODE) is NODE(y, x) for each node, row by row.
 
@@ -30,14 +31,17 @@ namespace {
 struct Options {
     uint64_t probability;  // of a new packet at a source in a cycle, in 1 / 2^32
     uint64_t stall;        // of a sink that does not take a flit in a cycle, in 1 / 2^32
-    uint64_t flits;        // of a packet
+    uint64_t gap;          // of a source that has a flit and does not offer it, in 1 / 2^32
+    uint64_t shortest, longest;  // flits of a packet, each number as likely
     uint64_t seed;
     uint64_t warm_up, measure, drain;  // cycles; drain is the most
     uint64_t ordered;                  // packets of a flow must come in order
+    uint64_t watchdog;                 // cycles in which something must move while packets are on their way; 0 for ever
 };
 
 struct Statistics {
     uint64_t cycles;                         // since the run began
+    uint64_t flits_created;                  // of all packets
     uint64_t created, delivered;             // packets, since the run began
     uint64_t measured, measured_delivered;   // of them those created in the measuring phase
     uint64_t flits_injected, flits_ejected;  // in the measuring phase
@@ -45,6 +49,7 @@ struct Statistics {
     uint64_t packet_cycles;                  // packets created and not yet delivered, summed over all cycles of the run
     uint64_t latency_sum;                    // of all packets delivered
     uint64_t out_of_order;                   // packets that came behind a later one of their flow
+    uint64_t longest_silence;                // cycles in a row in which nothing moved while packets were on their way
 };
 
 enum Status { kRunning = 0, kDone = 1, kDrainLimit = 2, kFault = 3 };
@@ -52,6 +57,7 @@ enum Status { kRunning = 0, kDone = 1, kDrainLimit = 2, kFault = 3 };
 struct Record {
     uint64_t created;
     uint32_t to;
+    uint8_t flits;
     bool measured, delivered;
 };
 
@@ -59,7 +65,8 @@ struct Node {
     CData *i_valid, *i_ready, *o_valid, *o_ready;
     VlWide<3> *i_payload, *o_payload;  // 64 bits of payload, head, tail
     uint64_t header;                   // of packets for this node
-    uint64_t random, stalls;           // generators: of packets, of the sink
+    uint64_t random, stalls, gaps;     // generators: of packets, of the sink, of the source
+    bool offers;                       // a flit that has not been taken
     std::deque<uint32_t> queue;  // numbers of packets that have not left
     uint64_t sent_flits;         // of the first in the queue
     std::vector<Record> records;
@@ -79,7 +86,7 @@ class Harness {
         ACF_NODES(NODE)
 #undef NODE
         Options none{};
-        none.flits = 1;
+        none.shortest = none.longest = 1;
         begin(none, nullptr);
     }
 
@@ -96,11 +103,14 @@ class Harness {
         latencies_.clear();
         in_system_ = 0;
         now_ = 0;
+        silence_ = 0;
         for (size_t n = 0; n < nodes_.size(); n++) {
             Node& node = nodes_[n];
             node.random = options.seed * 0x9E3779B97F4A7C15ull + n;
             node.random = roll(node.random);
             node.stalls = roll(node.random);
+            node.gaps = ~node.stalls;
+            node.offers = false;
             node.queue.clear();
             node.sent_flits = 0;
             node.records.clear();
@@ -143,10 +153,10 @@ class Harness {
 
     // Latency of one packet in an empty network, or -1.
     int64_t alone(uint32_t source, uint32_t to, uint64_t flits, uint64_t limit) {
-        options_.stall = 0;
+        options_.stall = options_.gap = 0;
         if (in_system_ || !message_.empty()) begin(options_, nullptr);
         for (Node& node : nodes_) *node.o_ready = 1;
-        options_.flits = flits;
+        options_.shortest = options_.longest = flits;
         const uint64_t before = statistics_.latency_sum, delivered = statistics_.delivered;
         create(nodes_[source], to, false);
         for (uint64_t n = 0; n < limit && message_.empty(); n++) {
@@ -198,8 +208,11 @@ class Harness {
 
     void create(Node& node, uint32_t to, bool measured) {
         node.queue.push_back(static_cast<uint32_t>(node.records.size()));
-        node.records.push_back(Record{now_, to, measured, false});
+        uint64_t flits = options_.longest;
+        if (options_.shortest < flits) flits = options_.shortest + roll(node.random) % (flits - options_.shortest + 1);
+        node.records.push_back(Record{now_, to, static_cast<uint8_t>(flits), measured, false});
         statistics_.created++;
+        statistics_.flits_created += flits;
         statistics_.measured += measured;
         in_system_++;
     }
@@ -225,24 +238,31 @@ class Harness {
             Node& node = nodes_[n];
             if (creates) create_at_random(n, measures);
             if (options_.stall) *node.o_ready = roll(node.stalls) >> 32 >= options_.stall;
-            *node.i_valid = !node.queue.empty();
-            if (node.queue.empty()) continue;
+            if (!node.queue.empty() && !node.offers)
+                node.offers = !options_.gap || roll(node.gaps) >> 32 >= options_.gap;
+            *node.i_valid = node.offers;
+            if (!node.offers) continue;
             const uint32_t number = node.queue.front();
-            const uint64_t bits = payload(n, number, node.sent_flits, node.records[number].to);
+            const Record& record = node.records[number];
+            const uint64_t bits = payload(n, number, node.sent_flits, record.to);
             VlWide<3>& words = *node.i_payload;
             words[0] = static_cast<uint32_t>(bits);
             words[1] = static_cast<uint32_t>(bits >> 32);
-            words[2] = (node.sent_flits == 0) | (node.sent_flits + 1 == options_.flits) << 1;
+            words[2] = (node.sent_flits == 0) | (node.sent_flits + 1 == record.flits) << 1;
         }
     }
 
-    void sample(bool measures) {
+    // Whether a flit goes into or out of the network.
+    bool sample(bool measures) {
+        bool moves = false;
         for (size_t n = 0; n < nodes_.size(); n++) {
             Node& node = nodes_[n];
             if (*node.i_valid) {
                 if (*node.i_ready) {
+                    moves = true;
+                    node.offers = false;
                     if (measures) statistics_.flits_injected++;
-                    if (++node.sent_flits == options_.flits) {
+                    if (++node.sent_flits == node.records[node.queue.front()].flits) {
                         node.sent_flits = 0;
                         node.queue.pop_front();
                     }
@@ -251,10 +271,28 @@ class Harness {
                 }
             }
             if (*node.o_valid && *node.o_ready) {
+                moves = true;
                 if (measures) statistics_.flits_ejected++;
                 take(static_cast<uint32_t>(n), node);
             }
         }
+        return moves;
+    }
+
+    void watch(bool moves) {
+        silence_ = moves || !in_system_ ? 0 : silence_ + 1;
+        statistics_.longest_silence = std::max(statistics_.longest_silence, silence_);
+        if (!options_.watchdog || silence_ <= options_.watchdog) return;
+        uint64_t source = 0, oldest = ~0ull, number = 0;
+        for (size_t n = 0; n < nodes_.size(); n++)
+            for (size_t k = 0; k < nodes_[n].records.size(); k++) {
+                const Record& record = nodes_[n].records[k];
+                if (!record.delivered && record.created < oldest) source = n, number = k, oldest = record.created;
+            }
+        fail("nothing has moved for %llu cycles, and %llu packets have not come; the oldest is packet %llu from %llu to %u",
+             static_cast<unsigned long long>(silence_), static_cast<unsigned long long>(in_system_),
+             static_cast<unsigned long long>(number), static_cast<unsigned long long>(source),
+             nodes_[source].records[number].to);
     }
 
     void take(uint32_t at, Node& node) {
@@ -270,7 +308,7 @@ class Harness {
         if (source >= nodes_.size() || number >= nodes_[source].records.size())
             return fail("node %u takes a flit that nobody sent: %016llx", at, static_cast<unsigned long long>(bits));
         Record& record = nodes_[source].records[number];
-        const bool last = flit + 1 == options_.flits;
+        const bool last = flit + 1 == record.flits;
         if (record.to != at || record.delivered || bits != payload(source, number, flit, at) || head != (flit == 0) ||
             tail != last)
             return fail("node %u takes %016llx, head %d, tail %d, as flit %llu of packet %llu from %llu to %u%s", at,
@@ -302,8 +340,9 @@ class Harness {
         drive(creates, measures);
         top_->clk = 0;
         top_->eval();
-        sample(measures);
+        const bool moves = sample(measures);
         statistics_.packet_cycles += in_system_;
+        watch(moves);
         top_->clk = 1;
         top_->eval();
         now_++;
@@ -324,7 +363,7 @@ class Harness {
     std::vector<uint64_t> destinations_;
     Statistics statistics_{};
     std::vector<uint64_t> latencies_;
-    uint64_t in_system_ = 0, now_ = 0;
+    uint64_t in_system_ = 0, now_ = 0, silence_ = 0;
     std::string message_;
 };
 

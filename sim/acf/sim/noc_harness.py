@@ -36,13 +36,16 @@ class NetworkError(RuntimeError):
 class _Options(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_uint64)
-        for name in ("probability", "stall", "flits", "seed", "warm_up", "measure", "drain", "ordered")
+        for name in (
+            "probability", "stall", "gap", "shortest", "longest", "seed", "warm_up", "measure", "drain", "ordered",
+            "watchdog",
+        )
     )  # fmt: skip
 
 
 _COUNTS = (
-    "cycles", "created", "delivered", "measured", "measured_delivered", "flits_injected", "flits_ejected",
-    "source_stalls", "packet_cycles", "latency_sum", "out_of_order",
+    "cycles", "flits_created", "created", "delivered", "measured", "measured_delivered", "flits_injected",
+    "flits_ejected", "source_stalls", "packet_cycles", "latency_sum", "out_of_order", "longest_silence",
 )  # fmt: skip
 
 
@@ -92,6 +95,8 @@ class RunStatistics:
     drained : bool
         Whether all packets created in the measuring phase came before the end.
     cycles : int
+    flits_created : int
+        Of the whole run, as all counts that say nothing else.
     created, delivered : int
         Packets of the whole run.
     measured, measured_delivered : int
@@ -106,12 +111,15 @@ class RunStatistics:
         Of all packets delivered, in cycles.
     out_of_order : int
         Packets that came behind a later one of their flow.
+    longest_silence : int
+        Cycles in a row in which no flit went into or out of the network while packets were on their way.
     latencies : ndarray of uint64
         Cycles from creation to the arrival of the tail, of measured packets, in the order in which they came.
     """
 
     drained: bool
     cycles: int
+    flits_created: int
     created: int
     delivered: int
     measured: int
@@ -122,6 +130,7 @@ class RunStatistics:
     packet_cycles: int
     latency_sum: int
     out_of_order: int
+    longest_silence: int
     latencies: np.ndarray
 
 
@@ -220,7 +229,10 @@ class NetworkHarness:
         flits: int,
         seed: int,
         phases: Phases,
+        shortest: int | None = None,
         stall: float = 0.0,
+        gap: float = 0.0,
+        watchdog: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> RunStatistics:
         """Reset the network and run it with random traffic.
@@ -231,14 +243,21 @@ class NetworkHarness:
             Probability of each destination, by source; the sum of a row is 1, or 0 for a node that sends nothing.
         load : float
             Flits that a sending node creates in a cycle, on average: in each cycle it creates a packet with the
-            probability ``load / flits``, independent of all others.
+            probability ``load / (mean flits of a packet)``, independent of all others.
         flits : int
-            Of every packet.
+            Of every packet, or of the longest.
         seed : int
             Of all random numbers.
         phases : Phases
+        shortest : int or None
+            Flits of the shortest packet, if they are not all of the same length; each length is as likely.
         stall : float
             Probability that a sink does not take a flit in a cycle.
+        gap : float
+            Probability that a source does not offer the next flit in a cycle, also amid a packet.
+        watchdog : int
+            It is an error if packets are on their way and nothing moves for more cycles than so many; 0 allows it.
+            Holds for ``flush``, too.
         progress : callable or None
             Called a few times per second with the cycles run so far.
 
@@ -249,7 +268,31 @@ class NetworkHarness:
         NetworkError
             If a flit does not come as it was sent.
         """
-        self._begin(destinations, load=load, flits=flits, seed=seed, phases=phases, stall=stall)
+        shortest = flits if shortest is None else shortest
+        if not 1 <= shortest <= flits <= LARGEST_PACKET:
+            raise ValueError(f"flits of a packet must be from 1 to {LARGEST_PACKET}, not {shortest} to {flits}")
+        if not 0 <= load <= 1:
+            raise ValueError(f"offered load must be from 0 to 1 flit per node per cycle, not {load}")
+        if not 0 <= seed < 1 << 63:
+            raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
+        for what, probability in ("stall", stall), ("gap", gap):
+            if not 0 <= probability < 1:
+                raise ValueError(f"probability of a {what} must be from 0 to less than 1, not {probability}")
+        options = _Options(
+            probability=round(load / ((shortest + flits) / 2) * _ONE),
+            stall=round(stall * _ONE),
+            gap=round(gap * _ONE),
+            shortest=shortest,
+            longest=flits,
+            seed=seed,
+            warm_up=phases.warm_up,
+            measure=phases.measure,
+            drain=phases.drain,
+            ordered=self._ordered,
+            watchdog=watchdog,
+        )
+        sums = self._destination_sums(destinations)
+        self._library.noc_begin(self._handle, ctypes.byref(options), sums.ctypes.data_as(_NUMBERS))
         while (status := self._library.noc_advance(self._handle, _SLICE_SECONDS)) == _RUNNING:
             if progress is not None:
                 progress(self._counts().cycles)
@@ -272,35 +315,14 @@ class NetworkHarness:
             raise NetworkError(f"{left} packets have not come after {max_cycles} cycles without new ones")
         return self._collect(drained=True)
 
-    def _begin(
-        self, destinations: np.ndarray, *, load: float, flits: int, seed: int, phases: Phases, stall: float
-    ) -> None:
+    def _destination_sums(self, destinations: np.ndarray) -> np.ndarray:
         nodes = self.network.nodes
-        if not 1 <= flits <= LARGEST_PACKET:
-            raise ValueError(f"flits of a packet must be from 1 to {LARGEST_PACKET}, not {flits}")
-        if not 0 <= load <= 1:
-            raise ValueError(f"offered load must be from 0 to 1 flit per node per cycle, not {load}")
-        if not 0 <= seed < 1 << 63:
-            raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
-        if not 0 <= stall < 1:
-            raise ValueError(f"probability of a stall must be from 0 to less than 1, not {stall}")
         if destinations.shape != (nodes, nodes):
             raise ValueError(f"destinations must have the shape {(nodes, nodes)}, not {destinations.shape}")
         sums = np.rint(np.cumsum(destinations, axis=1) * _ONE).astype(np.uint64)
         if not np.isin(sums[:, -1], (0, _ONE)).all():
             raise ValueError("probabilities of the destinations of a node must have the sum 1 or 0")
-        sums = np.ascontiguousarray(sums)
-        options = _Options(
-            probability=round(load / flits * _ONE),
-            stall=round(stall * _ONE),
-            flits=flits,
-            seed=seed,
-            warm_up=phases.warm_up,
-            measure=phases.measure,
-            drain=phases.drain,
-            ordered=self._ordered,
-        )
-        self._library.noc_begin(self._handle, ctypes.byref(options), sums.ctypes.data_as(_NUMBERS))
+        return np.ascontiguousarray(sums)
 
     def _counts(self) -> _Counts:
         counts = _Counts()

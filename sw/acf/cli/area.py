@@ -8,7 +8,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from acf.cli.options import FormatOption, JsonOption, PresetOption, configuration
+from acf.cli.options import (
+    ChannelsOption,
+    DepthOption,
+    FormatOption,
+    JsonOption,
+    MeshOption,
+    PresetOption,
+    RoundsOption,
+    RoutingOption,
+    TopologyOption,
+    VirtualChannelsOption,
+)
+from acf.cli.sources import source_of
 from acf.sim.area import RESOURCES, TECHNOLOGIES, AreaReport, synthesize
 
 __all__ = ["area"]
@@ -21,30 +33,41 @@ def area(
     technology: Annotated[
         str, typer.Option("--tech", help=f"Technology: {', '.join(TECHNOLOGIES)}.", metavar="NAME")
     ] = "ecp5",
+    mesh: MeshOption = None,
+    topology: TopologyOption = None,
+    routing: RoutingOption = None,
+    channels: ChannelsOption = None,
+    rounds: RoundsOption = None,
+    virtual_channels: VirtualChannelsOption = None,
+    depth: DepthOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Synthesize a block with Yosys and count what it takes: LUTs, carries, flip-flops, DSPs, memories."""
-    from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
-
-    config = configuration(preset, format)
     if technology not in TECHNOLOGIES:
         raise ValueError(f"technology must be one of {', '.join(TECHNOLOGIES)}, not {technology!r}")
-    top = f"acf_{block}_top"
-    verilog = blocks.generate(block, config=config, top=top)
+    source = source_of(
+        block,
+        preset=preset,
+        format=format,
+        mesh=mesh,
+        topology=topology,
+        routing=routing,
+        channels=channels,
+        rounds=rounds,
+        virtual_channels=virtual_channels,
+        depth=depth,
+    )
     console = Console(stderr=True, highlight=False)
-    message = f"synthesizing {block} of {config.name} in {config.lane.format} for {technology}"
+    message = f"synthesizing {source.what} for {technology}"
     if console.is_terminal:
         with console.status(message):
-            report = synthesize(verilog, top=top, technology=technology)
+            report = synthesize(source.verilog, top=source.top, technology=technology)
     else:
         console.print(message)
-        report = synthesize(verilog, top=top, technology=technology)
+        report = synthesize(source.verilog, top=source.top, technology=technology)
 
     heading = {
-        "block": block,
-        "preset": config.name,
-        "format": config.lane.format,
-        "config": config.digest,
+        **source.config,
         "technology": technology,
         "tool": report.tool,
         "seconds": round(report.seconds, 1),
@@ -52,11 +75,11 @@ def area(
     if as_json:
         print(json.dumps({**heading, **report.as_dict()}, indent=2))
     else:
-        _print_table(report, heading)
+        _print_table(report, heading, source.what)
 
 
-def _print_table(report: AreaReport, heading: dict) -> None:
-    print("{block} of {preset} in {format} ({config}), {technology} by {tool}, {seconds} s".format(**heading))
+def _print_table(report: AreaReport, heading: dict, what: str) -> None:
+    print(what + " ({config}), {technology} by {tool}, {seconds} s".format(**heading))
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("module", min_width=max(len(module.name) for module in report.modules))
     table.add_column("times", justify="right")

@@ -19,17 +19,13 @@ from acf.cli.options import (
     VirtualChannelsOption,
     network_configuration,
 )
+from acf.config import NetworkConfig
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Measure the network alone.", no_args_is_help=True)
+app = typer.Typer(help="Measure the network alone, and check it.", no_args_is_help=True)
 
 _TOP = "acf_noc_top"
-
-
-@app.callback()
-def _network() -> None:
-    pass  # so that a single command has a name
 
 
 @app.command("sweep")
@@ -96,10 +92,7 @@ def sweep(
     if plot is not None and not plot.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(plot.parent)!r} to draw {plot.name!r} to")
 
-    heading = (
-        f"{mesh} {network.topology}, {traffic}, {network.routing}, "
-        f"{network.virtual_channels} x {network.buffer_depth} flits, {network.channels}, rounds {network.rounds}"
-    )
+    heading = f"{traffic} on {network.name}"
     verilog = blocks.generate_network(network, top=_TOP)
     with NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness:
         console = Console(stderr=True, highlight=False)
@@ -129,6 +122,97 @@ def sweep(
         print(json.dumps(report))
     else:
         _print_table(report, heading)
+
+
+@app.command("soak")
+def soak(
+    flits: Annotated[int, typer.Option("--flits", help="To send, at least, over all networks.")] = 10_000_000,
+    mesh: Annotated[
+        str | None,
+        typer.Option(
+            "--mesh",
+            help="Height x width of one network; without it all kinds of networks, of 16 nodes each.",
+            metavar="HxW",
+            show_default=False,
+        ),
+    ] = None,
+    topology: TopologyOption = None,
+    routing: RoutingOption = None,
+    channels: ChannelsOption = None,
+    rounds: RoundsOption = None,
+    virtual_channels: VirtualChannelsOption = None,
+    depth: DepthOption = None,
+    seed: SeedOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Send very many flits, in traffic of all kinds, past sinks and sources that pause, and check each of them.
+
+    Every packet must come once, whole, in order where the network promises it, and nothing may stand still.
+    """
+    from rich.console import Console
+
+    from acf.hw import blocks
+    from acf.sim.noc_harness import NetworkHarness
+    from acf.sim.noc_soak import UNITS, soak_networks, traffic_of
+    from acf.sim.noc_soak import soak as run_soak
+
+    if flits <= 0:
+        raise ValueError(f"flits of a soak must be positive, not {flits}")
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
+    of_network = {
+        "topology": topology,
+        "routing": routing,
+        "channels": channels,
+        "rounds": rounds,
+        "virtual_channels": virtual_channels,
+        "depth": depth,
+    }
+    if mesh is not None:
+        networks = [network_configuration(mesh, **of_network)]
+    else:
+        for option, value in of_network.items():
+            if value is not None:
+                name = "vcs" if option == "virtual_channels" else option
+                raise ValueError(f"--{name} {value} means nothing without --mesh")
+        networks = soak_networks()
+
+    console = Console(stderr=True, highlight=False)
+
+    def record(number: int, network: NetworkConfig) -> dict[str, Any]:
+        heading = f"{number} of {len(networks)}, {network.name}"
+        verilog = blocks.generate_network(network, top=_TOP)
+        with (
+            NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness,
+            console.status(heading) as status,
+        ):
+            found = run_soak(
+                harness,
+                traffic_of(network),
+                flits=-(-flits // len(networks)),
+                seed=seed,
+                progress=lambda count: status.update(f"{heading}: {count:,} flits"),
+            )
+        return {"network": network.name, "in_order": network.in_order, **found, "config": network.digest}
+
+    records = [record(number, network) for number, network in enumerate(networks, start=1)]
+    report = {
+        "command": shlex.join(["acf", *sys.argv[1:]]),
+        "seed": seed,
+        **{key: sum(one[key] for one in records) for key in ("flits", "packets", "cycles")},
+        "longest_silence": max(one["longest_silence"] for one in records),
+        "networks": records,
+        "units": UNITS,
+    }
+    if as_json:
+        print(json.dumps(report))
+    else:
+        for one in records:
+            print(f"{one['network']}: {one['flits']:,} flits in {one['cycles']:,} cycles")
+        print(
+            f"{report['flits']:,} flits, {report['packets']:,} packets: all came, once and whole, "
+            f"in order where that is promised; nothing moved for {report['longest_silence']} cycles at most"
+        )
 
 
 def _print_table(report: dict[str, Any], heading: str) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "FormatOption",
     "JsonOption",
     "LatencyOption",
+    "MeshOption",
     "PortOption",
     "PresetOption",
     "RoundsOption",
@@ -57,6 +58,15 @@ BandwidthOption = Annotated[
     float | None, typer.Option("--bytes-per-cycle", help="Bandwidth of the memory, both directions together.")
 ]
 
+MeshOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mesh",
+        help="With the blocks noc and router: of a network alone of so many nodes, height x width.",
+        metavar="HxW",
+        show_default=False,
+    ),
+]
 TopologyOption = Annotated[
     str | None,
     typer.Option("--topology", help=f"{' or '.join(TOPOLOGIES)}; mesh if none is given.", metavar="NAME"),

@@ -10,14 +10,14 @@ from acf.cli.options import (
     ChannelsOption,
     DepthOption,
     FormatOption,
+    MeshOption,
     PresetOption,
     RoundsOption,
     RoutingOption,
     TopologyOption,
     VirtualChannelsOption,
-    configuration,
-    network_configuration,
 )
+from acf.cli.sources import source_of
 
 __all__ = ["rtl"]
 
@@ -29,15 +29,7 @@ def rtl(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; standard output if none.", show_default=False)
     ] = None,
-    mesh: Annotated[
-        str | None,
-        typer.Option(
-            "--mesh",
-            help="With --block noc: a network alone of so many nodes, height x width, one packet stream each.",
-            metavar="HxW",
-            show_default=False,
-        ),
-    ] = None,
+    mesh: MeshOption = None,
     topology: TopologyOption = None,
     routing: RoutingOption = None,
     channels: ChannelsOption = None,
@@ -52,43 +44,25 @@ def rtl(
     if list_blocks:
         print("\n".join(blocks.block_names()))
         return
-    config = configuration(preset, format)
     if output is not None and not output.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(output.parent)!r} to write {output.name!r} to")
     if output is not None and output.is_dir():
         raise IsADirectoryError(f"{str(output)!r} is a folder, not a file to write to")
-    of_network = {
-        "topology": topology,
-        "routing": routing,
-        "channels": channels,
-        "rounds": rounds,
-        "vcs": virtual_channels,
-        "depth": depth,
-    }
-    if mesh is not None:
-        if block != "noc":
-            raise ValueError(f"--mesh is for the block noc, not {block!r}")
-        network = network_configuration(
-            mesh,
-            topology=topology,
-            routing=routing,
-            channels=channels,
-            rounds=rounds,
-            virtual_channels=virtual_channels,
-            depth=depth,
-        )
-        text = blocks.generate_network(network)
-        what = f"noc of a {network.topology} of {network.height}x{network.width}, routing {network.routing}"
-        header = f"// ACF {what}, digest {network.digest}\n"
-    else:
-        for option, value in of_network.items():
-            if value is not None:
-                raise ValueError(f"--{option} {value} means nothing without --mesh")
-        text = blocks.generate(block, config=config)
-        what = f"{block} of {config.name} in {config.lane.format}"
-        header = f"// ACF {block}, configuration {config.name} in {config.lane.format}, digest {config.digest}\n"
+    source = source_of(
+        block,
+        preset=preset,
+        format=format,
+        mesh=mesh,
+        topology=topology,
+        routing=routing,
+        channels=channels,
+        rounds=rounds,
+        virtual_channels=virtual_channels,
+        depth=depth,
+    )
+    header = f"// ACF {source.what}, digest {source.config['config']}\n"
     if output is None:
-        sys.stdout.write(header + text)
+        sys.stdout.write(header + source.verilog)
     else:
-        output.write_text(header + text)
-        print(f"{output}: {what}, {text.count(chr(10))} lines")
+        output.write_text(header + source.verilog)
+        print(f"{output}: {source.what}, {source.verilog.count(chr(10))} lines")

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acf.cli.options import FormatOption, JsonOption, PresetOption, configuration
+from acf.cli.options import (
+    ChannelsOption,
+    DepthOption,
+    FormatOption,
+    JsonOption,
+    MeshOption,
+    PresetOption,
+    RoundsOption,
+    RoutingOption,
+    TopologyOption,
+    VirtualChannelsOption,
+)
+from acf.cli.sources import source_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,23 +42,38 @@ def timing(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the first placement.")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", help="Placements, whose median Fmax counts.")] = 1,
+    mesh: MeshOption = None,
+    topology: TopologyOption = None,
+    routing: RoutingOption = None,
+    channels: ChannelsOption = None,
+    rounds: RoundsOption = None,
+    virtual_channels: VirtualChannelsOption = None,
+    depth: DepthOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Place and route a block alone, between registers at its ports, and show its Fmax and its slowest path."""
     from rich.console import Console
 
-    from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
     from acf.sim.timing import place_and_route
 
-    config = configuration(preset, format)
     if technology != "ecp5":
         raise ValueError(f"technology must be one of ecp5, not {technology!r}")
     if not 1 <= seeds <= 100:
         raise ValueError(f"placements must be from 1 to 100, not {seeds}")
-    top = f"acf_{block}_top"
-    verilog = blocks.generate(block, config=config, top=top)
+    source = source_of(
+        block,
+        preset=preset,
+        format=format,
+        mesh=mesh,
+        topology=topology,
+        routing=routing,
+        channels=channels,
+        rounds=rounds,
+        virtual_channels=virtual_channels,
+        depth=depth,
+    )
     console = Console(stderr=True, highlight=False)
-    heading = f"{block} of {config.name} in {config.lane.format}"
+    heading = source.what
     with console.status(heading) as status:
 
         def progress(text: str) -> None:
@@ -55,13 +82,15 @@ def timing(
                 console.print(f"{heading}: {text}")
 
         found = place_and_route(
-            verilog, top=top, speed=speed, device=device, seeds=range(seed, seed + seeds), progress=progress
+            source.verilog,
+            top=source.top,
+            speed=speed,
+            device=device,
+            seeds=range(seed, seed + seeds),
+            progress=progress,
         )
     report: dict[str, Any] = {
-        "block": block,
-        "preset": config.name,
-        "format": config.lane.format,
-        "config": config.digest,
+        **source.config,
         "technology": technology,
         "tools": list(found.tools),
         "seconds": round(found.seconds, 1),
@@ -70,10 +99,10 @@ def timing(
     if as_json:
         print(json.dumps(report, indent=2))
     else:
-        _print_tables(report)
+        _print_tables(report, source.what)
 
 
-def _print_tables(report: dict[str, Any]) -> None:
+def _print_tables(report: dict[str, Any], what: str) -> None:
     from rich.console import Console
 
     from acf.sim.area import RESOURCES
@@ -81,7 +110,7 @@ def _print_tables(report: dict[str, Any]) -> None:
     console = Console(highlight=False)
     by_seed = report["fmax_mhz_by_seed"]
     console.print(
-        f"{report['block']} of {report['preset']} in {report['format']} ({report['config']}), "
+        f"{what} ({report['config']}), "
         f"ECP5 {report['device']} of speed grade {report['speed_grade']}, {' and '.join(report['tools'])}, "
         f"{report['seconds']} s",
         soft_wrap=True,

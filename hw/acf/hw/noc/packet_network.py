@@ -14,7 +14,12 @@ from acf.hw.noc.router import Router
 from acf.hw.noc.routing import Port
 from acf.hw.noc.unicast_proof import proved_routing
 
-__all__ = ["PacketNetwork", "PacketNode"]
+__all__ = ["PacketNetwork", "PacketNode", "packet_router"]
+
+
+def packet_router(network: NetworkConfig) -> wiring.Component:
+    """The router of a network: that of the fabric where packets keep their virtual channels."""
+    return Router(noc=network.noc) if network.channels == "kept" else PacketRouter(network=network)
 
 
 class PacketNode(wiring.Component):
@@ -55,8 +60,7 @@ class PacketNode(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         noc = self._network.noc
-        kept = self._network.channels == "kept"
-        m.submodules.router = router = Router(noc=noc) if kept else PacketRouter(network=self._network)
+        m.submodules.router = router = packet_router(self._network)
         m.submodules.injector = injector = PacketInjector(network=self._network)
         m.submodules.ejector = ejector = PacketEjector(noc=noc)
 

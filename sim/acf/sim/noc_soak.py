@@ -1,0 +1,145 @@
+"""Many flits through a network, in traffic of all kinds, past sinks and sources that pause: its promises must hold.
+
+Each flit is compared as it comes (see ``noc_harness.cpp``): every packet once, whole, in the order of its flow where
+the network promises that. A watchdog calls it an error when nothing moves for long. At the end of each run the network
+must become empty.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from acf.config import CHANNEL_RULES, ROUTINGS, TOPOLOGIES, NetworkConfig
+from acf.sim.noc_harness import NetworkHarness, Phases
+from acf.sim.traffic import PATTERNS, destinations
+
+__all__ = ["UNITS", "WATCHDOG", "soak", "soak_networks", "traffic_of"]
+
+WATCHDOG = 2000
+"""Cycles in which something must move while packets are on their way."""
+
+UNITS = {
+    "flits": "flits that were sent and came, each compared",
+    "packets": "packets that were sent and came",
+    "cycles": "cycles simulated",
+    "longest_silence": "most cycles in a row in which no flit went into or out of the network while packets were on "
+    f"their way; more than {WATCHDOG} are taken for a deadlock",
+    "out_of_order": "packets that came behind a later one of their flow; must be 0 where in_order is true",
+}
+
+_RUN_FLITS = 10_000
+_LENGTHS = ((1, 1), (1, 4), (5, 5), (1, 32))  # flits of the shortest packet and of the longest
+_LOADS = (0.2, 0.6, 1.0)
+_PAUSES = (0.0, 0.3, 0.8)
+
+
+def soak_networks() -> list[NetworkConfig]:
+    """Each topology with each routing and each rule for virtual channels that go together, of 16 nodes each.
+
+    Numbers of virtual channels, depths of buffers and rounds of allocation change from one to the next. A torus is
+    there twice, with and without datelines.
+    """
+    networks = []
+    sizes = {"mesh": [(4, 4)], "torus": [(4, 4), (2, 8)]}
+    kinds = [
+        {"topology": topology, "height": height, "width": width, "routing": routing, "channels": channels}
+        for topology in TOPOLOGIES
+        for height, width in sizes[topology]
+        for routing in ROUTINGS
+        for channels in CHANNEL_RULES
+    ]
+    for kind in kinds:
+        n = len(networks)
+        rounds = 1 if kind["channels"] == "kept" else 1 + n // 2 % 3
+        for virtual_channels in range(1 + n % 4, 5):
+            with contextlib.suppress(ValueError):  # so many are too few, or routing and rule do not go together
+                network = NetworkConfig(
+                    **kind, virtual_channels=virtual_channels, buffer_depth=(2, 4, 8)[n % 3], rounds=rounds
+                )
+                networks.append(network)
+                break
+    return networks
+
+
+def traffic_of(network: NetworkConfig) -> dict[str, np.ndarray]:
+    """Destinations of all patterns that there are on a network, by their names."""
+    tables = {}
+    for pattern in PATTERNS:
+        with contextlib.suppress(ValueError):  # some need a square, or a power of two
+            tables[pattern] = destinations(pattern, network)
+    return tables
+
+
+def soak(
+    harness: NetworkHarness,
+    traffic: Mapping[str, np.ndarray],
+    *,
+    flits: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Send flits through a network.
+
+    Parameters
+    ----------
+    harness : NetworkHarness
+    traffic : mapping of str to ndarray of float64, (nodes, nodes)
+        Destinations of each kind of traffic; flits are divided evenly among them.
+    flits : int
+        At least so many are sent.
+    seed : int
+        Of all random numbers. Lengths of packets, load, pauses of sinks and pauses of sources are drawn for each run
+        of about 10,000 flits, or of as many as the kind has.
+    progress : callable or None
+        Called with the number of flits delivered so far.
+
+    Returns
+    -------
+    dict
+        ``flits`` and ``packets`` that came, ``cycles``, ``longest_silence`` in cycles, ``out_of_order`` (packets that
+        came behind a later one of their flow), ``traffic`` (names).
+
+    Raises
+    ------
+    ValueError
+        If ``flits`` is not positive.
+    acf.sim.noc_harness.NetworkError
+        If a flit is lost, doubled, changed or misdelivered, comes out of order where the network promises order, or
+        nothing moves for more than ``WATCHDOG`` cycles.
+    """
+    if flits <= 0:
+        raise ValueError(f"flits of a soak must be positive, not {flits}")
+    random = np.random.default_rng(seed)
+    total = {"flits": 0, "packets": 0, "cycles": 0, "longest_silence": 0, "out_of_order": 0}
+    of_kind = -(-flits // len(traffic))
+    for table in traffic.values():
+        senders = int(table.any(axis=1).sum())
+        end = total["flits"] + of_kind
+        while total["flits"] < end:
+            shortest, longest = _LENGTHS[random.integers(len(_LENGTHS))]
+            load = _LOADS[random.integers(len(_LOADS))]
+            stall, gap = (_PAUSES[k] for k in random.integers(len(_PAUSES), size=2))
+            cycles = math.ceil(min(_RUN_FLITS, of_kind) / (load * senders))
+            harness.run(
+                table,
+                load=load,
+                flits=longest,
+                shortest=shortest,
+                seed=int(random.integers(1 << 62)),
+                phases=Phases(warm_up=0, measure=cycles, drain=0),
+                stall=stall,
+                gap=gap,
+                watchdog=WATCHDOG,
+            )
+            found = harness.flush(max_cycles=10_000_000)
+            total["flits"] += found.flits_created
+            total["packets"] += found.delivered
+            total["cycles"] += found.cycles
+            total["longest_silence"] = max(total["longest_silence"], found.longest_silence)
+            total["out_of_order"] += found.out_of_order
+            if progress is not None:
+                progress(total["flits"])
+    return {**total, "traffic": list(traffic)}
