@@ -96,6 +96,16 @@ def network_commands() -> dict[str, str]:
     return commands
 
 
+def soak_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    return {"noc-soak": "acf noc soak --flits 10000000 --seed 1 --json"}
+
+
+def proof_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    return {"noc-proofs": "python -m acf.tb.noc_proofs --json"}
+
+
 def measure(name: str, command: str) -> None:
     """Run a command and keep its JSON object."""
     words = shlex.split(command)
@@ -192,6 +202,31 @@ def network_table() -> list[str]:
     return lines
 
 
+def soak_table() -> list[str]:
+    """Rows of the table of the soak."""
+    lines = ["| network | flits | packets | cycles | most silent cycles | order |", "|---|---|---|---|---|---|"]
+    (name,) = soak_commands()
+    r = result(name)
+    rows = [(one["network"], one, "kept" if one["in_order"] else "free") for one in r["networks"]]
+    for network, one, order in [*rows, ("all", r, "")]:
+        lines.append(
+            f"| {network} | {one['flits']:,} | {one['packets']:,} | {one['cycles']:,} | {one['longest_silence']} "
+            f"| {order} |"
+        )
+    return lines
+
+
+def proof_table() -> list[str]:
+    """Rows of the table of proofs."""
+    lines = ["| device | with | proved | by | with a bug |", "|---|---|---|---|---|"]
+    (name,) = proof_commands()
+    for one in result(name)["proofs"]:
+        how = one["how"] if one["how"] == "k-induction" else f"all runs of {one['depth']} cycles"
+        what = one["what"] if one["result"] == "proved" else f"{one['result']}: {one['what']}"
+        lines.append(f"| `{one['device']}` | {one['with']} | {what} | {how} | {one['result_with_bug']} |")
+    return lines
+
+
 def filled(text: str, section: str, lines: list[str], *, script: str = "measure.py") -> str:
     """``text`` with the lines between the markers of ``section`` replaced."""
     begin, end = f"<!-- {section}: written by scripts/{script} -->", f"<!-- end of {section} -->"
@@ -212,6 +247,8 @@ def main() -> int:
             **area_commands(),
             **timing_commands(),
             **network_commands(),
+            **soak_commands(),
+            **proof_commands(),
         }
         if unknown := [name for name in wanted if name not in commands]:
             print(f"there is no result called {unknown[0]!r}, but {', '.join(commands)}", file=sys.stderr)
@@ -225,7 +262,7 @@ def main() -> int:
                 progress.advance(task)
     pages = {
         README: {"throughput": product_table, "optimizer": update_table, "area": area_table, "timing": timing_table},
-        NETWORK: {"network": network_table},
+        NETWORK: {"network": network_table, "proofs": proof_table},
     }
     stale = False
     for page, tables in pages.items():

@@ -1,5 +1,7 @@
 """An arbiter that serves the one who has waited longest."""
 
+import itertools
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -41,7 +43,11 @@ class LeastRecentArbiter(wiring.Component):
             if number <= 0:
                 raise ValueError(f"{what} must be positive, not {number!r}")
         self._count = count
-        self._rounds = rounds
+        # One bit for every pair: whether the first of the two goes first. Its proof looks at them.
+        self.goes_first = {
+            (first, second): Signal(name=f"first_{first}_{second}", init=1)
+            for first, second in itertools.combinations(range(count), 2)
+        }
         super().__init__(
             {
                 "requests": In(count).array(rounds),
@@ -53,17 +59,13 @@ class LeastRecentArbiter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # One bit for every pair: whether the first of the two goes first.
-        goes_first = {}
-        for first in range(self._count):
-            for second in range(first + 1, self._count):
-                bit = Signal(name=f"first_{first}_{second}", init=1)
-                goes_first[first, second] = bit
-                goes_first[second, first] = ~bit
-                with m.If(self.used[first]):
-                    m.d.sync += bit.eq(0)
-                with m.Elif(self.used[second]):
-                    m.d.sync += bit.eq(1)
+        goes_first = dict(self.goes_first)
+        for (first, second), bit in self.goes_first.items():
+            goes_first[second, first] = ~bit
+            with m.If(self.used[first]):
+                m.d.sync += bit.eq(0)
+            with m.Elif(self.used[second]):
+                m.d.sync += bit.eq(1)
 
         for requests, grants in zip(self.requests, self.grants, strict=True):
             for n in range(self._count):

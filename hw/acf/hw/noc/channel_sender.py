@@ -100,7 +100,11 @@ class ChannelSender(wiring.Component):
         self._noc = noc
         self._groups = groups
         self._opens_empty_only = opens_empty_only
-        self._arbiter = LeastRecentArbiter(count=sources, rounds=rounds)
+        # The proof looks at these; by virtual channel: free places of the receiver, and whether no packet has it.
+        self.arbiter = LeastRecentArbiter(count=sources, rounds=rounds)
+        channels, depth = range(noc.virtual_channels), noc.buffer_depth
+        self.places = [Signal(range(depth + 1), name=f"places_{n}", init=depth) for n in channels]
+        self.is_free = [Signal(name=f"is_free_{n}", init=1) for n in channels]
         super().__init__(
             {
                 "sources": In(channel_source_signature(noc=noc, rounds=rounds)).array(sources),
@@ -113,7 +117,7 @@ class ChannelSender(wiring.Component):
         noc = self._noc
         sources = list(self.sources)
 
-        m.submodules.arbiter = arbiter = self._arbiter
+        m.submodules.arbiter = arbiter = self.arbiter
         is_open = Const(1)
         granted = Const(0, len(sources))
         for n, (requests, grants) in enumerate(zip(arbiter.requests, arbiter.grants, strict=True)):
@@ -135,8 +139,8 @@ class ChannelSender(wiring.Component):
         counts, start, is_empty, has_room = [], [], [], []
         for channel in range(noc.virtual_channels):
             sent = sends & channels[channel]
-            places = self._count_places(m, channel, sent)
-            is_free = Signal(name=f"is_free_{channel}", init=1)
+            places, is_free = self.places[channel], self.is_free[channel]
+            self._count_places(m, channel, sent)
             with m.If(sent):
                 m.d.sync += is_free.eq(flit.tail)
             counts.append(places)
@@ -172,13 +176,11 @@ class ChannelSender(wiring.Component):
     def _count_places(self, m, channel, sent):
         """Count the free places of the receiver."""
         credit = self.link.credit[channel]
-        depth = self._noc.buffer_depth
-        places = Signal(range(depth + 1), name=f"places_{channel}", init=depth)
+        places = self.places[channel]
         with m.If(credit & ~sent):
             m.d.sync += places.eq(places + 1)
         with m.If(sent & ~credit):
             m.d.sync += places.eq(places - 1)
-        return places
 
     def _count_waiting(self, m, *, places, most, sent):
         """The running mean of flits that wait behind the link.

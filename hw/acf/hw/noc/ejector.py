@@ -32,7 +32,12 @@ class EjectorQueue(wiring.Component):
     """
 
     def __init__(self, *, noc: NocConfig):
-        self._noc = noc
+        depth = noc.buffer_depth
+        # The proof of the queue looks at what it holds.
+        self.flits = memory.Memory(shape=flit_layout(noc=noc), depth=depth, init=[])
+        write, read = self.flits.write_port(), self.flits.read_port(domain="comb", transparent_for=())
+        self.write, self.read = write, read
+        self.level = Signal(range(depth + 1))
         super().__init__(
             {
                 "valid": In(1),
@@ -44,11 +49,9 @@ class EjectorQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        depth = self._noc.buffer_depth
 
-        m.submodules.flits = flits = memory.Memory(shape=flit_layout(noc=self._noc), depth=depth, init=[])
-        write, read = flits.write_port(), flits.read_port(domain="comb", transparent_for=())
-        level = Signal(range(depth + 1))
+        m.submodules.flits = self.flits
+        write, read, level = self.write, self.read, self.level
 
         can_load = ~self.o.valid | self.o.ready
         stored = level.any()
