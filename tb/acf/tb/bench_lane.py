@@ -7,6 +7,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 from cocotb.utils import get_sim_time
 
+from acf.hw.pe.accumulator_bank import clearing_cycles
 from acf.tb.lane_driver import LaneBench
 from acf.tb.lane_model import Entry, random_entries, random_operands, random_sampled
 from acf.tb.stream import StreamSource, always, at_random, pack, start_clock
@@ -140,7 +141,7 @@ async def accumulators_are_swept_while_others_are_summed(dut):
     bench = await start(dut)
     lane = bench.lane
     await load_density(bench, rng, [0, 1], range(8), 0.7)
-    waits, quiet = 0, 0
+    waits, quiet, together = 0, 0, 0
     for turn in range(12):
         bench.entries.use = at_random(rng.choice([0.3, 1.0]), rng)
         bench.start_watching()
@@ -164,19 +165,21 @@ async def accumulators_are_swept_while_others_are_summed(dut):
             bench.send([entry for entry in later if entry.accumulator == row], bank=0)
         waits += bench.swept
         quiet += turn % 3 == 0 and bench.swept
+        together += bench.together
         await bench.finish()
         assert len(bench.issued) == bench.model.issued.sum()
         assert bench.effectual == bench.model.effectual.sum()
         assert bool(bench.overflows) == bench.model.overflow.any()
     assert waits, "products were made to wait"
     assert not quiet, "and only when it was urgent"
+    assert together, "some were swept beside a product"
     bench.start_watching()
     await bench.check()
 
 
 @cocotb.test()
-async def a_swept_accumulator_is_free_at_once(dut):
-    """An entry for it may come in the cycle after it was read, and starts from +0."""
+async def a_swept_accumulator_is_free_soon(dut):
+    """An entry for it may come ``clearing_cycles`` after it was read, and starts from +0."""
     bench = await start(dut)
     lane = bench.lane
     one = 0x3F80 if lane.format == "bf16" else 1
@@ -199,7 +202,7 @@ async def a_swept_accumulator_is_free_at_once(dut):
         for _ in range(cycles):
             await RisingEdge(dut.clk)
 
-    for pause in range(12):
+    for pause in range(clearing_cycles(lane=lane) - 1, 12):
         await during(dut.entry_valid, cycles=2)
         await elapse(30)
         await during(dut.sweep_read)

@@ -13,9 +13,6 @@ class Interlock(wiring.Component):
     In a dense array no product is known to be zero, so products that are not effectual (they are issued only when
     skipping is off) hold their accumulator as well; they are not written.
 
-    An accumulator that is swept takes the place of a product: it is read, and set to +0 when a product's sum would be
-    written.
-
     Parameters
     ----------
     address_width : int
@@ -33,20 +30,12 @@ class Interlock(wiring.Component):
         The product is issued in this cycle.
     effectual : In(1)
         It changes its accumulator.
-    sweep : In(1)
-        An accumulator is swept in this cycle; not one in flight, and no product is issued.
-    read_address : In(address_width)
-        Accumulator that is read, of the product or the one that is swept.
     write : Out(1)
-        Write the operator's result now, or +0, ``depth`` cycles after the issue.
+        Write the operator's result now, ``depth`` cycles after the issue.
     write_address : Out(address_width)
         There.
-    clear : Out(1)
-        Write +0.
     busy : Out(1)
         An accumulator of a product is in flight.
-    clearing : Out(1)
-        One that was swept is not yet +0.
 
     Raises
     ------
@@ -64,40 +53,32 @@ class Interlock(wiring.Component):
                 "hazard": Out(1),
                 "issue": In(1),
                 "effectual": In(1),
-                "sweep": In(1),
-                "read_address": In(address_width),
                 "write": Out(1),
                 "write_address": Out(address_width),
-                "clear": Out(1),
                 "busy": Out(1),
-                "clearing": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
 
-        product, effectual, swept, address = self.issue, self.effectual & self.issue, self.sweep, self.read_address
-        products, swepts, conflicts = [], [], []
+        product, effectual, address = self.issue, self.effectual & self.issue, self.address
+        products, conflicts = [], []
         for n in range(self._depth):
             product_next = Signal(name=f"product_{n}")
             effectual_next = Signal(name=f"effectual_{n}")
-            swept_next = Signal(name=f"swept_{n}")
             address_next = Signal.like(self.address, name=f"address_{n}", reset_less=True)
-            m.d.sync += [product_next.eq(product), effectual_next.eq(effectual), swept_next.eq(swept)]
-            with m.If(product | swept):
+            m.d.sync += [product_next.eq(product), effectual_next.eq(effectual)]
+            with m.If(product):
                 m.d.sync += address_next.eq(address)
-            product, effectual, swept, address = product_next, effectual_next, swept_next, address_next
+            product, effectual, address = product_next, effectual_next, address_next
             products.append(product)
-            swepts.append(swept)
-            conflicts.append((product | swept) & (address == self.address))
+            conflicts.append(product & (address == self.address))
 
         m.d.comb += [
             self.hazard.eq(Cat(conflicts).any()),
             self.busy.eq(Cat(products).any()),
-            self.clearing.eq(Cat(swepts).any()),
-            self.write.eq(effectual | swept),
+            self.write.eq(effectual),
             self.write_address.eq(address),
-            self.clear.eq(swept),
         ]
         return m

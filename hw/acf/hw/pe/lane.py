@@ -32,8 +32,9 @@ class Lane(wiring.Component):
     2`` cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``latency +
     3`` cycles apart.
 
-    Accumulators are swept beside that, each in a cycle in which there is no product, or in which a product is made to
-    wait: the memory is then read for the sweep, and when a product's sum would be written, +0 is.
+    Accumulators are swept beside that: those of even number beside products whose accumulator is odd, and the other way
+    round, or in cycles without a product. Each is set to +0 when a product's sum would be written that was issued when
+    it was swept, so both memories are free then as they were before.
 
     Parameters
     ----------
@@ -115,7 +116,8 @@ class Lane(wiring.Component):
 
         looked_up = self._look_up_mask(m, operands, issue)
         self._issue_products(m, issue, interlock, operands, accumulators, operator)
-        m.d.comb += [self.idle.eq(~(looked_up | issue.busy | interlock.busy)), self.clearing.eq(interlock.clearing)]
+        self._sweep(m, accumulators, depth=operator.latency + 2)
+        m.d.comb += self.idle.eq(~(looked_up | issue.busy | interlock.busy))
         return m
 
     def _look_up_mask(self, m, operands, issue):
@@ -161,22 +163,19 @@ class Lane(wiring.Component):
         accumulator, slot_bits = product.p.entry.accumulator, len(product.p.slot)
         slot = Mux(self.sampled, accumulator[:slot_bits], product.p.slot)
         address = Cat(slot, accumulator[slot_bits:])
-        read_address = Signal.like(accumulators.read_address)
         issued = Signal()
         effectual = Signal()
         # Whether there is a product is known early in the cycle, whether it waits for its accumulator is not.
-        made_to_wait = self.sweep.read & self.sweep.urgent
+        meets_sweep = product.valid & (address[0] == accumulators.sweep_address[0])
+        made_to_wait = self.sweep.read & self.sweep.urgent & meets_sweep
         m.d.comb += [
-            self.sweep.taken.eq(self.sweep.read & (self.sweep.urgent | ~product.valid)),
+            self.sweep.taken.eq(self.sweep.read & (self.sweep.urgent | ~meets_sweep)),
             product.ready.eq(~interlock.hazard & ~made_to_wait),
             issued.eq(product.valid & product.ready),
             effectual.eq(issued & product.p.effectual),
-            read_address.eq(Mux(self.sweep.taken, Cat(self.sweep.slot, self.sweep.row), address)),
             interlock.address.eq(address),
             interlock.issue.eq(issued),
             interlock.effectual.eq(product.p.effectual),
-            interlock.sweep.eq(self.sweep.taken),
-            interlock.read_address.eq(read_address),
             self.issued.eq(issued),
             self.effectual.eq(effectual),
             self.hazard.eq(product.valid & interlock.hazard),
@@ -204,8 +203,8 @@ class Lane(wiring.Component):
             operands.slot.eq(product.p.slot),
             operands.paired.eq(self.sampled),
             operands.partner_row.eq(product.p.entry.value),
-            accumulators.read.eq(effectual | self.sweep.taken),
-            accumulators.read_address.eq(read_address),
+            accumulators.read.eq(effectual),
+            accumulators.read_address.eq(address),
             operator.x.eq(x),
             operator.y.eq(y),
             operator.a.eq(a),
@@ -215,7 +214,29 @@ class Lane(wiring.Component):
         m.d.comb += [
             accumulators.write.eq(interlock.write),
             accumulators.write_address.eq(interlock.write_address),
-            accumulators.write_data.eq(Mux(interlock.clear, 0, operator.o)),
-            self.accumulator.eq(accumulators.data),
-            self.overflow.eq(interlock.write & ~interlock.clear & operator.overflow),
+            accumulators.write_data.eq(operator.o),
+            self.overflow.eq(interlock.write & operator.overflow),
+        ]
+
+    def _sweep(self, m, accumulators, *, depth):
+        """Read what is swept; write +0 ``depth`` cycles later."""
+        swept, address = self.sweep.taken, Cat(self.sweep.slot, self.sweep.row)
+        m.d.comb += [
+            accumulators.sweep.eq(swept),
+            accumulators.sweep_address.eq(address),
+            self.accumulator.eq(accumulators.swept),
+        ]
+        on_the_way = []
+        for n in range(depth):
+            swept_next = Signal(name=f"swept_{n}")
+            address_next = Signal.like(accumulators.clear_address, name=f"swept_address_{n}", reset_less=True)
+            m.d.sync += swept_next.eq(swept)
+            with m.If(swept):
+                m.d.sync += address_next.eq(address)
+            swept, address = swept_next, address_next
+            on_the_way.append(swept)
+        m.d.comb += [
+            accumulators.clear.eq(swept),
+            accumulators.clear_address.eq(address),
+            self.clearing.eq(Cat(on_the_way).any()),
         ]

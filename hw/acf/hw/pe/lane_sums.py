@@ -13,6 +13,9 @@ from acf.hw.pe.interlock import Interlock
 
 __all__ = ["LaneSums"]
 
+_PATIENCE = 4
+"""Cycles for which an accumulator is asked for, before its lane makes a product wait."""
+
 
 class LaneSums(wiring.Component):
     """Takes sums, adds to each the accumulators of ``lanes`` lanes in order, and gives them on.
@@ -92,22 +95,27 @@ class LaneSums(wiring.Component):
         row, rows_left = Signal.like(self.row), Signal.like(self.rows)
         lane, slot = Signal(range(lanes)), Signal(range(slots))
         room = Signal(range(self._room + 1), init=self._room)
-        walking, step = Signal(), Signal()
+        walking, asks, step = Signal(), Signal(), Signal()
+        waited = Signal(range(_PATIENCE))
         first_lane, last_lane, slot_ends = lane == 0, lane == lanes - 1, slot == slots - 1
         takes_sum = walking & first_lane & ~self.from_zero
         m.d.comb += [
             walking.eq(rows_left != 0),
             # Ask for the next accumulator, when the sum so far is there, or will be.
-            step.eq(walking & ~interlock.hazard & (~takes_sum | self.i.valid) & (~last_lane | room.any())),
+            asks.eq(walking & ~interlock.hazard & (~takes_sum | self.i.valid) & (~last_lane | room.any())),
+            step.eq(Cat(port.taken for port in self.lanes).any()),
             self.i.ready.eq(takes_sum & step),
             self.row_done.eq(step & slot_ends & last_lane),
             self.busy.eq(walking | (room != self._room)),
             interlock.address.eq(slot),
-            interlock.read_address.eq(slot),
             interlock.issue.eq(step),
             interlock.effectual.eq(1),
         ]
         m.d.sync += room.eq(room - (step & last_lane) + self.freed)
+        with m.If(step):
+            m.d.sync += waited.eq(0)
+        with m.Elif(asks & (waited != _PATIENCE - 1)):
+            m.d.sync += waited.eq(waited + 1)
         with m.If(self.start):
             m.d.sync += [row.eq(self.row), rows_left.eq(self.rows)]
         with m.If(step):
@@ -117,7 +125,12 @@ class LaneSums(wiring.Component):
         with m.If(self.row_done):
             m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1)]
         for n, port in enumerate(self.lanes):
-            m.d.comb += [port.read.eq(step & (lane == n)), port.row.eq(row), port.slot.eq(slot), port.urgent.eq(1)]
+            m.d.comb += [
+                port.read.eq(asks & (lane == n)),
+                port.row.eq(row),
+                port.slot.eq(slot),
+                port.urgent.eq(waited == _PATIENCE - 1),
+            ]
 
         # The accumulator is there.
         m.submodules.sums = sums = Memory(shape=width, depth=slots, init=[])

@@ -26,7 +26,7 @@ class ReducingSweep(wiring.Component):
 
     A few cycles to start, then for each row as many as one of the adders takes for its lanes, and the latencies of all
     until the last sums are sent. Sums of the east are taken when they are needed; without them, and while the network
-    takes no results, it waits. It waits for no lane: products make room.
+    takes no results, it waits. A lane that is busy may delay an accumulator by three cycles.
 
     Parameters
     ----------
@@ -90,6 +90,7 @@ class ReducingSweep(wiring.Component):
                         getattr(self.lanes[lane], name).eq(getattr(stage.lanes[n], name))
                         for name in ("read", "row", "slot", "urgent")
                     ),
+                    stage.lanes[n].taken.eq(self.lanes[lane].taken),
                     stage.accumulators[n].eq(self.accumulators[lane]),
                 ]
         m.d.comb += self.overflow.eq(Cat(stage.overflow for stage in stages))

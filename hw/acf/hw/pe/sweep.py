@@ -14,7 +14,7 @@ from acf.hw.pe.sweep_job import sweep_walk
 __all__ = ["AccumulatorSweep"]
 
 _PATIENCE = 4
-"""Cycles for which the sweep waits that the lanes have no product, before it makes products wait."""
+"""Cycles for which the sweep waits for a cycle in which it is in no product's way, before it makes products wait."""
 
 
 class AccumulatorSweep(wiring.Component):

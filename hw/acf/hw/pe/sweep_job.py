@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from acf.config import LaneConfig
+from acf.hw.pe.accumulator_bank import clearing_cycles
 
 __all__ = ["SweepJob", "sweep_request", "sweep_walk"]
 
@@ -70,7 +71,7 @@ class SweepJob(wiring.Component):
     """Takes a DRAIN or a CLEAR, so that what comes behind it may go on while the accumulators are swept.
 
     Rows are swept in ascending order. An entry that comes later must find the accumulators as the sweep leaves them, so
-    it waits as long as its row lies between the row that is swept and the last one.
+    it waits as long as its row lies between the row that is swept and the last one, and then until it is +0.
 
     Parameters
     ----------
@@ -88,12 +89,13 @@ class SweepJob(wiring.Component):
     entry_row : In
         Accumulator row of the next entry.
     must_wait : Out(1)
-        It is not swept yet.
+        It is not swept yet, or not yet +0.
     """
 
     request: stream.Interface
 
     def __init__(self, *, lane: LaneConfig):
+        self._lane = lane
         super().__init__(
             {
                 "request": In(stream.Signature(sweep_request)),
@@ -109,8 +111,7 @@ class SweepJob(wiring.Component):
         m = Module()
         walk = self.walk
         gate_step = Signal.like(self.request.p.gate_step)
-        m.d.comb += self.request.ready.eq(~walk.active)
-        with m.If(~walk.active):
+        with m.If(self.request.ready):
             m.d.sync += [
                 walk.active.eq(self.request.valid),
                 walk.row.eq(self.request.p.first),
@@ -131,12 +132,31 @@ class SweepJob(wiring.Component):
         with m.If(self.packet_sent):
             m.d.sync += self.packet.eq(self.packet + 1)
 
-        distance = Signal.like(walk.row)
-        m.d.comb += [
-            distance.eq(self.entry_row - walk.row),
-            self.must_wait.eq(walk.active & (distance < walk.rows_left)),
-        ]
+        self._compare(m)
         return m
+
+    def _compare(self, m):
+        """Whether the row of the next entry is not swept yet, or not yet +0."""
+        walk = self.walk
+        row, rows_left = Signal.like(walk.row), Signal.like(walk.rows_left)
+        is_cleared = walk.row_done
+        for n in range(clearing_cycles(lane=self._lane) - 1):
+            is_cleared_next = Signal(name=f"is_cleared_{n}")
+            m.d.sync += is_cleared_next.eq(is_cleared)
+            is_cleared = is_cleared_next
+        with m.If(self.request.ready):
+            m.d.sync += row.eq(self.request.p.first)
+            with m.If(self.request.valid):
+                m.d.sync += rows_left.eq(self.request.p.count)
+        with m.Elif(is_cleared):
+            m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1)]
+
+        distance = Signal.like(row)
+        m.d.comb += [
+            self.request.ready.eq(~walk.active & (rows_left == 0)),
+            distance.eq(self.entry_row - row),
+            self.must_wait.eq(distance < rows_left),
+        ]
 
     def _kept(self, walk):
         return [

@@ -168,8 +168,8 @@ class Tile(wiring.Component):
                 m.d.comb += getattr(lane.sweep, name).eq(choice)
             m.d.comb += [
                 lane.sweep.read.eq(reduce.lanes[n].read | sweep.lanes[n].read),
-                reduce.lanes[n].taken.eq(lane.sweep.taken),
-                sweep.lanes[n].taken.eq(lane.sweep.taken),
+                reduce.lanes[n].taken.eq(lane.sweep.taken & reduces),
+                sweep.lanes[n].taken.eq(lane.sweep.taken & sends),
             ]
             for name in lane_events.members:
                 m.d.comb += getattr(counting.events[n], name).eq(getattr(lane, name))
