@@ -49,8 +49,8 @@ class RouterBench:
     def __init__(self, dut, *, send: float = 1.0, free: float = 1.0):
         self.dut = dut
         self.noc = bench_noc()
-        self.send_rate = dict.fromkeys(PORTS, send)
-        self.free_rate = dict.fromkeys(PORTS, free)
+        self.send_rate: dict[str, float] = dict.fromkeys(PORTS, send)
+        self.free_rate: dict[str, float] = dict.fromkeys(PORTS, free)
         self.cycle = 0
         self.number = 0
         channels = range(self.noc.virtual_channels)
@@ -262,24 +262,33 @@ async def hot_output_is_shared_fairly(dut):
 
 @cocotb.test()
 async def channels_take_turns_on_a_link(dut):
-    """Two long packets in two channels, from one input and from two, alternate flit by flit on the link."""
+    """Two long packets in two channels, from each input and from two, alternate flit by flit on the link."""
     bench = RouterBench(dut)
     if bench.noc.virtual_channels < 2 or bench.noc.buffer_depth < 4:
         return
     await bench.start()
     y, x = HERE
-    for second in ("west", "local"):
-        bench.taken.clear()
-        bench.free_rate["east"] = 0.0
-        for channel, arrival in enumerate(["west", second]):
-            bench.send(arrival, (y, x + 1), channel=channel, length=40)
-        for _ in range(60):  # let both fill their buffers
-            await RisingEdge(dut.clk)
-        before = len(bench.taken)
-        bench.free_rate["east"] = 1.0
-        await bench.finish(cycles=1000)
-        turns = [channel for _, _, channel, _ in bench.taken[before + 2 : before + 22]]
-        assert all(a != b for a, b in pairwise(turns)), f"channels in turn: {turns}"
+    cases = [((port, port), HERE, "local") for port in PORTS]
+    cases += [
+        (("north", "west"), (y + 1, x), "south"),
+        (("south", "local"), (y - 1, x), "north"),
+        (("west", "local"), (y, x + 1), "east"),
+        (("local", "east"), (y, x - 1), "west"),
+        (("east", "south"), HERE, "local"),
+    ]
+    for arrivals, to, departure in cases:
+        for channels in ((0, 1), (1, 0)):
+            bench.taken.clear()
+            bench.free_rate[departure] = 0.0
+            for channel, arrival in zip(channels, arrivals, strict=True):
+                bench.send(arrival, to, channel=channel, length=40)
+            for _ in range(60):  # let both fill their buffers
+                await RisingEdge(dut.clk)
+            before = len(bench.taken)
+            bench.free_rate[departure] = 1.0
+            await bench.finish(cycles=1000)
+            turns = [channel for _, _, channel, _ in bench.taken[before + 2 : before + 22]]
+            assert all(a != b for a, b in pairwise(turns)), f"{arrivals} to {departure}, channels in turn: {turns}"
 
 
 @cocotb.test()
