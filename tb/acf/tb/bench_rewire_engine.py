@@ -180,9 +180,39 @@ async def corners(dut):
         await bench.run(rows=3, columns=20, random=mode, span=SPAN_UNIT, density=1.0, row_entries=9)
         await bench.run(rows=3, columns=1, random=mode)
         await bench.run(rows=40, columns=64, random=mode, row_entries=6, span=3 * SPAN_UNIT, density=0.1, seed=7)
+        # The walk over candidates begins at each column once.
+        settings = {"random": mode, "row_begin": 0, "row_end": 128, "candidate_shift": 0, "protected_from": 0xFFFFFFFF}
+        await bench.run(rows=128, columns=64, row_entries=6, span=3 * SPAN_UNIT, density=1.0, **settings)
         await bench.run(rows=2, columns=most, random=mode, row_entries=most // 2, span=SPAN_UNIT, density=0.9)
         await bench.run(rows=2, columns=most, random=mode, row_entries=most - 3, span=SPAN_UNIT, density=1.0)
     await bench.run(rows=9, columns=130, random=0, seed=0)
+
+
+@cocotb.test()
+async def writes_follow_each_other(dut):
+    """Where all entries of the rows change, a beat is written in almost every cycle."""
+    if BEAT > 8:
+        return  # more exchanges than beats
+    bench = Bench(dut)
+    await start_clock(dut)
+    rows, entries, columns = 24, 80, 576
+    layer, cycles = await bench.run(
+        rows=rows,
+        columns=columns,
+        row_entries=entries,
+        random=0,
+        index_size=IndexSize.UINT16,
+        span=SPAN_UNIT,
+        density=1.0,
+        row_begin=0,
+        row_end=rows,
+        protected_from=columns,
+        candidate_shift=0,
+    )
+    golden = layer.golden()
+    written = layer.beats(np.flatnonzero(layer.arrays["indices"] != golden.indices))
+    dut._log.info(f"{golden.changed} exchanges, {written} beats written in {cycles} cycles")
+    assert cycles <= 100 + 1.05 * written
 
 
 SHAPES = {
