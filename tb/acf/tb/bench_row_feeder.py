@@ -147,7 +147,7 @@ def whole_stream(matrix, **fields):
     """A gather of all rows of a matrix."""
     rows = {"row_begin": 0, "row_end": len(matrix.pointers) - 1, "row_offset": 0, "row_step": 1, "row_limit": 8}
     inner = {"inner_begin": 0, "inner_offset": 0, "inner_count": OPERANDS, "accumulator_first": 0}
-    return random_stream(matrix, mode=Mode.GATHER, **{**rows, **inner, **fields})
+    return random_stream(matrix, **{"mode": Mode.GATHER, **rows, **inner, **fields})
 
 
 @cocotb.test()
@@ -173,6 +173,30 @@ async def rows_are_found_ahead(dut):
     gaps = [cycles[place + 1] - cycles[place] for place in (0, setup)]
     assert cycles[setup] - cycles[setup - 2] < 20, "SETUP waits for what could have been done before"
     assert latency < gaps[1] < latency + 25, f"{gaps} cycles from SETUP to the first entry, {latency} of memory"
+
+
+@cocotb.test()
+async def entries_are_read_ahead(dut):
+    """While the entries of a STREAM wait to be taken, those of the next one are read."""
+    latency = 60
+    bench = RowFeederBench(dut)
+    bench.memory.read.latency = latency
+    await start_clock(dut)
+    period = 8
+    turns = itertools.count()
+    bench.entries.use = lambda: next(turns) % period == 0
+    matrix = random_matrix(lengths=[8] * 8, inner_size=OPERANDS, dense=False, zeros=0)
+    bench.place(matrix)
+    streams = 4
+    for _ in range(streams):
+        bench.send(Opcode.STREAM, whole_stream(matrix, skip=0))
+    await wait_until(dut, lambda: bench.signals >= streams, cycles=9999, pending=lambda: f"{bench.signals} signals")
+    cycles = list(bench.entries.cycles)
+    kinds = [kind for kind, _ in bench.take_entries()]
+    setups = [place for place, kind in enumerate(kinds) if kind == EntryKind.SETUP]
+    gaps = [cycles[place + 1] - cycles[place] for place in setups if kinds[place + 1] == EntryKind.ENTRY]
+    assert len(gaps) == streams
+    assert max(gaps[1:]) < latency < gaps[0], f"{gaps} cycles from SETUP to the first entry"
 
 
 @cocotb.test()

@@ -5,8 +5,8 @@ pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch``
 ``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them. Where entries
 are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them apart behind;
 ``RowInterleaver`` mixes them again as far as sums allow.
-There are two halves, each with a job of its own: while entries of one are given, the rows of the next one are found.
-They wait in front of ``EntryRuns`` until it is their turn.
+There are three parts, each with a job of its own: while mixed entries of one are given, those of the next one are read,
+and the rows of the one after that are found. Rows wait in front of ``EntryRuns``, entries in front of the interleaver.
 Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
 in any order.
 """
@@ -89,9 +89,9 @@ class CsrFetch(wiring.Component):
         Takes ``job`` and finds its rows; only while ``can_prepare``. Bases are aligned to their elements.
     job : In(csr_job_layout)
     can_prepare : Out(1)
-        No job waits for ``start``, and all rows of the one before have been found.
+        No job waits to be read, and all rows of the one before have been found.
     start : In(1)
-        Gives the entries of the job that was prepared; only while not ``busy``.
+        Gives the entries of the job that was prepared; only while not ``busy``. They are read before.
     busy : Out(1)
         High from the cycle after ``start`` until the last entry has been taken from ``o``.
     o : Out(stream), ``entry_layout``
@@ -146,20 +146,27 @@ class CsrFetch(wiring.Component):
         m.submodules.filter = entry_filter = EntryFilter(config=config)
         m.submodules.interleaver = interleaver = RowInterleaver(config=config)
 
-        # Which job is where.
-        begins = Signal()
-        waits, admitted = Signal(), Signal()  # the early job has not been started; it has
+        # Which job is where. One whose rows are found is read as soon as all entries of the one before have been, and
+        # given when it is started.
+        begins, reads, reading = Signal(), Signal(), Signal()
+        waits, admitted = Signal(), Signal()  # the early job is not read; it is
+        given = Signal(init=1)  # the job that is read has been started
         finding = begins | pointers.busy | dense_rows.busy | window.o.valid
-        m.d.comb += self.can_prepare.eq(~waits & ~finding)
+        m.d.comb += [
+            self.can_prepare.eq(~waits & ~finding),
+            reads.eq(waits & ~reading & given),
+        ]
         m.d.sync += begins.eq(self.prepare)
         with m.If(self.prepare):
             m.d.sync += [early.eq(self.job), waits.eq(1), admitted.eq(0)]
+        with m.If(reads):
+            m.d.sync += [job.eq(early), waits.eq(0), admitted.eq(1), given.eq(0)]
         with m.If(self.start):
-            m.d.sync += [job.eq(early), waits.eq(0), admitted.eq(1)]
+            m.d.sync += given.eq(1)
 
         # One entry a cycle, cursors in turn, is enough where most entries are of use.
         passes_over = Signal()
-        with m.If(self.start):
+        with m.If(reads):
             m.d.sync += passes_over.eq(~early.dense & ((early.inner_count << 1) < early.inner_size))
         m.d.comb += [
             pointers.start.eq(begins & ~early.dense),
@@ -191,7 +198,7 @@ class CsrFetch(wiring.Component):
             cursors.valueless.eq(job.sampled),
             cursors.ordered.eq(job.scatter),
             cursors.grouped.eq(job.scatter | passes_over),
-            cursors.start.eq(self.start),
+            cursors.start.eq(reads),
             cursors.index_available.eq(indices.available),
             cursors.value_available.eq(values.available),
             cursors.index_line.eq(indices.line),
@@ -216,30 +223,37 @@ class CsrFetch(wiring.Component):
         wiring.connect(m, runs.tags, tags.tags)
         wiring.connect(m, cursors.o, tags.i)
         wiring.connect(m, tags.o, entry_filter.i)
-        wiring.connect(m, entry_filter.o, interleaver.i)
         wiring.connect(m, interleaver.o, wiring.flipped(self.o))
-        for fault, source in zip(list(self.faults)[1:], (indices, values, entry_filter), strict=True):
-            wiring.connect(m, source.fault, wiring.flipped(fault))
-        # What is wrong with rows that are not yet wanted is kept.
-        kept = fault_signature.create()
-        with m.If(pointers.fault.valid & ~kept.valid):
-            m.d.sync += [kept.valid.eq(1), kept.p.eq(pointers.fault.p)]
-        m.d.comb += [self.faults[0].valid.eq(kept.valid & admitted), self.faults[0].p.eq(kept.p)]
+        m.d.comb += [
+            interleaver.i.payload.eq(entry_filter.o.payload),
+            interleaver.i.valid.eq(entry_filter.o.valid & given),
+            entry_filter.o.ready.eq(interleaver.i.ready & given),
+        ]
+        # What is wrong with entries that are not yet wanted is kept.
+        for fault, source in zip(self.faults, (pointers, indices, values, entry_filter), strict=True):
+            kept = fault_signature.create()
+            with m.If(source.fault.valid & ~kept.valid):
+                m.d.sync += [kept.valid.eq(1), kept.p.eq(source.fault.p)]
+            is_wanted = given & admitted if source is pointers else given
+            m.d.comb += [fault.valid.eq(kept.valid & is_wanted), fault.p.eq(kept.p)]
 
-        dealing = self._deal(m, job, runs, indices, values, cursors)
+        dealing = self._deal(m, job, reads, runs, indices, values, cursors)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
-        reading = Signal()  # entries may still come out of the filter
         m.d.comb += [
+            # Entries may still come out of the filter.
             reading.eq((admitted & finding) | runs.busy | dealing | ~cursors.idle | entry_filter.busy),
-            interleaver.enable.eq(job.scatter | job.sampled | passes_over),
-            interleaver.skewed.eq(job.scatter | job.sampled),
-            self.busy.eq(reading | interleaver.busy),
+            self.busy.eq((reading & given) | interleaver.busy),
         ]
+        # Those of the job before may still be in the interleaver.
+        skews, skewed = job.scatter | job.sampled, Signal()
+        with m.If(given):
+            m.d.sync += skewed.eq(skews)
+        m.d.comb += interleaver.skewed.eq(Mux(given, skews, skewed))
 
         return m
 
-    def _deal(self, m, job, runs, indices, values, cursors):
+    def _deal(self, m, job, reads, runs, indices, values, cursors):
         """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
         config = self._config
         count = config.feeder.cursors
@@ -275,7 +289,7 @@ class CsrFetch(wiring.Component):
         in_turn = Signal(count, init=1)
         with m.If(dealt):
             m.d.sync += in_turn.eq(in_turn.rotate_left(1))
-        with m.If(self.start):
+        with m.If(reads):
             m.d.sync += in_turn.eq(1)
         m.d.comb += [
             turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(job.scatter, in_turn, ~0)),

@@ -39,10 +39,8 @@ class RowInterleaver(wiring.Component):
         a lane has.
     o : Out(stream), ``entry_layout``
         Those of each accumulator in the same order.
-    enable : In(1)
-        Else entries pass as they are. Changes only while not ``busy``.
     skewed : In(1)
-        Queues stay behind each other.
+        Queues stay behind each other. Changes only while not ``busy``.
     busy : Out(1)
         There are entries inside.
     """
@@ -56,7 +54,7 @@ class RowInterleaver(wiring.Component):
         self._row_bits = ceil_log2(config.lane.operand_rows)
         self._accumulator_bits = ceil_log2(config.lane.accumulator_rows * config.lane.slots)
         entries = stream.Signature(entry_layout)
-        super().__init__({"i": In(entries), "o": Out(entries), "enable": In(1), "skewed": In(1), "busy": Out(1)})
+        super().__init__({"i": In(entries), "o": Out(entries), "skewed": In(1), "busy": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -83,7 +81,7 @@ class RowInterleaver(wiring.Component):
         # In.
         chosen = self.i.p.accumulator[:queue_bits]
         has_room = Array(queue != depth for queue in level)[chosen]
-        enters, leaves = self.enable & self.i.valid & has_room, can_load & turn.grant.any()
+        enters, leaves = self.i.valid & has_room, can_load & turn.grant.any()
         for q in range(count):
             entered, left = Signal(name=f"entered_{q}"), Signal(name=f"left_{q}")
             m.d.comb += [entered.eq(enters & (chosen == q)), left.eq(can_load & turn.grant[q])]
@@ -106,9 +104,9 @@ class RowInterleaver(wiring.Component):
             reader.addr.eq(Cat(Array(out_place)[leaving], leaving[:queue_bits])),
             Cat(mixed.value, mixed.row[: self._row_bits], mixed.accumulator[: self._accumulator_bits]).eq(reader.data),
             self.busy.eq(mixed_valid | held.any()),
-            self.i.ready.eq(Mux(self.enable, has_room, self.o.ready)),
-            self.o.valid.eq(Mux(self.enable, mixed_valid, self.i.valid)),
-            self.o.payload.eq(Mux(self.enable, mixed.as_value(), entry.as_value())),
+            self.i.ready.eq(has_room),
+            self.o.valid.eq(mixed_valid),
+            self.o.payload.eq(mixed.as_value()),
         ]
         with m.If(can_load):
             m.d.sync += mixed_valid.eq(turn.grant.any())
