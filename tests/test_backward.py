@@ -235,7 +235,7 @@ def test_scatter_in_pieces_and_blocks(monkeypatch, banks, shape):
     config = tiny(operand_banks=banks)
     whole = check_scatter(config, weights, gradient).run
     monkeypatch.setattr(drains, "_PART_CYCLES", 1)
-    monkeypatch.setattr(scatter_blocks, "_STREAM_CYCLES", 0)
+    monkeypatch.setattr(scatter_blocks, "STREAM_CYCLES", 0)
     monkeypatch.setattr(scatter_blocks, "_WORTH", 0)
     cut = check_scatter(config, weights, gradient)
     loads = [fields for opcode, fields in cut.program.commands if opcode is Opcode.LOAD]

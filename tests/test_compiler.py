@@ -39,14 +39,7 @@ def compiled(config, shape, *, operand_stride=64, skip=True, **changes):
 
 def check(config, weights, operand, **options):
     result = run_gather(golden_device(config, weights, operand), weights, operand, **options)
-    expected = gather(
-        weights.pointers,
-        weights.indices,
-        weights.values,
-        operand,
-        format=weights.format,
-        split=result.tiling.inner_tile,
-    )
+    expected = result.golden(weights, operand)
     assert result.accumulators.dtype == golden_format(weights.format).accumulator_dtype
     assert result.accumulators.shape == (weights.shape[0], operand.shape[1])
     assert result.accumulators.tobytes() == expected.accumulators.tobytes()

@@ -5,7 +5,7 @@ import pytest
 
 from acf.config import preset
 from acf.golden.formats import golden_format
-from acf.golden.products import gather, sampled, scatter
+from acf.golden.products import sampled, scatter
 from acf.isa import COMMAND_BYTES, ErrorCode, FeederCounter, IndexSize, Opcode
 from acf.runtime import drains
 from acf.runtime.backward import sampled_chains
@@ -67,8 +67,7 @@ def check_counters(run: RunResult, truth: RunResult) -> np.ndarray:
 
 def check(devices, weights, operand, **options):
     golden = run_gather(devices["golden"], weights, operand, **options)
-    expected = gather(weights.pointers, weights.indices, weights.values, operand, format=weights.format,
-                      split=golden.tiling.inner_tile)  # fmt: skip
+    expected = golden.golden(weights, operand)
     for timing in TIMINGS:
         result = run_gather(devices[timing], weights, operand, **options)
         assert result.accumulators.tobytes() == expected.accumulators.tobytes()

@@ -48,7 +48,7 @@ def gather(
     operand: np.ndarray,
     *,
     format: str,
-    split: int | None = None,
+    split: int | Sequence[int] | None = None,
 ) -> Product:
     """``W A`` with ``W`` in CSR.
 
@@ -60,10 +60,10 @@ def gather(
         ``A``, as many rows as ``W`` has columns.
     format : str
         Number format of ``values`` and ``operand``.
-    split : int or None
-        Where a reduction does not fit on chip, its terms are taken in blocks of ``split`` successive inner indices, the
-        order in memory kept inside each block. None takes them in one block. For rows with sorted indices this makes no
-        difference.
+    split : int, sequence of int or None
+        Where a reduction is split, its terms are taken in blocks of successive inner indices, the order in memory kept
+        inside each block: blocks of ``split``, or those that begin at each of its numbers, in ascending order from 0.
+        None takes them in one block. For rows with sorted indices this makes no difference.
     """
     arithmetic = golden_format(format)
     pointers = np.asarray(pointers).astype(np.int64)
@@ -71,7 +71,8 @@ def gather(
     counts = np.diff(pointers)
     if split is not None:
         rows_of_entries = np.repeat(np.arange(counts.size), counts)
-        order = np.lexsort((indices // split, rows_of_entries))
+        blocks = indices // split if isinstance(split, int) else np.searchsorted(split, indices, side="right")
+        order = np.lexsort((blocks, rows_of_entries))
         indices, values = indices[order], values[order]
 
     rows = np.repeat(np.arange(counts.size), counts)

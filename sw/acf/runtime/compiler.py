@@ -13,6 +13,7 @@ from math import ceil
 from acf.config import FabricConfig
 from acf.isa import Mode, Opcode
 from acf.runtime.drains import Accumulators, drain_cycles, drain_parts, place_accumulators
+from acf.runtime.first_load import inner_tiles
 from acf.runtime.layout import (
     Operand,
     PlacedOperand,
@@ -26,7 +27,7 @@ from acf.runtime.memory import round_up
 from acf.runtime.program import Program
 from acf.runtime.schedule import Step, add_steps
 
-__all__ = ["GatherTiling", "add_clear", "compile_gather", "gather_steps", "tile_gather"]
+__all__ = ["GatherTiling", "add_clear", "compile_gather", "gather_steps", "inner_blocks", "tile_gather"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class GatherTiling:
     row_tile : int
         Rows of one row tile, over all row feeders.
     inner_tile : int
-        Inner indices of one inner tile; the ``split`` of ``acf.golden.products.gather``.
+        Inner indices of one inner tile, but for the first tile of the first pass, which may be cut: see
+        ``inner_blocks``.
     passes, row_tiles, inner_tiles : int
         How many there are.
     """
@@ -117,6 +119,22 @@ def compile_gather(
     return program
 
 
+def inner_blocks(
+    config: FabricConfig, weights: Weights, *, columns: int, operand: PlacedOperand
+) -> list[tuple[slice, list[int]]]:
+    """In which blocks the sums of a gather are taken: columns, and where in the inner indices their blocks begin.
+
+    The ``split`` of ``acf.golden.products.gather`` for these columns. Parameters are as in ``gather_steps``.
+    """
+    first_pass = tile_gather(config, rows=weights.rows, inner=weights.inner, columns=columns).pass_columns
+    first_tiles = inner_tiles(config, weights, columns=columns, operand=operand)
+    tiles = cut(weights.inner, config.lane.operand_rows, granule=config.feeder.chunk_rows)
+    return [
+        (slice(0, first_pass), [begin for begin, _ in first_tiles]),
+        (slice(first_pass, columns), [begin for begin, _ in tiles]),
+    ]
+
+
 def add_clear(program: Program, config: FabricConfig, *, rows: int, first: int = 0) -> None:
     """Append a CLEAR. Nobody waits for it: a tile takes it in order before the first entries."""
     program.add(Opcode.CLEAR, targets=(1 << config.rows) - 1, row_limit=rows, accumulator_first=first)
@@ -158,8 +176,10 @@ def gather_steps(
     tiling = tile_gather(config, rows=weights.rows, inner=weights.inner, columns=columns)
     number_format = config.lane.number_format
     result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
+    tiles = list(cut(weights.inner, config.lane.operand_rows, granule=config.feeder.chunk_rows))
+    first_tiles = inner_tiles(config, weights, columns=columns, operand=operand)
     steps = []
-    for column_pass in column_passes(config, columns):
+    for number, column_pass in enumerate(column_passes(config, columns)):
         for row_tile in range(tiling.row_tiles):
             begin = row_tile * tiling.row_tile
             rows = {
@@ -172,7 +192,7 @@ def gather_steps(
             accumulators = Accumulators(rows=tiling.row_tile // config.rows)
             if not tiling.inner_tiles:  # the sums are empty: nothing but a drain
                 steps.append(Step(operands={}, stream=None, accumulators=accumulators))
-            for first, count in cut(weights.inner, config.lane.operand_rows, granule=config.feeder.chunk_rows):
+            for first, count in tiles if number else first_tiles:
                 stream = {
                     **weights.fields(),
                     "inner_begin": first,

@@ -6,8 +6,9 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
+from acf.golden.products import Product, gather
 from acf.isa import COMMAND_BYTES, IndexSize
-from acf.runtime.compiler import GatherTiling, compile_gather, tile_gather
+from acf.runtime.compiler import GatherTiling, compile_gather, inner_blocks, tile_gather
 from acf.runtime.dealing import column_weights, deal_columns
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS
@@ -35,6 +36,8 @@ class GatherResult:
     tiling : GatherTiling
     forms : tuple of OperandForm
         How ``A`` lay in memory.
+    blocks : list of (numpy.ndarray, list of int)
+        Columns, and where the blocks of inner indices begin in which their sums were taken.
     """
 
     accumulators: np.ndarray
@@ -42,6 +45,20 @@ class GatherResult:
     program: Program
     tiling: GatherTiling
     forms: tuple[OperandForm, ...]
+    blocks: list[tuple[np.ndarray, list[int]]]
+
+    def golden(self, weights: CsrMatrix, operand: np.ndarray) -> Product:
+        """What the product should be, its sums taken in the same blocks."""
+        csr = weights.pointers, weights.indices, weights.values
+        shape = weights.shape[0], operand.shape[1]
+        arithmetic = golden_format(weights.format)
+        accumulators, overflow = np.zeros(shape, dtype=arithmetic.accumulator_dtype), np.zeros(shape, dtype=np.bool_)
+        effectual = 0
+        for columns, starts in self.blocks:
+            part = gather(*csr, operand[:, columns], format=weights.format, split=starts)
+            accumulators[:, columns], overflow[:, columns] = part.accumulators, part.overflow
+            effectual += part.effectual_macs
+        return Product(accumulators, overflow, effectual)
 
 
 def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
@@ -120,4 +137,7 @@ def run_gather(
         program=program,
         tiling=tile_gather(config, rows=rows, inner=inner, columns=columns),
         forms=(source.form,),
+        blocks=[
+            (order[part], starts) for part, starts in inner_blocks(config, placed, columns=columns, operand=source)
+        ],
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
-from acf.golden.products import Product, gather, sampled, scatter
+from acf.golden.products import Product, sampled, scatter
 from acf.isa import FeederCounter
 from acf.runtime import roofline
 from acf.runtime.backward import sampled_chains
@@ -234,7 +234,7 @@ def _expected(
     """What ``result`` should be; ``everywhere`` sampled products are those of all elements."""
     pointers, indices = matrix.pointers, matrix.indices
     if isinstance(result, GatherResult):
-        return gather(pointers, indices, matrix.values, *operands, format=matrix.format, split=result.tiling.inner_tile)
+        return result.golden(matrix, *operands)
     rows, inner = matrix.shape
     if product == "scatter":
         return scatter(pointers, indices, matrix.values, *operands, inner=inner, format=matrix.format)

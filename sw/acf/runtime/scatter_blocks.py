@@ -12,8 +12,8 @@ from math import ceil
 from typing import TypeVar
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize
 from acf.runtime.drains import Accumulators, drain_cycles, drain_parts, place_accumulators
+from acf.runtime.first_load import STREAM_CYCLES, read_cycles, stream_cycles
 from acf.runtime.layout import Weights, column_tiling
 from acf.runtime.memory import round_up
 from acf.runtime.schedule import MOST_PIECES
@@ -24,9 +24,6 @@ T = TypeVar("T")
 
 MORE_BLOCKS = 3
 """Blocks of a column pass beyond those that there must be, at most."""
-
-_STREAM_CYCLES = 200
-"""About what a STREAM and a DRAIN cost besides their work."""
 
 _WORTH = 0.01
 """Part of all cycles that more blocks must save."""
@@ -137,7 +134,7 @@ def _cycles(
     """About how long column passes of so many blocks take."""
     products, reading = _stream_cycles(config, weights, columns=columns)
     tile_columns = column_tiling(config, columns)[1]
-    setting_up = _STREAM_CYCLES * max(1, ceil(weights.rows / config.lane.operand_rows))
+    setting_up = STREAM_CYCLES * max(1, ceil(weights.rows / config.lane.operand_rows))
 
     blocks = [block for count in counts for _, block in cut_blocks(config, wanted=wanted, count=count)]
     places = [Accumulators(rows=block) for block in blocks]
@@ -158,13 +155,4 @@ def _cycles(
 
 def _stream_cycles(config: FabricConfig, weights: Weights, *, columns: int) -> tuple[float, float]:
     """About how long lanes work on all entries in one column pass, and how long it takes to read these for a block."""
-    # Half of the operands are taken for zero, and lanes for busy in eight cycles of nine.
-    slots = ceil(column_tiling(config, columns)[1] / config.lanes)
-    products = weights.entries * slots / 2 / config.rows * 9 / 8
-    entry_bytes = config.lane.number_format.operand_bytes
-    if weights.decoder == Decoder.CSR:
-        entry_bytes += 2 if weights.index_size == IndexSize.UINT16 else 4
-    # All row feeders share the memory port.
-    return products, weights.entries * max(
-        config.rows * entry_bytes / config.memory.beat_bytes, 1 / config.feeder.group
-    )
+    return stream_cycles(config, weights, columns=columns), read_cycles(config, weights, readers=config.rows)

@@ -88,14 +88,8 @@ def backward_program(plan: NetworkPlan, *, update: dict[str, int] | None = None)
     program = _cleared(plan)
     updates = _StructureCommands(program)
     for number, layer in reversed(list(enumerate(plan.layers))):
-        steps = sampled_steps(
-            plan.config,
-            layer.weights,
-            columns=plan.batch,
-            row_operand=layer.sum_gradients,
-            operand=layer.inputs,
-            result=layer.gradient,
-        )
+        steps = []
+        # First what needs one operand only: the other one is loaded meanwhile, and its drain stands beside the next.
         if number:
             steps += scatter_steps(
                 plan.config,
@@ -107,6 +101,14 @@ def backward_program(plan: NetworkPlan, *, update: dict[str, int] | None = None)
                 gate=layer.inputs,
                 narrow=True,
             )
+        steps += sampled_steps(
+            plan.config,
+            layer.weights,
+            columns=plan.batch,
+            row_operand=layer.sum_gradients,
+            operand=layer.inputs,
+            result=layer.gradient,
+        )
         add_steps(program, plan.config, steps)
         if update is not None:
             updates.add(Opcode.UPDATE, **_update_fields(layer), **update)

@@ -11,7 +11,6 @@ from cocotb.task import bridge
 from cocotb.triggers import Timer
 
 from acf.config import FabricConfig
-from acf.golden import products
 from acf.isa import ErrorCode, LaneCause, Opcode
 from acf.runtime.compiler import tile_gather
 from acf.runtime.device import FabricError, Window, whole_memory
@@ -51,14 +50,7 @@ def _operands(
 def _check(weights: CsrMatrix, operand: np.ndarray, result: GatherResult) -> None:
     """Bits against the product, counters against each other."""
     config = result.run.config
-    truth = products.gather(
-        weights.pointers,
-        weights.indices,
-        weights.values,
-        operand,
-        format=weights.format,
-        split=result.tiling.inner_tile,
-    )
+    truth = result.golden(weights, operand)
     assert result.accumulators.tobytes() == truth.accumulators.tobytes(), f"bits differ for {weights.shape}"
     assert result.run.effectual_macs == truth.effectual_macs
     assert result.run.cycles is not None

@@ -1,0 +1,111 @@
+"""Cuts the first operands of a gather, so that lanes begin before all of them are there.
+
+Behind the first stream of a product operands are loaded while others are streamed. The first ones are not; so those of
+a gather are loaded and streamed in *pieces* by rows, each loaded while the one before it is streamed. A further stream
+costs some cycles, and ``W`` is read again for it. How many pieces pay is estimated, from sizes and the number of
+entries alone.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import ceil
+
+from acf.config import FabricConfig
+from acf.isa import Decoder, IndexSize
+from acf.runtime.layout import OperandForm, PlacedOperand, Weights, column_tiling, cut
+from acf.runtime.memory import round_up
+
+__all__ = ["STREAM_CYCLES", "inner_tiles", "read_cycles", "stream_cycles"]
+
+STREAM_CYCLES = 200
+"""About what a STREAM, with its DRAIN, costs besides its work."""
+
+_ENDS: Sequence[Sequence[float]] = (
+    (), (1 / 2,), (1 / 4,), (1 / 8,), (1 / 4, 1 / 2), (1 / 8, 1 / 2), (1 / 8, 3 / 8), (1 / 16, 1 / 4),
+)  # fmt: skip
+"""Ways to cut the first operands: where the pieces but the last end."""
+
+_WORTH = 0.02
+"""Part of the first stream that pieces must save."""
+
+
+def stream_cycles(config: FabricConfig, weights: Weights, *, columns: int) -> float:
+    """About how long lanes work on all entries in one column pass."""
+    # Half of the operands are taken for zero, and lanes for busy in eight cycles of nine.
+    slots = ceil(column_tiling(config, columns)[1] / config.lanes)
+    return weights.entries * slots / 2 / config.rows * 9 / 8
+
+
+def inner_tiles(
+    config: FabricConfig,
+    weights: Weights,
+    *,
+    columns: int,
+    operand: PlacedOperand,
+) -> list[tuple[int, int]]:
+    """The tiles of the inner indices in the first column pass: those of the others, the first one in pieces.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    weights : Weights
+    columns : int
+    operand : Operand or PackedOperand
+        Whose rows are cut.
+
+    Returns
+    -------
+    list of (int, int)
+        First inner index of each tile, and how many.
+    """
+    granule = config.feeder.chunk_rows
+    tiles = list(cut(weights.inner, config.lane.operand_rows, granule=granule))
+    if not tiles or not columns:
+        return tiles
+    (_, size), *others = tiles
+    loading = _load_cycles(config, operand, rows=size, columns=columns)
+    streaming = stream_cycles(config, weights, columns=columns) * size / weights.inner
+    reading = read_cycles(config, weights)
+
+    def cycles(ends: list[int]) -> float:
+        there = done = 0.0
+        for number, (begin, end) in enumerate(pairwise([0, *ends])):
+            there += loading * (end - begin) / size
+            done = max(done, there) + max(streaming * (end - begin) / size, reading) + STREAM_CYCLES * bool(number)
+        return done
+
+    best = [size]
+    for fractions in _ENDS:
+        ends = sorted({*(round_up(ceil(size * fraction), granule) for fraction in fractions if granule < size), size})
+        if (
+            ends[-1] == size
+            and len(ends) <= config.lane.operand_banks
+            and cycles(ends) < cycles(best) - _WORTH * streaming
+        ):
+            best = ends
+    return [*((begin, end - begin) for begin, end in pairwise([0, *best])), *others]
+
+
+def _load_cycles(config: FabricConfig, operand: PlacedOperand, *, rows: int, columns: int) -> float:
+    """About how long the memory port takes to read ``rows`` rows of a column pass."""
+    width = min(columns, column_tiling(config, columns)[1] * config.cols)
+    cycles = rows * width * config.lane.number_format.operand_bytes / config.memory.beat_bytes
+    return cycles * 5 / 8 if operand.form is OperandForm.PACKED else cycles
+
+
+def read_cycles(config: FabricConfig, weights: Weights, *, readers: int = 1) -> float:
+    """About how long it takes to read all entries for a STREAM, and to look at them.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    weights : Weights
+    readers : int
+        Row feeders that read and look at each entry.
+    """
+    entry_bytes = config.lane.number_format.operand_bytes
+    if weights.decoder == Decoder.CSR:
+        entry_bytes += 2 if weights.index_size == IndexSize.UINT16 else 4
+    # All row feeders share the memory port.
+    at_port = readers * entry_bytes / config.memory.beat_bytes
+    return weights.entries * max(at_port, readers / config.rows / config.feeder.group)
