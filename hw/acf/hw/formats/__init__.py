@@ -3,7 +3,7 @@
 from acf.hw.formats.bf16 import Bf16Mac
 from acf.hw.formats.int8 import Int8Mac
 
-__all__ = ["Bf16Mac", "Int8Mac", "mac"]
+__all__ = ["Bf16Mac", "Int8Mac", "mac", "mac_latency"]
 
 _OPERATORS = {"bf16": Bf16Mac, "int8": Int8Mac}
 
@@ -16,6 +16,21 @@ def mac(*, format: str) -> Bf16Mac | Int8Mac:
     ValueError
         If there is none of that name.
     """
+    return _operator(format)()
+
+
+def mac_latency(*, format: str) -> int:
+    """Cycles from the inputs of ``mac`` to its output.
+
+    Raises
+    ------
+    ValueError
+        If there is no format of that name.
+    """
+    return _operator(format).latency
+
+
+def _operator(format: str) -> type[Bf16Mac] | type[Int8Mac]:
     if format not in _OPERATORS:
         raise ValueError(f"number format must be one of {', '.join(_OPERATORS)}, not {format!r}")
-    return _OPERATORS[format]()
+    return _OPERATORS[format]

@@ -41,7 +41,8 @@ class Bf16Mac(FusedMultiplyAdd):
         If ``stages`` is not from 1 to 4.
     """
 
+    latency = 4  # unless told otherwise
     _ports = {"overflow": Out(1)}  # noqa: RUF012
 
-    def __init__(self, *, stages: int = 4):
+    def __init__(self, *, stages: int = latency):
         super().__init__(x_fraction=7, stages=stages)

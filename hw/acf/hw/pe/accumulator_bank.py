@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from acf.config import LaneConfig
-from acf.hw.formats import mac
+from acf.hw.formats import mac_latency
 
 __all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles"]
 
@@ -15,7 +15,7 @@ __all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles"]
 def clearing_cycles(*, lane: LaneConfig) -> int:
     """Cycles from the sweep of an accumulator to the first entry that may be taken for it: it is set to +0 when a
     product's sum would be written, and an entry's first product is issued three cycles after the entry is taken."""
-    return mac(format=lane.format).latency
+    return mac_latency(format=lane.format)
 
 
 def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:
