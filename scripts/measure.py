@@ -51,6 +51,16 @@ SWEEPS: list[tuple[str, str, dict[str, str | int]]] = [
     ("8x8", "uniform", {"--topology": "torus", "--vcs": 4}),
 ]
 
+ROUTERS: list[tuple[str, str, bool]] = [  # name, options, whether it is placed
+    ("kept-vcs2-depth8", "--channels kept --vcs 2 --depth 8", True),
+    ("onward-rounds1-vcs2-depth8", "--channels onward --rounds 1 --vcs 2 --depth 8", True),
+    ("onward-vcs2-depth8", "--channels onward --vcs 2 --depth 8", False),
+    ("onward-vcs1-depth8", "--channels onward --vcs 1 --depth 8", False),
+    ("onward-vcs4-depth8", "--channels onward --vcs 4 --depth 8", False),
+    ("onward-vcs2-depth2", "--channels onward --vcs 2 --depth 2", False),
+    ("onward-vcs2-depth16", "--channels onward --vcs 2 --depth 16", False),
+]
+
 
 def product_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
@@ -99,6 +109,16 @@ def network_commands() -> dict[str, str]:
 def soak_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
     return {"noc-soak": "acf noc soak --flits 10000000 --seed 1 --json"}
+
+
+def router_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    commands = {}
+    for name, options, is_placed in ROUTERS:
+        commands[f"noc-router-area-{name}"] = f"acf area --block router --mesh 4x4 {options} --json"
+        if is_placed:
+            commands[f"noc-router-timing-{name}"] = f"acf timing --block router --mesh 4x4 {options} --seed 1 --json"
+    return commands
 
 
 def proof_commands() -> dict[str, str]:
@@ -216,6 +236,17 @@ def soak_table() -> list[str]:
     return lines
 
 
+def router_table() -> list[str]:
+    """Rows of the table of routers."""
+    lines = ["| router of | LUT slots | LUT4 | flip-flops | LUT RAM | Fmax, MHz |", "|---|---|---|---|---|---|"]
+    for name, _, is_placed in ROUTERS:
+        r = result(f"noc-router-area-{name}")
+        t = r["total"]
+        speed = f"{result(f'noc-router-timing-{name}')['fmax_mhz']:.1f}" if is_placed else ""
+        lines.append(f"| {r['network']} | {t['comb']:,} | {t['lut4']:,} | {t['ff']:,} | {t['lut_ram']} | {speed} |")
+    return lines
+
+
 def proof_table() -> list[str]:
     """Rows of the table of proofs."""
     lines = ["| device | with | proved | by | with a bug |", "|---|---|---|---|---|"]
@@ -249,6 +280,7 @@ def main() -> int:
             **network_commands(),
             **soak_commands(),
             **proof_commands(),
+            **router_commands(),
         }
         if unknown := [name for name in wanted if name not in commands]:
             print(f"there is no result called {unknown[0]!r}, but {', '.join(commands)}", file=sys.stderr)
@@ -262,7 +294,7 @@ def main() -> int:
                 progress.advance(task)
     pages = {
         README: {"throughput": product_table, "optimizer": update_table, "area": area_table, "timing": timing_table},
-        NETWORK: {"network": network_table, "proofs": proof_table},
+        NETWORK: {"network": network_table, "proofs": proof_table, "router": router_table},
     }
     stale = False
     for page, tables in pages.items():
