@@ -294,7 +294,7 @@ def main() -> int:
                 progress.advance(task)
     pages = {
         README: {"throughput": product_table, "optimizer": update_table, "area": area_table, "timing": timing_table},
-        NETWORK: {"network": network_table, "proofs": proof_table, "router": router_table},
+        NETWORK: {"network": network_table, "soak": soak_table, "proofs": proof_table, "router": router_table},
     }
     stale = False
     for page, tables in pages.items():
