@@ -180,9 +180,10 @@ async def corners(dut):
         await bench.run(rows=3, columns=20, random=mode, span=SPAN_UNIT, density=1.0, row_entries=9)
         await bench.run(rows=3, columns=1, random=mode)
         await bench.run(rows=40, columns=64, random=mode, row_entries=6, span=3 * SPAN_UNIT, density=0.1, seed=7)
-        # The walk over candidates begins at each column once.
-        settings = {"random": mode, "row_begin": 0, "row_end": 128, "candidate_shift": 0, "protected_from": 0xFFFFFFFF}
-        await bench.run(rows=128, columns=64, row_entries=6, span=3 * SPAN_UNIT, density=1.0, **settings)
+        # The walk over candidates begins at each column several times; in half of the rows it comes back to that one.
+        settings = {"random": mode, "row_begin": 0, "candidate_shift": 0, "protected_from": 0xFFFFFFFF, "density": 1.0}
+        await bench.run(rows=128, columns=64, row_end=128, row_entries=6, span=3 * SPAN_UNIT, **settings)
+        await bench.run(rows=256, columns=64, row_end=256, row_entries=44, span=SPAN_UNIT, **settings)
         await bench.run(rows=2, columns=most, random=mode, row_entries=most // 2, span=SPAN_UNIT, density=0.9)
         await bench.run(rows=2, columns=most, random=mode, row_entries=most - 3, span=SPAN_UNIT, density=1.0)
     await bench.run(rows=9, columns=130, random=0, seed=0)
