@@ -15,6 +15,7 @@ from acf.golden.formats import golden_format
 from acf.golden.packed import pack_rows, unpack_chunk
 from acf.hw.noc.flit import operand_head, result_head
 from acf.hw.pe.accumulator_add import AccumulatorAdd
+from acf.hw.pe.accumulator_bank import clearing_cycles
 from acf.hw.pe.operand_loader import OperandLoader
 from acf.hw.pe.reduce import ReducingSweep
 from acf.hw.pe.result_sender import ResultSender
@@ -377,6 +378,8 @@ def test_sums_over_lanes_go_west(lanes, format, slots, adders, at_end, stalls):
             if offered:
                 word, head, tail = arriving[0]
                 ctx.set(dut.incoming.payload, {"payload": word, "head": head, "tail": tail})
+            # Where nothing stalls, lanes are always free.
+            shown = give_accumulators(ctx, dut.lanes, banks, lambda: not stalls or rng.random() < 0.2)
             if offered and ctx.get(dut.incoming.ready):
                 arriving.pop(0)
                 offered = False
@@ -386,8 +389,6 @@ def test_sums_over_lanes_go_west(lanes, format, slots, adders, at_end, stalls):
             if valid and ctx.get(job.request.ready):
                 pending.pop(0)
             flags.update(lane for lane in range(lanes) if ctx.get(dut.overflow) >> lane & 1)
-            # No lane is ever free.
-            shown = give_accumulators(ctx, dut.lanes, banks, lambda: False)
             assert sum(value is not None for value in shown) <= adders
             busy += ctx.get(job.walk.active)
             await ctx.tick()
@@ -426,7 +427,7 @@ def test_sums_over_lanes_go_west(lanes, format, slots, adders, at_end, stalls):
 
 
 def test_entries_wait_for_what_is_not_swept():
-    """Every row, at every place of a sweep, for sweeps of any first row and length."""
+    """Every row, at every place of a sweep and until it is +0, for sweeps of any first row and length."""
     rows = 8
     config = shape(2, "bf16", 4, accumulator_rows=rows)
     dut = SweepJob(lane=config.lane)
@@ -453,6 +454,9 @@ def test_entries_wait_for_what_is_not_swept():
                     ctx.set(dut.walk.row_done, 1)
                     await ctx.tick()
                     ctx.set(dut.walk.row_done, 0)
+                    for _ in range(clearing_cycles(lane=config.lane) - 1):
+                        await check(range(row, first + count))
+                        await ctx.tick()
                 # All rows are swept, but the results are not yet sent.
                 await check([])
                 assert not ctx.get(dut.request.ready)
