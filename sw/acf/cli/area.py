@@ -8,17 +8,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from acf.cli.network_options import MeshOption, NetworkOptions, takes_network_options
 from acf.cli.options import (
-    ChannelsOption,
-    DepthOption,
     FormatOption,
     JsonOption,
-    MeshOption,
     PresetOption,
-    RoundsOption,
-    RoutingOption,
-    TopologyOption,
-    VirtualChannelsOption,
 )
 from acf.cli.sources import source_of
 from acf.sim.area import RESOURCES, TECHNOLOGIES, AreaReport, synthesize
@@ -26,6 +20,7 @@ from acf.sim.area import RESOURCES, TECHNOLOGIES, AreaReport, synthesize
 __all__ = ["area"]
 
 
+@takes_network_options
 def area(
     block: Annotated[str, typer.Option("--block", help="Block to synthesize; `acf rtl --list` names them.")],
     preset: PresetOption = "base",
@@ -34,12 +29,8 @@ def area(
         str, typer.Option("--tech", help=f"Technology: {', '.join(TECHNOLOGIES)}.", metavar="NAME")
     ] = "ecp5",
     mesh: MeshOption = None,
-    topology: TopologyOption = None,
-    routing: RoutingOption = None,
-    channels: ChannelsOption = None,
-    rounds: RoundsOption = None,
-    virtual_channels: VirtualChannelsOption = None,
-    depth: DepthOption = None,
+    *,
+    network: NetworkOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Synthesize a block with Yosys and count what it takes: LUTs, carries, flip-flops, DSPs, memories."""
@@ -50,12 +41,7 @@ def area(
         preset=preset,
         format=format,
         mesh=mesh,
-        topology=topology,
-        routing=routing,
-        channels=channels,
-        rounds=rounds,
-        virtual_channels=virtual_channels,
-        depth=depth,
+        network=network,
     )
     console = Console(stderr=True, highlight=False)
     message = f"synthesizing {source.what} for {technology}"

@@ -8,16 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from acf.cli.network_options import NetworkOptions, takes_network_options
 from acf.cli.options import (
-    ChannelsOption,
-    DepthOption,
     JsonOption,
-    RoundsOption,
-    RoutingOption,
     SeedOption,
-    TopologyOption,
-    VirtualChannelsOption,
-    network_configuration,
 )
 from acf.config import NetworkConfig
 
@@ -29,9 +23,9 @@ _TOP = "acf_noc_top"
 
 
 @app.command("sweep")
+@takes_network_options
 def sweep(
     mesh: Annotated[str, typer.Option("--mesh", help="Height x width, 16x16 at most.", metavar="HxW")] = "4x4",
-    topology: TopologyOption = None,
     traffic: Annotated[
         str,
         typer.Option(
@@ -40,11 +34,8 @@ def sweep(
             metavar="NAME",
         ),
     ] = "uniform",
-    routing: RoutingOption = None,
-    channels: ChannelsOption = None,
-    rounds: RoundsOption = None,
-    virtual_channels: VirtualChannelsOption = None,
-    depth: DepthOption = None,
+    *,
+    network: NetworkOptions,
     packet: Annotated[int, typer.Option("--packet", help="Flits of a packet.")] = 1,
     warm_up: Annotated[int, typer.Option("--warmup", help="Cycles before packets count.")] = 2000,
     measure: Annotated[int, typer.Option("--measure", help="Cycles in which packets are created that count.")] = 10_000,
@@ -71,16 +62,8 @@ def sweep(
     from acf.sim.noc_sweep import sweep as run_sweep
     from acf.sim.traffic import destinations
 
-    network = network_configuration(
-        mesh,
-        topology=topology,
-        routing=routing,
-        channels=channels,
-        rounds=rounds,
-        virtual_channels=virtual_channels,
-        depth=depth,
-    )
-    destinations(traffic, network)
+    alone = network.configuration(mesh)
+    destinations(traffic, alone)
     if not 1 <= packet <= LARGEST_PACKET:
         raise ValueError(f"flits of a packet must be from 1 to {LARGEST_PACKET}, not {packet}")
     if not 0 <= seed < 1 << 63:
@@ -92,29 +75,29 @@ def sweep(
     if plot is not None and not plot.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(plot.parent)!r} to draw {plot.name!r} to")
 
-    heading = f"{traffic} on {network.name}"
-    verilog = blocks.generate_network(network, top=_TOP)
-    with NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness:
+    heading = f"{traffic} on {alone.name}"
+    verilog = blocks.generate_network(alone, top=_TOP)
+    with NetworkHarness(alone, verilog=verilog, top=_TOP, ordered=alone.in_order) as harness:
         console = Console(stderr=True, highlight=False)
         with console.status(heading) as status:
             found = run_sweep(harness, wanted, progress=lambda text: status.update(f"{heading}: {text}"))
     report: dict[str, Any] = {
         "command": shlex.join(["acf", *sys.argv[1:]]),
-        "mesh": f"{network.height}x{network.width}",
-        "topology": network.topology,
+        "mesh": f"{alone.height}x{alone.width}",
+        "topology": alone.topology,
         "traffic": traffic,
-        "routing": network.routing,
-        "channels": network.channels,
-        "rounds": network.rounds,
-        "virtual_channels": network.virtual_channels,
-        "buffer_depth": network.buffer_depth,
+        "routing": alone.routing,
+        "channels": alone.channels,
+        "rounds": alone.rounds,
+        "virtual_channels": alone.virtual_channels,
+        "buffer_depth": alone.buffer_depth,
         "packet_flits": packet,
         "seed": seed,
         "phases": {"warm_up": warm_up, "measure": measure, "drain": drain},
         "resolution": resolution,
         **found,
         "units": UNITS,
-        "config": network.digest,
+        "config": alone.digest,
     }
     if plot is not None:
         draw_sweep(report, plot, title=f"{heading}, packet length {packet}")
@@ -125,6 +108,7 @@ def sweep(
 
 
 @app.command("soak")
+@takes_network_options
 def soak(
     flits: Annotated[int, typer.Option("--flits", help="To send, at least, over all networks.")] = 10_000_000,
     mesh: Annotated[
@@ -136,12 +120,8 @@ def soak(
             show_default=False,
         ),
     ] = None,
-    topology: TopologyOption = None,
-    routing: RoutingOption = None,
-    channels: ChannelsOption = None,
-    rounds: RoundsOption = None,
-    virtual_channels: VirtualChannelsOption = None,
-    depth: DepthOption = None,
+    *,
+    network: NetworkOptions,
     seed: SeedOption = 1,
     as_json: JsonOption = False,
 ) -> None:
@@ -160,21 +140,10 @@ def soak(
         raise ValueError(f"flits of a soak must be positive, not {flits}")
     if not 0 <= seed < 1 << 63:
         raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
-    of_network = {
-        "topology": topology,
-        "routing": routing,
-        "channels": channels,
-        "rounds": rounds,
-        "virtual_channels": virtual_channels,
-        "depth": depth,
-    }
     if mesh is not None:
-        networks = [network_configuration(mesh, **of_network)]
+        networks = [network.configuration(mesh)]
     else:
-        for option, value in of_network.items():
-            if value is not None:
-                name = "vcs" if option == "virtual_channels" else option
-                raise ValueError(f"--{name} {value} means nothing without --mesh")
+        network.check_none_given()
         networks = soak_networks()
 
     console = Console(stderr=True, highlight=False)

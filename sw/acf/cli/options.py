@@ -4,30 +4,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acf.config import CHANNEL_RULES, NUMBER_FORMATS, PRESETS, ROUTINGS, TOPOLOGIES, FabricConfig, NetworkConfig, preset
+from acf.config import NUMBER_FORMATS, PRESETS, FabricConfig, preset
 
 if TYPE_CHECKING:
     from acf.sim.memory_timing import MemoryTiming
 
 __all__ = [
     "BandwidthOption",
-    "ChannelsOption",
-    "DepthOption",
     "DeviceOption",
     "FormatOption",
     "JsonOption",
     "LatencyOption",
-    "MeshOption",
     "PortOption",
     "PresetOption",
-    "RoundsOption",
-    "RoutingOption",
     "SeedOption",
-    "TopologyOption",
-    "VirtualChannelsOption",
     "configuration",
     "memory_timing",
-    "network_configuration",
 ]
 
 PresetOption = Annotated[str, typer.Option("--preset", help=f"Configuration: {', '.join(PRESETS)}.", metavar="NAME")]
@@ -57,73 +49,6 @@ LatencyOption = Annotated[
 BandwidthOption = Annotated[
     float | None, typer.Option("--bytes-per-cycle", help="Bandwidth of the memory, both directions together.")
 ]
-
-MeshOption = Annotated[
-    str | None,
-    typer.Option(
-        "--mesh",
-        help="With the blocks noc and router: of a network alone of so many nodes, height x width.",
-        metavar="HxW",
-        show_default=False,
-    ),
-]
-TopologyOption = Annotated[
-    str | None,
-    typer.Option("--topology", help=f"{' or '.join(TOPOLOGIES)}; mesh if none is given.", metavar="NAME"),
-]
-RoutingOption = Annotated[
-    str | None, typer.Option("--routing", help=f"{', '.join(ROUTINGS)}; xy if none is given.", metavar="NAME")
-]
-ChannelsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--channels",
-        help=f"How virtual channels are chosen: {', '.join(CHANNEL_RULES)}; onward, or free where packets choose.",
-        metavar="NAME",
-    ),
-]
-RoundsOption = Annotated[
-    int | None, typer.Option("--rounds", help="Rounds of allocation in a cycle; 2, or 1 for kept channels.")
-]
-VirtualChannelsOption = Annotated[int | None, typer.Option("--vcs", help="Virtual channels of a link; 2.")]
-DepthOption = Annotated[int | None, typer.Option("--depth", help="Flits of a virtual channel; 8.")]
-
-
-def network_configuration(
-    mesh: str,
-    *,
-    topology: str | None,
-    routing: str | None,
-    channels: str | None,
-    rounds: int | None,
-    virtual_channels: int | None,
-    depth: int | None,
-) -> NetworkConfig:
-    """A network alone, whose size is written as ``4x4``, height and width.
-
-    Raises
-    ------
-    ValueError
-        If a value is out of its range, or the mesh is written otherwise.
-    """
-    height, cross, width = mesh.partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise ValueError(f"a mesh must be written as 4x4, height and width, not {mesh!r}")
-    routing = "xy" if routing is None else routing
-    if channels is None:
-        channels = "onward" if routing in ("xy", "yx") else "free"
-    if rounds is None:
-        rounds = 1 if channels == "kept" else 2
-    return NetworkConfig(
-        height=int(height),
-        width=int(width),
-        virtual_channels=2 if virtual_channels is None else virtual_channels,
-        buffer_depth=8 if depth is None else depth,
-        routing=routing,
-        channels=channels,
-        rounds=rounds,
-        topology="mesh" if topology is None else topology,
-    )
 
 
 def configuration(preset_name: str, format: str | None) -> FabricConfig:

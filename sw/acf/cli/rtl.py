@@ -6,22 +6,17 @@ from typing import Annotated
 
 import typer
 
+from acf.cli.network_options import MeshOption, NetworkOptions, takes_network_options
 from acf.cli.options import (
-    ChannelsOption,
-    DepthOption,
     FormatOption,
-    MeshOption,
     PresetOption,
-    RoundsOption,
-    RoutingOption,
-    TopologyOption,
-    VirtualChannelsOption,
 )
 from acf.cli.sources import source_of
 
 __all__ = ["rtl"]
 
 
+@takes_network_options
 def rtl(
     preset: PresetOption = "base",
     format: FormatOption = None,
@@ -30,12 +25,8 @@ def rtl(
         Path | None, typer.Option("--output", "-o", help="File to write; standard output if none.", show_default=False)
     ] = None,
     mesh: MeshOption = None,
-    topology: TopologyOption = None,
-    routing: RoutingOption = None,
-    channels: ChannelsOption = None,
-    rounds: RoundsOption = None,
-    virtual_channels: VirtualChannelsOption = None,
-    depth: DepthOption = None,
+    *,
+    network: NetworkOptions,
     list_blocks: Annotated[bool, typer.Option("--list", help="Name the blocks and stop.")] = False,
 ) -> None:
     """Write the Verilog of the fabric, or of one of its blocks."""
@@ -53,12 +44,7 @@ def rtl(
         preset=preset,
         format=format,
         mesh=mesh,
-        topology=topology,
-        routing=routing,
-        channels=channels,
-        rounds=rounds,
-        virtual_channels=virtual_channels,
-        depth=depth,
+        network=network,
     )
     header = f"// ACF {source.what}, digest {source.config['config']}\n"
     if output is None:

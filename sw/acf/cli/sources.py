@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from acf.cli.options import configuration, network_configuration
+from acf.cli.network_options import NetworkOptions
+from acf.cli.options import configuration
 
 __all__ = ["Source", "source_of"]
 
@@ -32,9 +33,7 @@ class Source:
     config: dict[str, Any]
 
 
-def source_of(
-    block: str, *, preset: str, format: str | None, mesh: str | None, **of_network: str | int | None
-) -> Source:
+def source_of(block: str, *, preset: str, format: str | None, mesh: str | None, network: NetworkOptions) -> Source:
     """Generate a block.
 
     Parameters
@@ -42,8 +41,8 @@ def source_of(
     block, preset, format : str
     mesh : str or None
         Size of a network alone; without it the block is one of the preset.
-    of_network : str, int or None
-        The other arguments of ``network_configuration``; None where an option is not given.
+    network : NetworkOptions
+        The other options of a network alone.
 
     Raises
     ------
@@ -57,17 +56,14 @@ def source_of(
     if mesh is not None:
         if block not in NETWORK_BLOCKS:
             raise ValueError(f"--mesh is for the blocks {' and '.join(NETWORK_BLOCKS)}, not {block!r}")
-        network = network_configuration(mesh, **of_network)  # type: ignore
+        alone = network.configuration(mesh)
         return Source(
-            verilog=blocks.generate_network(network, block=block, top=top),
+            verilog=blocks.generate_network(alone, block=block, top=top),
             top=top,
-            what=f"{block} of {network.name}",
-            config={"block": block, "network": network.name, "config": network.digest},
+            what=f"{block} of {alone.name}",
+            config={"block": block, "network": alone.name, "config": alone.digest},
         )
-    for option, value in of_network.items():
-        if value is not None:
-            name = {"virtual_channels": "vcs"}.get(option, option)
-            raise ValueError(f"--{name} {value} means nothing without --mesh")
+    network.check_none_given()
     return Source(
         verilog=blocks.generate(block, config=config, top=top),
         top=top,

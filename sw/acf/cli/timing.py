@@ -5,17 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acf.cli.network_options import MeshOption, NetworkOptions, takes_network_options
 from acf.cli.options import (
-    ChannelsOption,
-    DepthOption,
     FormatOption,
     JsonOption,
-    MeshOption,
     PresetOption,
-    RoundsOption,
-    RoutingOption,
-    TopologyOption,
-    VirtualChannelsOption,
 )
 from acf.cli.sources import source_of
 
@@ -25,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["print_path", "timing"]
 
 
+@takes_network_options
 def timing(
     block: Annotated[str, typer.Option("--block", help="Block to place and route; `acf rtl --list` names them.")],
     preset: PresetOption = "base",
@@ -43,12 +38,8 @@ def timing(
     seed: Annotated[int, typer.Option("--seed", help="Of the first placement.")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", help="Placements, whose median Fmax counts.")] = 1,
     mesh: MeshOption = None,
-    topology: TopologyOption = None,
-    routing: RoutingOption = None,
-    channels: ChannelsOption = None,
-    rounds: RoundsOption = None,
-    virtual_channels: VirtualChannelsOption = None,
-    depth: DepthOption = None,
+    *,
+    network: NetworkOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Place and route a block alone, between registers at its ports, and show its Fmax and its slowest path."""
@@ -65,12 +56,7 @@ def timing(
         preset=preset,
         format=format,
         mesh=mesh,
-        topology=topology,
-        routing=routing,
-        channels=channels,
-        rounds=rounds,
-        virtual_channels=virtual_channels,
-        depth=depth,
+        network=network,
     )
     console = Console(stderr=True, highlight=False)
     heading = source.what

@@ -1,0 +1,117 @@
+"""The options that describe a network alone, shared by all commands that take one."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, get_type_hints
+
+import typer
+
+from acf.config import CHANNEL_RULES, ROUTINGS, TOPOLOGIES, NetworkConfig
+
+__all__ = ["MeshOption", "NetworkOptions", "takes_network_options"]
+
+MeshOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mesh",
+        help="With the blocks noc and router: of a network alone of so many nodes, height x width.",
+        metavar="HxW",
+        show_default=False,
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """What the options of a network said; None for those that were not given. The fields are the options."""
+
+    topology: Annotated[
+        str | None,
+        typer.Option("--topology", help=f"{' or '.join(TOPOLOGIES)}; mesh if none is given.", metavar="NAME"),
+    ] = None
+    routing: Annotated[
+        str | None, typer.Option("--routing", help=f"{', '.join(ROUTINGS)}; xy if none is given.", metavar="NAME")
+    ] = None
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            "--channels",
+            help=f"How virtual channels are chosen: {', '.join(CHANNEL_RULES)}; onward, or free where packets choose.",
+            metavar="NAME",
+        ),
+    ] = None
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", help="Rounds of allocation in a cycle; 2, or 1 for kept channels.")
+    ] = None
+    virtual_channels: Annotated[int | None, typer.Option("--vcs", help="Virtual channels of a link; 2.")] = None
+    depth: Annotated[int | None, typer.Option("--depth", help="Flits of a virtual channel; 8.")] = None
+
+    def configuration(self, mesh: str) -> NetworkConfig:
+        """A network alone, whose size is written as ``4x4``, height and width.
+
+        Raises
+        ------
+        ValueError
+            If a value is out of its range, or the mesh is written otherwise.
+        """
+        height, cross, width = mesh.partition("x")
+        if not (cross and height.isdecimal() and width.isdecimal()):
+            raise ValueError(f"a mesh must be written as 4x4, height and width, not {mesh!r}")
+        routing = "xy" if self.routing is None else self.routing
+        channels = self.channels
+        if channels is None:
+            channels = "onward" if routing in ("xy", "yx") else "free"
+        rounds = self.rounds
+        if rounds is None:
+            rounds = 1 if channels == "kept" else 2
+        return NetworkConfig(
+            height=int(height),
+            width=int(width),
+            virtual_channels=2 if self.virtual_channels is None else self.virtual_channels,
+            buffer_depth=8 if self.depth is None else self.depth,
+            routing=routing,
+            channels=channels,
+            rounds=rounds,
+            topology="mesh" if self.topology is None else self.topology,
+        )
+
+    def check_none_given(self) -> None:
+        """Refuse options that mean nothing where there is no network alone.
+
+        Raises
+        ------
+        ValueError
+            If one was given.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                name = "vcs" if field.name == "virtual_channels" else field.name
+                raise ValueError(f"--{name} {value} means nothing without --mesh")
+
+
+def takes_network_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of its parameter ``network``, in the place of that parameter."""
+    hints = get_type_hints(command, include_extras=True)
+    options = get_type_hints(NetworkOptions, include_extras=True)
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name == "network":
+            parameters += [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+                for name, annotation in options.items()
+            ]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
+
+    @functools.wraps(command)
+    def with_options(**given) -> None:
+        network = NetworkOptions(**{name: given.pop(name) for name in options})
+        command(**given, network=network)
+
+    # Typer reads both.
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
