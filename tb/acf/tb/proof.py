@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 import textwrap
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Verdict:
     seconds: float
 
 
-class Harness(Elaboratable):
+class Harness(Elaboratable, ABC):
     """The environment of a device: its inputs are free unless they are assumed to be otherwise."""
 
     def __init__(self) -> None:
@@ -68,9 +69,9 @@ class Harness(Elaboratable):
         self._inputs.append(signal if isinstance(signal, Signal) else signal.as_value())  # type: ignore
         return signal
 
+    @abstractmethod
     def build(self, m: Module) -> None:
         """Add assumptions, the device, and assertions."""
-        raise NotImplementedError
 
     def elaborate(self, platform):
         m = Module()
