@@ -3,7 +3,8 @@
 import pytest
 
 from acf.hw.noc.arbiter import LeastRecentArbiter
-from acf.tb.noc_proofs import PROOFS, ArbiterHarness, run_proof
+from acf.tb.link_harnesses import ArbiterHarness
+from acf.tb.noc_proofs import PROOFS, run_proof
 from acf.tb.proof import ProofError, planted, prove
 
 NAMES = [
