@@ -21,6 +21,7 @@ from acf.sim.build import BuildError, build_library
 from acf.sim.harness import Harness, HarnessError, HarnessTimeout
 from acf.sim.memory_timing import MemoryTiming
 from acf.sim.rtl_device import RtlDevice
+from acf.sim.verilog_store import stored_verilog
 
 COPY_ENGINE = Path(__file__).with_name("copy_engine.v").read_text()
 SOURCE, TARGET, LENGTH, BURSTS, STROBES, FAULT, START = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x14, 0x18
@@ -342,7 +343,7 @@ def test_device_arguments_are_checked(arguments, message):
 @pytest.fixture(scope="module")
 def fabric():
     """Verilog of the tiny fabric."""
-    return generate("fabric", config=TINY, top=FABRIC)
+    return stored_verilog(f"{FABRIC}-{TINY.digest}", lambda: generate("fabric", config=TINY, top=FABRIC))
 
 
 @contextlib.contextmanager

@@ -60,8 +60,9 @@ def open_device(
         # Only here, so that what needs no simulator works without a compiler, and does not wait for Amaranth.
         from acf.hw.blocks import generate
         from acf.sim.rtl_device import RtlDevice
+        from acf.sim.verilog_store import stored_verilog
 
-        verilog = generate("fabric", config=config, top=_TOP)
+        verilog = stored_verilog(f"{_TOP}-{config.digest}", lambda: generate("fabric", config=config, top=_TOP))
         return RtlDevice(config, verilog=verilog, top=_TOP, memory_bytes=memory_bytes, timing=timing, **options)
     if name == "serial":
         from acf.runtime.serial_device import SerialDevice

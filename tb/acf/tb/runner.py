@@ -22,6 +22,7 @@ from cocotb_tools.runner import Icarus, Verilator
 from acf.config import FabricConfig, preset
 from acf.hw import blocks
 from acf.sim.toolchain import verilator_environment
+from acf.sim.verilog_store import stored_verilog
 
 __all__ = ["bench_config", "build_root", "has_icarus", "run_bench", "run_verilog"]
 
@@ -138,7 +139,7 @@ def run_bench(
     config = config or preset("tiny")
     top = f"acf_{block}_top"
     run_verilog(
-        blocks.generate(block, config=config, top=top),
+        stored_verilog(f"{top}-{config.digest}", lambda: blocks.generate(block, config=config, top=top)),
         top=top,
         name=f"{block}-{config.name}-{config.lane.format}",
         module=module,
