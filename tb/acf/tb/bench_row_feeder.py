@@ -578,6 +578,45 @@ async def errors(dut):
 
 
 @cocotb.test()
+async def read_errors_name_their_burst(dut):
+    """Wherever in an array a beat is bad, the report has the address of the burst that it came with."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    rows = 12
+    for _ in range(24):
+        matrix = random_matrix(
+            lengths=[random.randint(0, 40) for _ in range(rows)] + [20], inner_size=OPERANDS, dense=False
+        )
+        everything = {
+            "row_begin": 0,
+            "row_end": rows + 1,
+            "row_offset": 0,
+            "row_step": 1,
+            "row_limit": rows + 1,
+            "accumulator_first": 0,
+            "inner_begin": 0,
+            "inner_offset": 0,
+            "inner_count": OPERANDS,
+        }
+        bench.place(matrix)
+        command = random_stream(matrix, mode=Mode.GATHER, **everything)
+        bench.send(Opcode.STREAM, command)
+        name = random.choice(["indices", "values"])
+        width = SIZE if name == "values" else 4 if matrix.wide else 2
+        bad = command[name] + random.randrange(len(matrix.indices)) * width
+        bad -= bad % BEAT
+        bench.memory.read.reads.clear()
+        bench.memory.read.respond = lambda address, bad=bad: SLVERR if address == bad else OKAY
+        code, _, address, _ = await bench.error()
+        assert code == ErrorCode.READ_RESPONSE
+        bursts = {burst["addr"]: (burst["len"] + 1) * BEAT for burst in bench.memory.read.reads}
+        assert address in bursts
+        assert address <= bad < address + bursts[address]
+        bench.memory.read.respond = lambda address: OKAY
+        await bench.reset()
+
+
+@cocotb.test()
 async def reset_at_any_time(dut):
     """A reset in the middle leaves nothing behind."""
     bench = RowFeederBench(dut)
