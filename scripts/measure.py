@@ -42,6 +42,8 @@ TIMED_BLOCKS = ["mac", "lane", "router"]
 SWEEPS: list[tuple[str, str, dict[str, str | int]]] = [
     ("4x4", "uniform", {"--channels": "kept", "--vcs": 2}),
     ("4x4", "uniform", {"--vcs": 2}),
+    ("4x4", "uniform", {"--vcs": 2, "--rounds": 1, "--stages": 2}),
+    ("4x4", "uniform", {"--vcs": 2, "--stages": 2}),
     ("4x4", "uniform", {"--vcs": 4}),
     ("8x8", "uniform", {"--vcs": 2}),
     ("8x8", "uniform", {"--channels": "free", "--vcs": 2}),
@@ -54,6 +56,8 @@ SWEEPS: list[tuple[str, str, dict[str, str | int]]] = [
 ROUTERS: list[tuple[str, str, bool]] = [  # name, options, whether it is placed
     ("kept-vcs2-depth8", "--channels kept --vcs 2 --depth 8", True),
     ("onward-rounds1-vcs2-depth8", "--channels onward --rounds 1 --vcs 2 --depth 8", True),
+    ("onward-rounds1-stages2-vcs2-depth8", "--channels onward --rounds 1 --stages 2 --vcs 2 --depth 8", True),
+    ("onward-stages2-vcs2-depth8", "--channels onward --stages 2 --vcs 2 --depth 8", True),
     ("onward-vcs2-depth8", "--channels onward --vcs 2 --depth 8", False),
     ("onward-vcs1-depth8", "--channels onward --vcs 1 --depth 8", False),
     ("onward-vcs4-depth8", "--channels onward --vcs 4 --depth 8", False),
@@ -117,7 +121,7 @@ def router_commands() -> dict[str, str]:
     for name, options, is_placed in ROUTERS:
         commands[f"noc-router-area-{name}"] = f"acf area --block router --mesh 4x4 {options} --json"
         if is_placed:
-            commands[f"noc-router-timing-{name}"] = f"acf timing --block router --mesh 4x4 {options} --seed 1 --json"
+            commands[f"noc-router-timing-{name}"] = f"acf timing --block router --mesh 4x4 {options} --seed 1 --seeds 3 --json"
     return commands
 
 
@@ -208,7 +212,7 @@ def timing_table() -> list[str]:
 def network_table() -> list[str]:
     """Rows of the table of saturation."""
     lines = [
-        "| network | traffic | routing | virtual channels x depth | given out, rounds | alone, cycles | saturation | most accepted |",  # noqa: E501
+        "| network | traffic | routing | virtual channels x depth | given out, rounds, stages | alone, cycles | saturation | most accepted |",  # noqa: E501
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in network_commands():
@@ -216,7 +220,7 @@ def network_table() -> list[str]:
         accepted = max(point["accepted_load"] for point in r["points"])
         lines.append(
             f"| {r['mesh']} {r['topology']} | {r['traffic']} | {r['routing']} "
-            f"| {r['virtual_channels']} x {r['buffer_depth']} | {r['channels']}, {r['rounds']} "
+            f"| {r['virtual_channels']} x {r['buffer_depth']} | {r['channels']}, {r['rounds']}, {r.get('stages', 1)} "
             f"| {r['zero_load_latency']:.2f} | {r['saturation']:.3f} | {accepted:.3f} |"
         )
     return lines

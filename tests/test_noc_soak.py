@@ -32,7 +32,7 @@ def test_networks_are_of_all_kinds():
         assert any(network.in_order for network in tori)
     assert {name for network in networks for name in traffic_of(network)} == set(PATTERNS)
     assert {network.virtual_channels for network in networks} == {1, 2, 3, 4}
-    assert {network.rounds for network in networks} == {1, 2, 3}
+    assert {(network.rounds, network.stages) for network in networks} == {(n, k) for n in (1, 2, 3) for k in (1, 2)}
     assert {network.buffer_depth for network in networks} == {2, 4, 8}
 
 

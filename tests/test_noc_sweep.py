@@ -21,8 +21,8 @@ SMALL_OPTIONS = ("--mesh", "2x3", "--depth", "4")
 PHASES = Phases(warm_up=200, measure=4000, drain=4000)
 
 
-def latency(routers, flits):
-    return 2 * routers + 2 + flits - 1
+def latency(routers, flits, stages=1):
+    return (1 + stages) * routers + 2 + flits - 1
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,16 @@ def test_faults_are_seen(loops, node, message):
 
 
 def network(
-    routing, channels="free", *, height=2, width=3, rounds=2, virtual_channels=2, buffer_depth=4, topology="mesh"
+    routing,
+    channels="free",
+    *,
+    height=2,
+    width=3,
+    rounds=2,
+    stages=1,
+    virtual_channels=2,
+    buffer_depth=4,
+    topology="mesh",
 ):
     return NetworkConfig(
         height=height,
@@ -129,6 +138,7 @@ def network(
         routing=routing,
         channels=channels,
         rounds=rounds,
+        stages=stages,
         virtual_channels=virtual_channels,
         buffer_depth=buffer_depth,
         topology=topology,
@@ -139,6 +149,7 @@ def network(
     "config",
     [
         network("adaptive", width=2),
+        network("xy", "onward", width=2, stages=2),
         *(
             pytest.param(config, marks=pytest.mark.regress)
             for config in (
@@ -150,11 +161,14 @@ def network(
                 network("negative-first", height=3, virtual_channels=1),
                 network("odd-even", height=4, buffer_depth=8),
                 network("o1turn", height=3),
+                network("adaptive", height=3, stages=2),
+                network("yx", "onward", virtual_channels=1, rounds=1, stages=2),
                 network("o1turn", "onward", virtual_channels=5),
                 network("adaptive", height=4, width=4, virtual_channels=3, buffer_depth=2),
                 network("xy", "onward", width=5, topology="torus"),
                 network("yx", "onward", height=4, width=1, topology="torus"),
                 network("xy", height=5, virtual_channels=3, topology="torus"),
+                network("o1turn", "onward", height=5, virtual_channels=4, rounds=3, stages=2, topology="torus"),
                 network("o1turn", width=6, virtual_channels=4, topology="torus"),
                 network("o1turn", "onward", width=5, virtual_channels=5, topology="torus"),
                 network("adaptive", height=3, width=4, topology="torus"),
@@ -162,7 +176,9 @@ def network(
             )
         ),
     ],
-    ids=lambda config: f"{config.topology}-{config.routing}-{config.channels}-{config.virtual_channels}",
+    ids=lambda config: (
+        f"{config.topology}-{config.routing}-{config.channels}-{config.virtual_channels}-{config.stages}"
+    ),
 )
 def test_full_networks_empty_themselves(config):
     """More than the network can carry, in packets longer than its buffers, into sinks that stall; then nothing more."""
@@ -171,7 +187,8 @@ def test_full_networks_empty_themselves(config):
         for flits in 1, min(3, config.buffer_depth):
             found = zero_load_latency(harness, uniform, flits=flits, seed=1)
             assert found["by_routers"] == {
-                int(routers): [latency(routers, flits)] * 2 for routers in np.unique(routers_passed(config))
+                int(routers): [latency(routers, flits, config.stages)] * 2
+                for routers in np.unique(routers_passed(config))
             }
         for traffic in "uniform", "hotspot", "neighbor":
             for flits, stall in (1, 0.0), (1, 0.6), (9, 0.0), (9, 0.4):
@@ -190,6 +207,7 @@ def test_full_networks_empty_themselves(config):
     ("config", "traffic", "least", "most"),
     [
         (network("xy", "onward", height=4, width=4, buffer_depth=8), "uniform", 0.75, 1.0),
+        (network("xy", "onward", height=4, width=4, buffer_depth=8, stages=2), "uniform", 0.75, 1.0),
         (network("xy", "onward", height=4, width=4, buffer_depth=8, virtual_channels=4), "uniform", 0.77, 1.0),
         (network("xy", "onward", height=8, width=8, buffer_depth=8), "uniform", 0.39, 0.5),
         (network("xy", "free", height=8, width=8, buffer_depth=8), "uniform", 0.41, 0.5),
@@ -202,7 +220,7 @@ def test_full_networks_empty_themselves(config):
             1.0,
         ),
     ],
-    ids=["4x4-2", "4x4-4", "8x8-onward", "8x8-free", "xy-transpose", "adaptive-transpose", "torus"],
+    ids=["4x4-2", "4x4-2-two-stages", "4x4-4", "8x8-onward", "8x8-free", "xy-transpose", "adaptive-transpose", "torus"],
 )
 def test_saturation(config, traffic, least, most):
     with NetworkHarness(config, verilog=generate_network(config), ordered=config.in_order, quiet=True) as harness:
@@ -320,6 +338,8 @@ def acf(capsys, monkeypatch):
         (("--channels", "onward", "--routing", "adaptive"), "'adaptive'"),
         (("--routing", "o1turn", "--vcs", "1"), "not 1"),
         (("--rounds", "4"), "not 4"),
+        (("--stages", "3"), "not 3"),
+        (("--channels", "kept", "--stages", "2"), "not 2"),
         (("--vcs", "9"), "not 9"),
         (("--depth", "3"), "not 3"),
         (("--packet", "0"), "not 0"),

@@ -42,6 +42,9 @@ class NetworkConfig:
         belongs to the output which it will take at the next router; packets of a flow stay in order.
     rounds : int
         Rounds in which outputs are allotted to inputs within a cycle; 1 in the fabric.
+    stages : int
+        Cycles of a router besides that of its link: 1, or 2 with a register between the choice of a flit and its way
+        through the crossbar. 1 in the fabric.
     topology : str
         One of ``TOPOLOGIES``.
     """
@@ -53,6 +56,7 @@ class NetworkConfig:
     routing: str = "xy"
     channels: str = "kept"
     rounds: int = 1
+    stages: int = 1
     topology: str = "mesh"
 
     def __post_init__(self) -> None:
@@ -62,10 +66,12 @@ class NetworkConfig:
         require_one_of("routing", self.routing, ROUTINGS)
         require_one_of("rule for virtual channels", self.channels, CHANNEL_RULES)
         require_range("rounds of allocation", self.rounds, 1, 3)
+        require_range("stages of a router", self.stages, 1, 2)
         _ = self.noc  # checks the rest
         if self.channels == "kept":
             require(self.routing == "xy", f"packets keep their virtual channels under routing xy, not {self.routing!r}")
             require(self.rounds == 1, f"where packets keep their virtual channels there is 1 round, not {self.rounds}")
+            require(self.stages == 1, f"where packets keep their virtual channels there is 1 stage, not {self.stages}")
         require(
             self.channels != "onward" or self.routing in ("xy", "yx", "o1turn"),
             f"the rule onward needs packets that know their way, not those of routing {self.routing!r}",
@@ -93,6 +99,7 @@ class NetworkConfig:
         return (
             f"{self.height}x{self.width} {self.topology}, {self.routing}, "
             f"{self.virtual_channels} x {self.buffer_depth} flits, {self.channels}, rounds {self.rounds}"
+            + (f", stages {self.stages}" if self.stages > 1 else "")
         )
 
     @property
@@ -127,5 +134,11 @@ class NetworkConfig:
 
     @property
     def digest(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of every parameter."""
-        return digest_of(dataclasses.asdict(self))
+        """First 12 hexadecimal digits of the SHA-256 of every parameter.
+
+        Of ``stages`` only where there are more than one: networks keep the digests of before there was a choice.
+        """
+        parameters = dataclasses.asdict(self)
+        if self.stages == 1:
+            del parameters["stages"]
+        return digest_of(parameters)

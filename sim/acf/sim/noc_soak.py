@@ -39,8 +39,8 @@ _PAUSES = (0.0, 0.3, 0.8)
 def soak_networks() -> list[NetworkConfig]:
     """Each topology with each routing and each rule for virtual channels that go together, of 16 nodes each.
 
-    Numbers of virtual channels, depths of buffers and rounds of allocation change from one to the next. A torus is
-    there twice, with and without datelines.
+    Numbers of virtual channels, depths of buffers, rounds of allocation and stages of routers change from one to the
+    next. A torus is there twice, with and without datelines.
     """
     networks = []
     sizes = {"mesh": [(4, 4)], "torus": [(4, 4), (2, 8)]}
@@ -53,11 +53,16 @@ def soak_networks() -> list[NetworkConfig]:
     ]
     for kind in kinds:
         n = len(networks)
-        rounds = 1 if kind["channels"] == "kept" else 1 + n // 2 % 3
+        is_kept = kind["channels"] == "kept"
+        rounds, stages = (1, 1) if is_kept else (1 + n // 2 % 3, 1 + n // 6 % 2)
         for virtual_channels in range(1 + n % 4, 5):
             with contextlib.suppress(ValueError):  # so many are too few, or routing and rule do not go together
                 network = NetworkConfig(
-                    **kind, virtual_channels=virtual_channels, buffer_depth=(2, 4, 8)[n % 3], rounds=rounds
+                    **kind,
+                    virtual_channels=virtual_channels,
+                    buffer_depth=(2, 4, 8)[n % 3],
+                    rounds=rounds,
+                    stages=stages,
                 )
                 networks.append(network)
                 break

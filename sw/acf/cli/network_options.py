@@ -45,6 +45,9 @@ class NetworkOptions:
     rounds: Annotated[
         int | None, typer.Option("--rounds", help="Rounds of allocation in a cycle; 2, or 1 for kept channels.")
     ] = None
+    stages: Annotated[
+        int | None, typer.Option("--stages", help="Cycles of a router besides that of its link, 1 or 2; 1.")
+    ] = None
     virtual_channels: Annotated[int | None, typer.Option("--vcs", help="Virtual channels of a link; 2.")] = None
     depth: Annotated[int | None, typer.Option("--depth", help="Flits of a virtual channel; 8.")] = None
 
@@ -74,6 +77,7 @@ class NetworkOptions:
             routing=routing,
             channels=channels,
             rounds=rounds,
+            stages=1 if self.stages is None else self.stages,
             topology="mesh" if self.topology is None else self.topology,
         )
 

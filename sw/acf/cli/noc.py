@@ -89,6 +89,7 @@ def sweep(
         "routing": alone.routing,
         "channels": alone.channels,
         "rounds": alone.rounds,
+        "stages": alone.stages,
         "virtual_channels": alone.virtual_channels,
         "buffer_depth": alone.buffer_depth,
         "packet_flits": packet,

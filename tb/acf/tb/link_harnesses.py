@@ -2,7 +2,7 @@
 
 import itertools
 
-from amaranth.hdl import Array, Assert, Assume, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal
 
 from acf.config import NocConfig
 from acf.hw.noc.arbiter import LeastRecentArbiter
@@ -117,14 +117,21 @@ class SenderHarness(Harness):
     head was given; each marks its flits with its number.
     """
 
-    def __init__(self, device: type = ChannelSender, *, sources: int = 3, depth: int = 4, rounds: int = 2):
+    def __init__(
+        self, device: type = ChannelSender, *, sources: int = 3, depth: int = 4, rounds: int = 2, stages: int = 1
+    ):
         super().__init__()
         self._noc = noc = NocConfig(virtual_channels=2, buffer_depth=depth, class_channels=(0, 0, 0, 0))
-        self._device = device(noc=noc, sources=sources, groups=((0, 1),), rounds=rounds, opens_empty_only=True)
+        self._device = device(
+            noc=noc, sources=sources, groups=((0, 1),), rounds=rounds, stages=stages, opens_empty_only=True
+        )
+        self._late = stages - 1  # cycles from the grant of a flit to the flit
         layout = flit_layout(noc=noc)
         self._requests = [self.free(f"requests_{n}", rounds) for n in range(sources)]
         self._channels = [self.free(f"channels_{n}", 2) for n in range(sources)]
         self._flits = [self.free(f"flit_{n}", layout) for n in range(sources)]
+        self._is_head = [self.free(f"is_head_{n}") for n in range(sources)]
+        self._is_tail = [self.free(f"is_tail_{n}") for n in range(sources)]
         self._freed = self.free("freed", 2)
 
     def build(self, m: Module) -> None:
@@ -134,14 +141,18 @@ class SenderHarness(Harness):
         granted = []
         for n, source in enumerate(device.sources):
             flit, channels = self._flits[n], self._channels[n]
-            may_head = Mux(flit.tail, source.may_start, source.may_open)
-            may = Mux(flit.head, may_head, source.may_go_on & is_open[n])
+            is_head, is_tail = self._is_head[n], self._is_tail[n]
+            may_head = Mux(is_tail, source.may_start, source.may_open)
+            may = Mux(is_head, may_head, source.may_go_on & is_open[n])
             taken = Cat(source.grant).any()
             granted.append(taken)
             m.d.comb += [
                 Cat(source.request).eq(self._requests[n]),
                 source.channels.eq(channels),
+                source.is_tail.eq(is_tail),
                 source.flit.eq(flit),
+                Assume(flit.head == self.later(m, is_head, self._late)),
+                Assume(flit.tail == self.later(m, is_tail, self._late)),
                 Assume((self._requests[n] & ~Cat(source.is_open)) == 0),
                 Assume(~taken | (at_most_one(channels) & ((channels & may) != 0))),
                 Assume(flit.payload[:2] == n),
@@ -155,25 +166,35 @@ class SenderHarness(Harness):
             ]
             for channel in range(2):
                 with m.If(taken & channels[channel]):
-                    m.d.sync += is_open[n][channel].eq(~flit.tail)
+                    m.d.sync += is_open[n][channel].eq(~is_tail)
         m.d.comb += [
             Assert(at_most_one(Cat(granted))),
             Assert(Cat(granted).any() == Cat(requests.any() for requests in self._requests).any()),
         ]
         turns_stay_in_order(m, device.arbiter, len(device.sources))
+        # Of a flit that was granted and is not on the link yet.
+        tail, sender = Signal(), Signal(2)
+        for n, taken in enumerate(granted):
+            with m.If(taken):
+                m.d.sync += [tail.eq(self._is_tail[n]), sender.eq(n)]
         for channel in range(2):
-            self._watch(m, channel, Cat(bits[channel] for bits in is_open), depth)
+            crosses = device.crossing[channel] if self._late else Const(0)
+            self._watch(m, channel, Cat(bits[channel] for bits in is_open), depth, (crosses, tail, sender))
         m.submodules.device = device
 
-    def _watch(self, m: Module, channel: int, owners, depth: int) -> None:
+    def _watch(self, m: Module, channel: int, owners, depth: int, crossing: tuple) -> None:
         device, link = self._device, self._device.link
+        credits = device.credits[channel]
+        crosses, tail_that_crosses, sender_that_crosses = crossing
         arrives = link.valid & (link.channel == channel)
         held = Signal(range(depth + 2), name=f"held_{channel}")
         m.d.sync += held.eq(held + arrives - self._freed[channel])
         m.d.comb += [
+            Assert(credits.places >= credits.was_sent),
+            Assert(credits.has_room == (credits.places > credits.was_sent)),
             link.credit[channel].eq(self._freed[channel]),
             Assume(~self._freed[channel] | held.any()),
-            Assert(device.places[channel] + arrives + held == depth),
+            Assert(credits.places - credits.was_sent + crosses + arrives + held == depth),
         ]
 
         # What comes by the link: of whom the packet is, and whether it goes on.
@@ -186,8 +207,8 @@ class SenderHarness(Harness):
                 Assert(~goes_on | (sender == number)),
             ]
             m.d.sync += [goes_on.eq(~link.flit.tail), number.eq(sender)]
-        open_now = Mux(arrives, ~link.flit.tail, goes_on)
-        number_now = Mux(arrives, sender, number)
+        open_now = Mux(crosses, ~tail_that_crosses, Mux(arrives, ~link.flit.tail, goes_on))
+        number_now = Mux(crosses, sender_that_crosses, Mux(arrives, sender, number))
         m.d.comb += [
             Assert(at_most_one(owners)),
             Assert(owners.any() == ~device.is_free[channel]),

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from acf.hw.noc.arbiter import LeastRecentArbiter
 from acf.hw.noc.channel_sender import ChannelSender
@@ -53,6 +54,50 @@ def _device(component: type, old: str, new: str) -> Callable[[bool], type]:
     return lambda with_bug: planted(component, old, new) if with_bug else component
 
 
+def _with(stages: int) -> str:
+    return "" if stages == 1 else f", {stages} stages"
+
+
+def _port(stages: int, *, depth: int) -> Proof:
+    return Proof(
+        what="an input hands on flits in order, none is lost or doubled, and only where its packets may go",
+        parameters=f"2 virtual channels x 2, xy, onward, 2 rounds{_with(stages)}",
+        harness=partial(PortHarness, stages=stages),
+        device=_device(
+            ChoosingPort, "write_flit.en.eq(self.link.valid)", "write_flit.en.eq(self.link.valid & ~chosen.any())"
+        ),
+        depth=depth,
+        is_induction=False,
+    )
+
+
+def _router(stages: int, *, depth: int) -> Proof:
+    def device(with_bug: bool) -> type:
+        if not with_bug:
+            return PacketRouter
+        sender = planted(ChannelSender, "is_free.eq(is_tail)", "is_free.eq(1)")
+        return planted(PacketRouter, "rounds=network.rounds", "rounds=network.rounds", ChannelSender=sender)
+
+    return Proof(
+        what="packets of a virtual channel are not interleaved at any output; no receiver is overrun",
+        parameters=f"2 virtual channels x 2, xy, onward, 2 rounds{_with(stages)}",
+        harness=partial(RouterHarness, stages=stages),
+        device=device,
+        depth=depth,
+        is_induction=False,
+    )
+
+
+def _sender(stages: int) -> Proof:
+    return Proof(
+        what="credits neither run out nor over; one grant; packets of a virtual channel are not interleaved",
+        parameters=f"3 sources, 2 virtual channels x 4, 2 rounds{_with(stages)}",
+        harness=partial(SenderHarness, stages=stages),
+        device=_device(ChannelSender, "is_free.eq(is_tail)", "is_free.eq(is_tail | (credits.places < 2))"),
+        depth=8,
+    )
+
+
 PROOFS = {
     "arbiter": Proof(
         what="grants are one-hot and go to requests; the order of turns stays an order",
@@ -70,40 +115,12 @@ PROOFS = {
         ),
         depth=8,
     ),
-    "port": Proof(
-        what="an input hands on flits in order, none is lost or doubled, and only where its packets may go",
-        parameters="2 virtual channels x 2, xy, onward, 2 rounds",
-        harness=PortHarness,
-        device=_device(
-            ChoosingPort, "write_flit.en.eq(self.link.valid)", "write_flit.en.eq(self.link.valid & ~chosen.any())"
-        ),
-        depth=9,
-        is_induction=False,
-    ),
-    "router": Proof(
-        what="packets of a virtual channel are not interleaved at any output; no receiver is overrun",
-        parameters="2 virtual channels x 2, xy, onward, 2 rounds",
-        harness=RouterHarness,
-        device=lambda with_bug: (
-            planted(
-                PacketRouter,
-                "rounds=network.rounds",
-                "rounds=network.rounds",
-                ChannelSender=planted(ChannelSender, "is_free.eq(flit.tail)", "is_free.eq(1)"),
-            )
-            if with_bug
-            else PacketRouter
-        ),
-        depth=7,
-        is_induction=False,
-    ),
-    "sender": Proof(
-        what="credits neither run out nor over; one grant; packets of a virtual channel are not interleaved",
-        parameters="3 sources, 2 virtual channels x 4, 2 rounds",
-        harness=SenderHarness,
-        device=_device(ChannelSender, "is_free.eq(flit.tail)", "is_free.eq(flit.tail | flit.head)"),
-        depth=8,
-    ),
+    "port": _port(1, depth=9),
+    "port of two stages": _port(2, depth=9),
+    "router": _router(1, depth=7),
+    "router of two stages": _router(2, depth=7),
+    "sender": _sender(1),
+    "sender of two stages": _sender(2),
 }
 """All proofs, by name."""
 

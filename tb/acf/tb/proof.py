@@ -69,6 +69,14 @@ class Harness(Elaboratable, ABC):
         self._inputs.append(signal if isinstance(signal, Signal) else signal.as_value())  # type: ignore
         return signal
 
+    def later(self, m: Module, signal: Any, cycles: int) -> Any:
+        """What ``signal`` was so many cycles ago, 0 before."""
+        for n in range(cycles):
+            past = Signal.like(signal, name=f"{signal.name}_{n + 1}_ago", init=0)
+            m.d.sync += past.eq(signal)
+            signal = past
+        return signal
+
     @abstractmethod
     def build(self, m: Module) -> None:
         """Add assumptions, the device, and assertions."""

@@ -66,9 +66,10 @@ class PortHarness(Harness):
     grant what they please. Any one flit is followed through the buffer of its channel.
     """
 
-    def __init__(self, device: type = ChoosingPort):
+    def __init__(self, device: type = ChoosingPort, *, stages: int = 1):
         super().__init__()
-        network = NetworkConfig(height=4, width=4, buffer_depth=2, channels="onward", rounds=2)
+        network = NetworkConfig(height=4, width=4, buffer_depth=2, channels="onward", rounds=2, stages=stages)
+        self._late = stages - 1  # cycles from the grant of a flit to the flit
         self._rounds = network.rounds
         self._device = device(network=network, arrival=Port.WEST)
         self._arrivals = Arrivals(self, network.noc, Port.WEST)
@@ -89,10 +90,13 @@ class PortHarness(Harness):
             grants, flit = self._grants[n], branch.flit
             opened = Signal(2, name=f"opened_{n}")  # channels in which a packet of this input goes on there
             of_origin = Array(Signal(name=f"of_origin_{n}_{k}") for k in range(2))
-            may_head = Mux(flit.tail, self._start[n], self._open[n])
-            may = Mux(flit.head, may_head, self._go_on[n] & opened)
-            taken.append(grants.any())
+            took, may_head, may_follow = Signal(name=f"took_{n}"), Signal(name=f"may_{n}"), Signal(name=f"follow_{n}")
+            channels = Signal(2, name=f"channels_{n}")
             m.d.comb += [
+                took.eq(grants.any()),
+                channels.eq(branch.channels),
+                may_head.eq((channels & Mux(branch.is_tail, self._start[n], self._open[n])).any()),
+                may_follow.eq((channels & self._go_on[n] & opened).any()),
                 branch.may_start.eq(self._start[n]),
                 branch.may_open.eq(self._open[n]),
                 branch.may_go_on.eq(self._go_on[n]),
@@ -105,13 +109,24 @@ class PortHarness(Harness):
                 Assume((grants & ~Cat(branch.request)) == 0),
                 Assert((Cat(branch.request) & ~self._is_open[n]) == 0),
             ]
-            origin = flit.payload[_ORIGIN][0]
-            with m.If(grants.any()):
-                m.d.comb += Assert(at_most_one(branch.channels) & ((branch.channels & may) != 0))
+            with m.If(took):
+                m.d.comb += Assert(at_most_one(channels))
                 for k in range(2):
-                    with m.If(branch.channels[k]):
+                    with m.If(channels[k]):
+                        m.d.sync += opened[k].eq(~branch.is_tail)
+            is_tail = Signal(name=f"is_tail_{n}")
+            m.d.comb += is_tail.eq(branch.is_tail)
+            took, channels, may_head, may_follow, is_tail = (
+                self.later(m, signal, self._late) for signal in (took, channels, may_head, may_follow, is_tail)
+            )
+            taken.append(took)
+            origin = flit.payload[_ORIGIN][0]
+            with m.If(took):
+                m.d.comb += [Assert(Mux(flit.head, may_head, may_follow)), Assert(flit.tail == is_tail)]
+                for k in range(2):
+                    with m.If(channels[k]):
                         m.d.comb += Assert(flit.head | (of_origin[k] == origin))
-                        m.d.sync += [opened[k].eq(~flit.tail), of_origin[k].eq(origin)]
+                        m.d.sync += of_origin[k].eq(origin)
         for r in range(self._rounds):
             requests = Cat(branch.request[r] for branch in device.branches)
             before = Cat(grants[:r].any() for grants in self._grants).any() if r else Const(0)
@@ -122,8 +137,9 @@ class PortHarness(Harness):
         arrivals.connect(m, device.link)
         inside = [Signal(2, name=f"inside_{n}") for n in range(2)]  # came and have not left
         for n in range(2):
-            credit = Signal(name=f"credit_{n}")
-            m.d.sync += [credit.eq(leaves[n]), inside[n].eq(inside[n] + arrivals.arrives[n] - leaves[n])]
+            credit = Signal(name=f"credit_{n}")  # goes out in the cycle behind the grant
+            m.d["comb" if self._late else "sync"] += credit.eq(leaves[n])
+            m.d.sync += inside[n].eq(inside[n] + arrivals.arrives[n] - leaves[n])
             m.d.comb += [Assert(~leaves[n] | inside[n].any()), Assert(device.link.credit[n] == credit)]
 
         follows, channel = Signal(), Signal()
@@ -148,9 +164,11 @@ class PortHarness(Harness):
 class RouterHarness(Harness):
     """A whole router: what leaves by a virtual channel is packet after packet, and its receiver is never overrun."""
 
-    def __init__(self, device: type = PacketRouter):
+    def __init__(self, device: type = PacketRouter, *, stages: int = 1):
         super().__init__()
-        self._network = network = NetworkConfig(height=4, width=4, buffer_depth=2, channels="onward", rounds=2)
+        self._network = network = NetworkConfig(
+            height=4, width=4, buffer_depth=2, channels="onward", rounds=2, stages=stages
+        )
         self._device = device(network=network)
         self._arrivals = {port: Arrivals(self, network.noc, port) for port in Port}
         self._freed = {port: self.free(f"freed_{port.name.lower()}", 2) for port in Port}

@@ -6,13 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from acf.config import NocConfig
 from acf.hw.noc.arbiter import LeastRecentArbiter
+from acf.hw.noc.credits import Credits
 from acf.hw.noc.flit import flit_layout, link_signature
 from acf.hw.noc.link_sender import encoded, selected
 
 __all__ = ["ChannelSender", "channel_source_signature"]
 
 _MEAN_BITS = 3
-_AWAY = 3  # cycles from a grant in which its credit cannot have come back
+_AWAY = 2  # cycles from a grant in which its credit cannot have come back, besides the stages of the link
 
 
 def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature:
@@ -34,8 +35,10 @@ def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature
         A flit is offered, in this round of the cycle; only where ``is_open``.
     channels : Out(virtual_channels)
         The virtual channel of the flit, one bit; valid with ``grant``.
+    is_tail : Out(1)
+        Whether the flit is the last of its packet; valid with ``grant``.
     flit : Out(flit_layout)
-        Valid with ``grant``.
+        Valid with ``grant``; where the link has two stages, in the cycle after it.
     grant : In(1).array(rounds)
         The flit offered in this round is taken.
     """
@@ -48,6 +51,7 @@ def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature
             "is_open": In(1).array(rounds),
             "request": Out(1).array(rounds),
             "channels": Out(noc.virtual_channels),
+            "is_tail": Out(1),
             "flit": Out(flit_layout(noc=noc)),
             "grant": In(1).array(rounds),
         }
@@ -59,7 +63,7 @@ class ChannelSender(wiring.Component):
 
     Of each group of virtual channels the one with the most room is offered, so that packets spread over them. It
     belongs to the packet until its tail. The link is registered: a flit granted in one cycle is on the link in the
-    next. A credit that arrives can be used in the next cycle.
+    next, or with two stages in the one after that. A credit that arrives can be used in the next cycle.
 
     Parameters
     ----------
@@ -70,6 +74,8 @@ class ChannelSender(wiring.Component):
         Every virtual channel is in one of them.
     rounds : int
         Rounds of allocation in a cycle.
+    stages : int
+        1: a flit is chosen and crosses to the link in one cycle; 2: it crosses in the cycle after.
     opens_empty_only : bool
         Packets of several flits are offered virtual channels only while the receiver's queue is empty.
 
@@ -81,7 +87,8 @@ class ChannelSender(wiring.Component):
     Raises
     ------
     ValueError
-        If the groups do not hold every virtual channel once, or ``sources`` or ``rounds`` is not positive.
+        If the groups do not hold every virtual channel once, ``sources`` or ``rounds`` is not positive, or there are
+        neither 1 nor 2 ``stages``.
     """
 
     def __init__(
@@ -91,20 +98,26 @@ class ChannelSender(wiring.Component):
         sources: int,
         groups: tuple[tuple[int, ...], ...],
         rounds: int = 1,
+        stages: int = 1,
         opens_empty_only: bool = False,
     ):
         if sources <= 0:
             raise ValueError(f"sources of a link must be positive, not {sources!r}")
         if sorted(channel for group in groups for channel in group) != list(range(noc.virtual_channels)):
             raise ValueError(f"groups must hold each of {noc.virtual_channels} virtual channels once, not {groups!r}")
+        if stages not in (1, 2):
+            raise ValueError(f"stages of a link must be 1 or 2, not {stages!r}")
         self._noc = noc
         self._groups = groups
+        self._stages = stages
+        self._crossing_domain = "comb" if stages == 1 else "sync"
         self._opens_empty_only = opens_empty_only
-        # The proof looks at these; by virtual channel: free places of the receiver, and whether no packet has it.
+        # The proof looks at these; by virtual channel: room of the receiver, and whether no packet has it.
         self.arbiter = LeastRecentArbiter(count=sources, rounds=rounds)
-        channels, depth = range(noc.virtual_channels), noc.buffer_depth
-        self.places = [Signal(range(depth + 1), name=f"places_{n}", init=depth) for n in channels]
+        channels = range(noc.virtual_channels)
+        self.credits = [Credits(noc=noc, channel=n) for n in channels]
         self.is_free = [Signal(name=f"is_free_{n}", init=1) for n in channels]
+        self.crossing = Signal(noc.virtual_channels)  # the virtual channel of a flit that crosses to the link now
         super().__init__(
             {
                 "sources": In(channel_source_signature(noc=noc, rounds=rounds)).array(sources),
@@ -127,26 +140,25 @@ class ChannelSender(wiring.Component):
             is_open &= ~requests.any()
             granted |= grants
         m.d.comb += arbiter.used.eq(granted)
-        sends = arbiter.used.any()
 
-        flit = Signal(flit_layout(noc=noc))
+        # All but what is read from buffers follows at once on the arbiter.
         channels = Signal(noc.virtual_channels)
-        m.d.comb += [
-            flit.eq(selected(arbiter.used, [source.flit for source in sources])),
-            channels.eq(selected(arbiter.used, [source.channels for source in sources])),
-        ]
+        is_tail = Cat(bit & source.is_tail for bit, source in zip(granted, sources, strict=True)).any()
+        for channel in range(noc.virtual_channels):
+            sent = Cat(bit & source.channels[channel] for bit, source in zip(granted, sources, strict=True)).any()
+            m.d.comb += channels[channel].eq(sent)
 
         counts, start, is_empty, has_room = [], [], [], []
         for channel in range(noc.virtual_channels):
-            sent = sends & channels[channel]
-            places, is_free = self.places[channel], self.is_free[channel]
-            self._count_places(m, channel, sent)
+            sent = channels[channel]
+            credits, is_free = self.credits[channel], self.is_free[channel]
+            credits.count(m, sent=sent, credit=self.link.credit[channel])
             with m.If(sent):
-                m.d.sync += is_free.eq(flit.tail)
-            counts.append(places)
-            has_room.append(places.any())
-            start.append(places.any() & is_free)
-            is_empty.append((places == noc.buffer_depth) if self._opens_empty_only else Const(1))
+                m.d.sync += is_free.eq(is_tail)
+            counts.append(credits.places)
+            has_room.append(credits.has_room)
+            start.append(credits.has_room & is_free)
+            is_empty.append(credits.are_all_free(noc.buffer_depth) if self._opens_empty_only else Const(1))
 
         offered = {}
         for group in self._groups:
@@ -157,7 +169,7 @@ class ChannelSender(wiring.Component):
             m,
             places=sum(counts[channel] for channel in group),
             most=len(group) * noc.buffer_depth,
-            sent=sends & Cat(channels[channel] for channel in group).any(),
+            sent=Cat(channels[channel] for channel in group).any(),
         )
         for source in sources:
             m.d.comb += [
@@ -167,20 +179,14 @@ class ChannelSender(wiring.Component):
                 source.waiting.eq(waiting),
             ]
 
-        m.d.sync += self.link.valid.eq(sends)
-        with m.If(sends):  # an idle link does not toggle
-            m.d.sync += self.link.flit.eq(flit)
-            m.d.sync += self.link.channel.eq(encoded(channels))
+        chosen = Signal(len(sources))
+        m.d[self._crossing_domain] += [chosen.eq(arbiter.used), self.crossing.eq(channels)]
+        crosses = self.crossing.any()
+        m.d.sync += self.link.valid.eq(crosses)
+        with m.If(crosses):  # an idle link does not toggle
+            m.d.sync += self.link.flit.eq(selected(chosen, [source.flit for source in sources]))
+            m.d.sync += self.link.channel.eq(encoded(self.crossing))
         return m
-
-    def _count_places(self, m, channel, sent):
-        """Count the free places of the receiver."""
-        credit = self.link.credit[channel]
-        places = self.places[channel]
-        with m.If(credit & ~sent):
-            m.d.sync += places.eq(places + 1)
-        with m.If(sent & ~credit):
-            m.d.sync += places.eq(places - 1)
 
     def _count_waiting(self, m, *, places, most, sent):
         """The running mean of flits that wait behind the link.
@@ -188,10 +194,10 @@ class ChannelSender(wiring.Component):
         A place that is taken is that of a flit that waits, or of one whose credit is still on its way: the latter say
         how busy the link is, and nothing of what is behind it.
         """
-        latest = Signal(_AWAY)
-        m.d.sync += latest.eq(Cat(sent, latest)[:_AWAY])
+        latest = Signal(_AWAY + self._stages)
+        m.d.sync += latest.eq(Cat(sent, latest)[: len(latest)])
         now = Signal(range(most + 1))
-        m.d.comb += now.eq(most - places - sum(latest))
+        m.d.comb += now.eq(most - places - sum(latest[1:]))  # places do not know yet what was sent a cycle ago
         mean = Signal(range((most << _MEAN_BITS) + 1))
         m.d.sync += mean.eq(mean - (mean >> _MEAN_BITS) + now)
         return mean

@@ -26,7 +26,8 @@ class ChoosingPort(wiring.Component):
     behind it follow. In each round of allocation the input chooses one virtual channel, the one that has waited
     longest; where it is not granted, it has a chance in the next round at outputs that nobody has got yet.
 
-    A flit that arrives in one cycle may leave in the next. The credit is sent in the cycle after it has left.
+    A flit that arrives in one cycle may be granted an output in the next. It leaves at once, or in a router of two
+    stages one cycle later. The credit is sent in the cycle after the grant.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class ChoosingPort(wiring.Component):
         branches = list(self.branches)
 
         # The flit at the front of each buffer: what its packet may have at each output, nothing when there is none.
-        note = data.StructLayout({"admitted": self._admitted, "is_whole": 1})
+        note = data.StructLayout({"admitted": self._admitted, "is_tail": 1})
         fronts = [Signal(note, name=f"front_{n}") for n in channels]
         # Amid a packet: the output and the virtual channel that its head was given.
         is_amid = [Signal(name=f"is_amid_{n}") for n in channels]
@@ -100,18 +101,18 @@ class ChoosingPort(wiring.Component):
         m.d.comb += chosen.eq(final)
 
         flit = self._buffer(m, fronts=fronts, note=note, chosen=chosen, leaves=leaves)
-        is_tail = flit.tail
         for b, branch in enumerate(branches):
             m.d.comb += [
                 at_output[b].eq(picked(chosen, [wanted[k][b] for k in channels])),
                 branch.channels.eq(at_output[b]),
+                branch.is_tail.eq(picked(chosen, [front.is_tail for front in fronts])),
                 branch.flit.eq(flit),
             ]
         taken = Cat(Cat(branch.grant).any() for branch in branches)
         for n in channels:
             with m.If(leaves[n]):
                 m.d.sync += [
-                    is_amid[n].eq(~is_tail),
+                    is_amid[n].eq(~fronts[n].is_tail),
                     way[n].eq(taken),
                     given[n].eq(
                         Cat(Cat(taken[b] & at_output[b][k] for b in range(len(branches))).any() for k in channels)
@@ -126,13 +127,16 @@ class ChoosingPort(wiring.Component):
         found = []
         for b, branch in enumerate(self.branches):
             free = Signal(self._network.virtual_channels, name=f"free_{n}_{b}")
-            m.d.comb += free.eq(front.admitted[b] & Mux(front.is_whole, branch.may_start, branch.may_open))
+            m.d.comb += free.eq(front.admitted[b] & Mux(front.is_tail, branch.may_start, branch.may_open))
             first = free
             if len(shares) > 1:  # of two layers the first
                 mask = sum(1 << channel for channel in shares[0])
                 first = Mux((free & mask).any(), free & mask, free)
-            goes_on = Mux(front.admitted[b].any() & way[b], branch.may_go_on & given, 0)
             wanted = Signal(self._network.virtual_channels, name=f"wanted_{n}_{b}")
+            if self._network.channels == "onward":  # a packet may have one alone, so its body the same as its head
+                goes_on = front.admitted[b] & branch.may_go_on
+            else:
+                goes_on = Mux(front.admitted[b].any() & way[b], branch.may_go_on & given, 0)
             m.d.comb += wanted.eq(Mux(is_amid, goes_on, first))
             found.append(wanted)
         return found
@@ -169,15 +173,13 @@ class ChoosingPort(wiring.Component):
         words = depth * noc.virtual_channels
 
         m.submodules.flits = flits = memory.Memory(shape=flit_layout(noc=noc), depth=words, init=[])
-        m.submodules.notes = notes = memory.Memory(shape=note, depth=words, init=[])
-        write_flit, write_note = flits.write_port(), notes.write_port()
+        write_flit = flits.write_port()
         read_flit = flits.read_port(domain="comb", transparent_for=())
-        read_note = notes.read_port(domain="comb", transparent_for=())
 
         arriving = Signal(note)
         m.d.comb += [
             arriving.admitted.eq(self._admit(m)),
-            arriving.is_whole.eq(self.link.flit.head & self.link.flit.tail),
+            arriving.is_tail.eq(self.link.flit.tail),
         ]
         arrives = Signal(noc.virtual_channels)
         m.d.comb += arrives.eq(self.link.valid << self.link.channel)
@@ -186,32 +188,46 @@ class ChoosingPort(wiring.Component):
         read_at = [Signal(range(depth), name=f"read_at_{n}") for n in range(noc.virtual_channels)]
         for channel, front in enumerate(fronts):
             level = Signal(range(depth + 1), name=f"level_{channel}")
-            with m.If(arrives[channel] & ~leaves[channel]):
-                m.d.sync += level.eq(level + 1)
-            with m.If(leaves[channel] & ~arrives[channel]):
-                m.d.sync += level.eq(level - 1)
+            # Whether the first flit leaves is known last in the cycle: it only selects, here and below.
+            less = Mux(arrives[channel], level, level - 1)[: len(level)]
+            more = Mux(arrives[channel], level + 1, level)[: len(level)]
+            m.d.sync += level.eq(Mux(leaves[channel], less, more))
             with m.If(arrives[channel]):
                 m.d.sync += write_at[channel].eq(write_at[channel] + 1)
             with m.If(leaves[channel]):
                 m.d.sync += read_at[channel].eq(read_at[channel] + 1)
 
+            # One for each channel: the note of the second flit is at hand before it is known which first one leaves.
+            m.submodules[f"notes_{channel}"] = notes = memory.Memory(shape=note, depth=depth, init=[])
+            write_note, read_note = notes.write_port(), notes.read_port(domain="comb", transparent_for=())
+            m.d.comb += [
+                write_note.en.eq(arrives[channel]),
+                write_note.addr.eq(write_at[channel]),
+                write_note.data.eq(arriving),
+                read_note.addr.eq(read_at[channel] + 1),
+            ]
+
             # What arrives at an empty buffer is at once at its front, its note is not read back.
-            with m.If((level == 0) | ((level == 1) & leaves[channel])):
-                m.d.sync += front.as_value().eq(Mux(arrives[channel], arriving.as_value(), 0))
-            with m.Elif(leaves[channel]):
-                m.d.sync += front.as_value().eq(read_note.data.as_value())
+            newcomer, stays, follows = (
+                Signal(note, name=f"{name}_{channel}") for name in ("newcomer", "stays", "follows")
+            )
+            m.d.comb += [
+                newcomer.as_value().eq(Mux(arrives[channel], arriving.as_value(), 0)),
+                stays.as_value().eq(Mux(level == 0, newcomer.as_value(), front.as_value())),
+                follows.as_value().eq(Mux(level == 1, newcomer.as_value(), read_note.data.as_value())),
+            ]
+            m.d.sync += front.as_value().eq(Mux(leaves[channel], follows.as_value(), stays.as_value()))
 
         write_place = Cat(picked(arrives, write_at), place_of(arrives))
+        read_place = Signal(range(words))
+        m.d["comb" if self._network.stages == 1 else "sync"] += read_place.eq(
+            Cat(picked(chosen, read_at), place_of(chosen))
+        )
         m.d.comb += [
             write_flit.en.eq(self.link.valid),
             write_flit.addr.eq(write_place),
             write_flit.data.eq(self.link.flit),
-            write_note.en.eq(self.link.valid),
-            write_note.addr.eq(write_place),
-            write_note.data.eq(arriving),
-            read_flit.addr.eq(Cat(picked(chosen, read_at), place_of(chosen))),
-            # The note of the flit behind the one that leaves.
-            read_note.addr.eq(Cat(picked(chosen, [(at + 1)[: len(at)] for at in read_at]), place_of(chosen))),
+            read_flit.addr.eq(read_place),
         ]
         return read_flit.data
 

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from acf.config import NocConfig
 from acf.hw.noc.arbiter import LeastRecentArbiter
+from acf.hw.noc.credits import Credits
 from acf.hw.noc.flit import flit_layout, link_signature
 
 __all__ = ["LinkSender", "encoded", "selected", "source_signature"]
@@ -94,33 +95,21 @@ class LinkSender(wiring.Component):
         for channel in range(noc.virtual_channels):
             sent = channels[channel]
             m.d.comb += sent.eq(Cat(source.channels[channel] & source.grant for source in self.sources).any())
-            has_room = self._count_credits(m, channel, sent)
+            credits = Credits(noc=noc, channel=channel)
+            credits.count(m, sent=sent, credit=self.link.credit[channel])
 
             owner = Signal(count, name=f"owner_{channel}")
             is_free = Signal(name=f"is_free_{channel}", init=1)
             with m.If(sent):
                 m.d.sync += [owner.eq(arbiter.grants[0]), is_free.eq(flit.tail)]
             for n, source in enumerate(self.sources):
-                m.d.comb += source.may_send[channel].eq(has_room & (is_free | owner[n]))
+                m.d.comb += source.may_send[channel].eq(credits.has_room & (is_free | owner[n]))
 
         m.d.sync += self.link.valid.eq(sends)
         with m.If(sends):  # an idle link does not toggle
             m.d.sync += self.link.flit.eq(flit)
             m.d.sync += self.link.channel.eq(encoded(channels))
         return m
-
-    def _count_credits(self, m, channel, sent):
-        """Count the free places of the receiver; the answer says whether there is one."""
-        credit = self.link.credit[channel]
-        places = Signal(range(self._noc.buffer_depth + 1), name=f"places_{channel}", init=self._noc.buffer_depth)
-        has_room = Signal(name=f"has_room_{channel}", init=1)
-        # Whether a flit is sent is known last in the cycle: it only selects.
-        m.d.sync += has_room.eq(Mux(sent, places > 1, places > 0) | credit)
-        with m.If(credit & ~sent):
-            m.d.sync += places.eq(places + 1)
-        with m.If(sent & ~credit):
-            m.d.sync += places.eq(places - 1)
-        return has_room
 
 
 def encoded(bits):

@@ -59,6 +59,7 @@ class PacketInjector(wiring.Component):
             chooser.used.eq(Mux(self.i.valid & self.i.p.head, chooser.grants[0], 0)),
             source.channels.eq(Mux(self.i.p.head, chooser.grants[0], of_packet & source.may_go_on)),
             source.request[0].eq(self.i.valid & source.channels.any()),
+            source.is_tail.eq(self.i.p.tail),
             source.flit.eq(self.i.p),
             self.i.ready.eq(source.grant[0]),
         ]

@@ -23,8 +23,9 @@ class PacketRouter(wiring.Component):
     one of its virtual channels, and each output takes one of those that it is offered; in the next, inputs that got
     nothing offer one to an output that has taken nothing. All serve who has waited longest.
 
-    Latency is two cycles from ``valid`` at an input to ``valid`` at an output. Throughput is one flit a cycle for every
-    output, and for one packet alone when ``buffer_depth`` is at least 4. Neighbours must be reset together.
+    Latency is ``1 + stages`` cycles from ``valid`` at an input to ``valid`` at an output. Throughput is one flit a
+    cycle for every output, and for one packet alone when ``buffer_depth`` is at least ``3 + stages``. Neighbours must
+    be reset together.
 
     Parameters
     ----------
@@ -73,6 +74,7 @@ class PacketRouter(wiring.Component):
                 sources=len(branches),
                 groups=channel_groups(network),
                 rounds=network.rounds,
+                stages=network.stages,
                 opens_empty_only=bool(routing.escapes) and port is not Port.LOCAL,
             )
             m.submodules[name] = sender
