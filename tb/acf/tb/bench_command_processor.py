@@ -224,7 +224,7 @@ async def bad_programs(dut):
     bench = await make(dut)
     config = bench.config
     good = random_command(bench.rng, Opcode.CLEAR, targets=1)
-    for length in (0, 1, 9):
+    for length in range(18):
         bench.pick_speeds()
         await bench.begin([good] * length)
         await bench.check_error(ErrorCode.ILLEGAL_COMMAND, address=PROGRAM + length * COMMAND_BYTES)
@@ -417,6 +417,27 @@ async def abort_at_any_moment(dut):
     assert aborted > 10
     await bench.write(Register.CONTROL, ABORT)
     assert await bench.read(Register.STATUS) in (DONE, DONE | ERROR)
+
+
+@cocotb.test()
+async def abort_waits_for_what_was_asked(dut):
+    """However many commands are on their way: none of them comes into the next program."""
+    bench = await make(dut)
+    most = 0
+    for delay in range(8, 40, 2):
+        bench.memory.latency = 300
+        before = len(bench.memory.reads)
+        await bench.begin([random_command(bench.rng, Opcode.CLEAR, targets=1) for _ in range(20)] + [end()])
+        for _ in range(delay):
+            await RisingEdge(dut.clk)
+        await bench.write(Register.CONTROL, ABORT)
+        asked = len(bench.memory.reads) - before
+        assert await bench.finish() == DONE | ERROR
+        assert len(bench.memory.reads) - before <= asked + 1, "commands are asked for after an abort"
+        most = max(most, asked)
+        bench.memory.latency = 4
+        await bench.check_program(random_program(bench.rng, bench.config, length=6))
+    assert most == 8, "the fetch never had all of its places on the way"
 
 
 @cocotb.test()

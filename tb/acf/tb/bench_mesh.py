@@ -1,5 +1,6 @@
 """A mesh, or one node of it: packets from every node to every node, in all classes and casts."""
 
+import itertools
 import random
 from collections import Counter, deque
 
@@ -240,6 +241,27 @@ async def straight_path_throughput(dut):
                 for node in golden_receivers((0, 0), to, cast):
                     cycles = [cycle for cycle, at, *_ in bench.left if at == node]
                     assert cycles == list(range(cycles[0], cycles[0] + 64)), f"to {node}, cast {cast.name}, {length}"
+
+
+@cocotb.test()
+async def classes_share_a_way(dut):
+    """Two classes in virtual channels of their own, from one node to one node, get half of the way each."""
+    bench = MeshBench(dut)
+    if bench.noc.buffer_depth < 4:
+        return
+    await bench.start()
+    channels = bench.noc.class_channels
+    for first, second in itertools.permutations(TrafficClass, 2):
+        if channels[first] == channels[second]:
+            continue
+        for to in {(0, 0), bench.nodes[-1]}:
+            bench.left.clear()
+            for _ in range(3):
+                for each in first, second:
+                    bench.send((0, 0), to, each, length=16)
+            await bench.finish(cycles=1000)
+            middle = Counter(each for _, _, each, _ in bench.left[16:64])
+            assert 20 <= middle[first] <= 28, f"{first.name} and {second.name} to {to}: {middle}"
 
 
 @cocotb.test()
