@@ -155,21 +155,27 @@ class BoardPort:
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         self._stop = threading.Event()
+        # Once an interrupt has come into a join of a thread, Python 3.11 takes it for ended: an event is not mistaken.
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            self._board.serve(self._master, stop=self._stop)
+        try:
+            with contextlib.suppress(OSError):
+                self._board.serve(self._master, stop=self._stop)
+        finally:
+            self._ended.set()
 
     def join(self) -> None:
         """Wait until the simulation has ended by itself, which it only does when the terminal fails."""
-        while self._thread.is_alive():
-            self._thread.join(0.2)
+        while not self._ended.wait(0.2):
+            pass
 
     def close(self) -> None:
         """Stop serving; the simulation itself stays."""
         self._stop.set()
+        self._ended.wait()
         self._thread.join()
         for file in (self._master, self._slave):
             os.close(file)
