@@ -121,7 +121,9 @@ def router_commands() -> dict[str, str]:
     for name, options, is_placed in ROUTERS:
         commands[f"noc-router-area-{name}"] = f"acf area --block router --mesh 4x4 {options} --json"
         if is_placed:
-            commands[f"noc-router-timing-{name}"] = f"acf timing --block router --mesh 4x4 {options} --seed 1 --seeds 3 --json"
+            commands[f"noc-router-timing-{name}"] = (
+                f"acf timing --block router --mesh 4x4 {options} --seed 1 --seeds 3 --json"
+            )
     return commands
 
 

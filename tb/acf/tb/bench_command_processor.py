@@ -240,6 +240,15 @@ async def bad_programs(dut):
         await bench.begin([good] * 5 + [end()])
         await bench.check_error(ErrorCode.READ_RESPONSE, address=PROGRAM + 3 * COMMAND_BYTES)
         assert len(bench.packets) == 3
+    # A bad command that comes while those before it still wait to be handed out: it alone is bad.
+    for bad in range(1, 17):
+        bench.memory.latency = 0
+        bench.speeds = dict.fromkeys(bench.speeds, 0.1)
+        bench.bad_addresses = {PROGRAM + bad * COMMAND_BYTES: SLVERR}
+        await bench.begin([good] * 17 + [end()])
+        await bench.check_error(ErrorCode.READ_RESPONSE, address=PROGRAM + bad * COMMAND_BYTES)
+        assert len(bench.packets) == bad
+    bench.pick_speeds()
     # What lies behind END was fetched ahead, but is nobody's command.
     bench.bad_addresses = {PROGRAM + 3 * COMMAND_BYTES: DECERR}
     await bench.begin([good, good, end(), good, good])
@@ -424,7 +433,9 @@ async def abort_waits_for_what_was_asked(dut):
     """However many commands are on their way: none of them comes into the next program."""
     bench = await make(dut)
     most = 0
-    for delay in range(8, 40, 2):
+    for delay in range(8, 40):
+        for _ in range(bench.rng.randrange(4)):  # programs begin in even cycles and in odd ones
+            await RisingEdge(dut.clk)
         bench.memory.latency = 300
         before = len(bench.memory.reads)
         await bench.begin([random_command(bench.rng, Opcode.CLEAR, targets=1) for _ in range(20)] + [end()])
