@@ -116,7 +116,7 @@ PROOFS = {
         depth=8,
     ),
     "port": _port(1, depth=9),
-    "port of two stages": _port(2, depth=9),
+    "port of two stages": _port(2, depth=7),
     "router": _router(1, depth=7),
     "router of two stages": _router(2, depth=7),
     "sender": _sender(1),
