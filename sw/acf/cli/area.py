@@ -9,11 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from acf.cli.network_options import MeshOption, NetworkOptions, takes_network_options
-from acf.cli.options import (
-    FormatOption,
-    JsonOption,
-    PresetOption,
-)
+from acf.cli.options import FormatOption, JsonOption, PresetOption
 from acf.cli.sources import source_of
 from acf.sim.area import RESOURCES, TECHNOLOGIES, AreaReport, synthesize
 

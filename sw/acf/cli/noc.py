@@ -9,10 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from acf.cli.network_options import NetworkOptions, takes_network_options
-from acf.cli.options import (
-    JsonOption,
-    SeedOption,
-)
+from acf.cli.options import JsonOption, SeedOption
 from acf.config import NetworkConfig
 
 __all__ = ["app"]

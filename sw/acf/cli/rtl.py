@@ -7,10 +7,7 @@ from typing import Annotated
 import typer
 
 from acf.cli.network_options import MeshOption, NetworkOptions, takes_network_options
-from acf.cli.options import (
-    FormatOption,
-    PresetOption,
-)
+from acf.cli.options import FormatOption, PresetOption
 from acf.cli.sources import source_of
 
 __all__ = ["rtl"]

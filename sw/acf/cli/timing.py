@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acf.cli.network_options import MeshOption, NetworkOptions, takes_network_options
-from acf.cli.options import (
-    FormatOption,
-    JsonOption,
-    PresetOption,
-)
+from acf.cli.options import FormatOption, JsonOption, PresetOption
 from acf.cli.sources import source_of
 
 if TYPE_CHECKING:

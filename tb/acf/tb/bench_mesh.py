@@ -259,6 +259,13 @@ async def classes_share_a_way(dut):
             for _ in range(3):
                 for each in first, second:
                     bench.send((0, 0), to, each, length=16)
+            # Only when all buffers are full do both wait for the same way in every cycle.
+            for each in first, second:
+                bench.take_rate[to, each] = 0.0
+            for _ in range(100):
+                await RisingEdge(dut.clk)
+            for each in first, second:
+                bench.take_rate[to, each] = 1.0
             await bench.finish(cycles=1000)
             middle = Counter(each for _, _, each, _ in bench.left[16:64])
             assert 20 <= middle[first] <= 28, f"{first.name} and {second.name} to {to}: {middle}"
