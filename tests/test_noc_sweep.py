@@ -149,13 +149,14 @@ def network(
     "config",
     [
         network("adaptive", width=2),
-        network("xy", "onward", width=2, stages=2),
+        network("o1turn", "onward", virtual_channels=5, stages=2),
         *(
             pytest.param(config, marks=pytest.mark.regress)
             for config in (
                 network("xy", "kept", rounds=1),
                 network("xy", rounds=1),
                 network("xy", "onward", height=3, virtual_channels=4),
+                network("xy", "onward", width=2, stages=2),
                 network("yx", "onward", virtual_channels=1),
                 network("west-first", rounds=3, height=3),
                 network("negative-first", height=3, virtual_channels=1),

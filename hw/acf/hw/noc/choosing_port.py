@@ -133,7 +133,7 @@ class ChoosingPort(wiring.Component):
                 mask = sum(1 << channel for channel in shares[0])
                 first = Mux((free & mask).any(), free & mask, free)
             wanted = Signal(self._network.virtual_channels, name=f"wanted_{n}_{b}")
-            if self._network.channels == "onward":  # a packet may have one alone, so its body the same as its head
+            if self._network.channels == "onward" and len(shares) == 1:  # a packet may have one alone, head and body
                 goes_on = front.admitted[b] & branch.may_go_on
             else:
                 goes_on = Mux(front.admitted[b].any() & way[b], branch.may_go_on & given, 0)
