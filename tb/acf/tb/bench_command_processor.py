@@ -271,6 +271,25 @@ async def any_length_ends_at_end(dut):
 
 
 @cocotb.test()
+async def ends_with_the_last_answer(dut):
+    """A program is done three cycles after the last beat of what was fetched behind its END, in even cycles and odd."""
+    bench = await make(dut)
+    await bench.write(Register.INTERRUPT_ENABLE, 1)
+    for latency in range(24, 40):
+        bench.memory.latency = latency
+        await bench.begin([end()], length=8)
+        await bench.running()
+        last = waited = 0
+        while not int(dut.interrupt.value):
+            await RisingEdge(dut.clk)
+            waited += 1
+            if bench.memory.busy:
+                last = waited
+        assert waited - last == 3, f"latency {latency}: done {waited - last} cycles after the last beat"
+        await bench.write(Register.INTERRUPT_STATUS, 1)
+
+
+@cocotb.test()
 async def errors_of_nodes(dut):
     """What a node reports is kept, the first of several; then all is well."""
     bench = await make(dut)
