@@ -55,6 +55,13 @@ def test_sizes(capsys, sizes, format):
     assert report["bit_exact"] is True
 
 
+def test_dense_run_can_be_left_out(capsys):
+    report = report_of(capsys, "--no-dense")
+    assert report["bit_exact"] is True
+    assert report["dense_cycles"] is None
+    assert report["speedup"] is None
+
+
 def test_nothing_to_compute_has_no_ideal(capsys):
     report = report_of(capsys, "--weight-density", "0")
     assert report["ideal_speedup"] is None

@@ -6,7 +6,18 @@ import pytest
 
 from acf.config import preset
 from acf.golden.commands import CommandFault, CommandInterpreter, WindowRights
-from acf.isa import COMMAND_BYTES, VERSION, Decoder, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, encode_command
+from acf.isa import (
+    COMMAND_BYTES,
+    VERSION,
+    Decoder,
+    ErrorCode,
+    FeederCounter,
+    IndexSize,
+    Mode,
+    Opcode,
+    Ranges,
+    encode_command,
+)
 from acf.runtime.device import FabricError, Window
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.program import Program
@@ -178,6 +189,31 @@ def test_inner_tiles_add_up(bench, decoder):
     assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == passed_over
 
 
+def test_remembered_ranges_are_read_alone(bench):
+    part = {"inner_begin": 1, "inner_count": 2}  # of W row 0 has its last entry inside, row 2 its only one, row 3 none
+    outcome = bench.run(clear(), load(), stream(**part, ranges=Ranges.RECORD, range_first=62))
+    assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == [1, 2]
+    # Entries outside are not looked at: here they would be errors.
+    bench.put(INDICES, [77, 2, 1, 77, 77], "<i4")
+    for ranges in (Ranges.USE, Ranges.USE):
+        outcome = bench.run(clear(), load(address=OPERAND + 32), stream(**part, ranges=ranges, range_first=62), drain())
+        assert (result(bench) == W[:, 1:3] @ A[1:3]).all()
+        assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == [0, 0]
+    # Rows from another one on have their places behind it.
+    rows = {"row_begin": 2, "range_first": 63}
+    bench.run(clear(), load(address=OPERAND + 32), stream(**part, ranges=Ranges.USE, **rows), drain())
+    assert (result(bench)[0] == W[2, 1:3] @ A[1:3]).all()
+    assert bench.fault(stream(**part, range_first=62)).code is ErrorCode.INDEX_RANGE
+
+
+def test_remembered_ranges_lie_in_their_row(bench):
+    bench.run(stream(ranges=Ranges.RECORD))
+    # Row 0 now has what row 3 of the same feeder's table had not: its place is that of row 2, behind its end.
+    outcome = bench.run(clear(), load(), stream(ranges=Ranges.USE, range_first=1, targets=1, row_limit=1), drain())
+    assert (result(bench) == 0).all()
+    assert outcome.row_feeders[FeederCounter.ENTRIES].tolist() == [0, 0]
+
+
 def test_accumulators_and_banks_outlive_a_program(bench):
     bench.run(clear(), load())
     bench.run(stream())
@@ -310,6 +346,8 @@ class TestErrors:
             load(targets=8), stream(inner_count=33), stream(bank=2), stream(mode=3),
             stream(mode=Mode.SCATTER, inner_count=17), stream(mode=Mode.SCATTER, scatter_first=31),
             stream(mode=Mode.SAMPLED), stream(mode=Mode.SAMPLED, row_bank=1, entry_count=129), stream(decoder=2),
+            stream(ranges=3), stream(ranges=Ranges.USE, range_first=63), stream(ranges=Ranges.RECORD, range_first=63),
+            stream(ranges=Ranges.RECORD, decoder=Decoder.DENSE),
             stream(accumulator_first=15), stream(targets=4), drain(accumulator_first=15), drain(tile_columns=9),
             (Opcode.WAIT, {"semaphore": 15, "count": 0}),
         ],

@@ -4,7 +4,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.guarded_memory import CommandFault
-from acf.isa import SEMAPHORES, ErrorCode
+from acf.isa import SEMAPHORES, Decoder, ErrorCode, Ranges
 
 __all__ = ["CommandChecks"]
 
@@ -93,3 +93,12 @@ class CommandChecks:
             f"{values['entry_count']} entries from accumulator row {first} on, but a tile has "
             f"{lane.accumulator_rows} rows of {lane.slots}",
         )
+
+    def require_ranges(self, values: dict[str, int], rows: int) -> None:
+        """That the table of a feeder has a place for each of its rows, and that they have indices."""
+        ranges, first, limit = values["ranges"], values["range_first"], self._config.feeder.ranges
+        self.require(ranges in set(Ranges), f"ranges {ranges}")
+        if ranges == Ranges.ALL:
+            return
+        self.require(values["decoder"] == Decoder.CSR, "ranges are remembered of rows in CSR only")
+        self.require(first + rows <= limit, f"ranges of {rows} rows from {first} on, but {limit} are remembered")

@@ -75,6 +75,7 @@ class CommandInterpreter:
         self._checks = CommandChecks(config)
         self._arithmetic = golden_format(config.lane.format)
         self._tiles = TileArray(config=config, arithmetic=self._arithmetic)
+        self._remembered = np.zeros((config.rows, config.feeder.ranges, 2), dtype=np.int64)
         self._handlers = {
             Opcode.WAIT: self._wait,
             Opcode.LOAD: self._load,
@@ -271,6 +272,7 @@ class CommandInterpreter:
         streams = []
         for feeder in feeders:
             rows = self._checks.feeder_rows(feeder, values)
+            self._checks.require_ranges(values, rows.size)
             if mode == Mode.GATHER:
                 self._checks.require_accumulator_rows(first, rows.size)
             else:
@@ -281,6 +283,7 @@ class CommandInterpreter:
                 command=values,
                 arithmetic=self._arithmetic,
                 feeder=feeder,
+                remembered=self._remembered[feeder],
                 command_address=self._checks.address,
             )
             streams.append(reader.read(rows))

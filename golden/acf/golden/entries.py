@@ -6,9 +6,12 @@ import numpy as np
 
 from acf.golden.formats import GoldenFormat
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
-from acf.isa import Decoder, ErrorCode, IndexSize, Mode
+from acf.isa import Decoder, ErrorCode, IndexSize, Mode, Ranges
 
 __all__ = ["EntryReader", "Stream"]
+
+_PLACES = 1 << 16
+"""Places of entries, and how many there are, are remembered modulo this."""
 
 
 class Stream(NamedTuple):
@@ -47,6 +50,9 @@ class EntryReader:
     arithmetic : GoldenFormat
     feeder : int
         Number of the row feeder.
+    remembered : numpy.ndarray
+        Of each row that the table of the feeder has a place for, where the entries inside the inner range begin, and
+        how many there are from the first to the last. Read and written as ``ranges`` of the command says.
     command_address : int
         Named when a field is out of range.
     """
@@ -58,6 +64,7 @@ class EntryReader:
         command: dict[str, int],
         arithmetic: GoldenFormat,
         feeder: int,
+        remembered: np.ndarray,
         command_address: int,
     ):
         self._memory = memory
@@ -65,6 +72,7 @@ class EntryReader:
         self._arithmetic = arithmetic
         self._source = source = (feeder + 1, 0)
         self._inner_begin = command["inner_begin"] + feeder * command["inner_offset"]
+        self._remembered = remembered
         self._sampled = command["mode"] == Mode.SAMPLED
         self._entry_begin = command["entry_begin"] + feeder * command["entry_count"]
         if command["decoder"] not in set(Decoder):
@@ -118,6 +126,8 @@ class EntryReader:
         )
         good, fault = self._check_pointers(rows, begins, ends)
         rows, begins, ends = rows[:good], begins[:good], ends[:good]
+        if command["ranges"] == Ranges.USE:
+            begins, ends = self._remembered_part(begins, ends)
 
         counts = ends - begins
         rows_of_entries = np.repeat(np.arange(rows.size), counts)
@@ -142,7 +152,29 @@ class EntryReader:
             raise fault
         inner = indices - self._inner_begin
         inside = (inner >= 0) & (inner < command["inner_count"])
+        if command["ranges"] == Ranges.RECORD:
+            self._remember(rows.size, rows_of_entries, places, inside)
         return self._send(places[inside], rows_of_entries[inside], inner[inside], int(np.count_nonzero(~inside)))
+
+    def _remembered_part(self, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each row what is remembered of it, as far as it lies in the row."""
+        first, count = self._table(begins.size).T
+        begins = begins + (first - begins) % _PLACES
+        return begins, np.clip(np.minimum(begins + count, ends), begins, None)
+
+    def _remember(self, rows: int, rows_of_entries: np.ndarray, places: np.ndarray, inside: np.ndarray) -> None:
+        """Remember the first and the last entry inside of each row of which any entry was looked at."""
+        looked_at, found = np.unique(rows_of_entries), rows_of_entries[inside]
+        firsts, ends = (np.searchsorted(found, looked_at, side=side) for side in ("left", "right"))
+        table, places = self._table(rows), places[inside]
+        table[looked_at, 1] = 0
+        some = ends > firsts
+        first, last = places[firsts[some]], places[ends[some] - 1]
+        table[looked_at[some]] = np.stack([first, last - first + 1], axis=1) % _PLACES
+
+    def _table(self, rows: int) -> np.ndarray:
+        first = self._command["range_first"]
+        return self._remembered[first : first + rows]
 
     def _in_entry_range(self, places: np.ndarray) -> np.ndarray:
         """Which entries a SAMPLED takes by their place; the other modes take all."""

@@ -157,6 +157,9 @@ class FeederConfig:
         Queues by which entries are mixed that come in the order of memory; a power of two.
     interleaved : int
         Entries that each of them holds; a power of two.
+    ranges : int
+        Rows, counted for each inner range, of which is remembered where their entries inside the range stand; a power
+        of two.
     """
 
     cursors: int = 4
@@ -167,6 +170,7 @@ class FeederConfig:
     group: int = 4
     queues: int = 16
     interleaved: int = 64
+    ranges: int = 2048
 
     def __post_init__(self) -> None:
         require_power_of_two("row cursors", self.cursors, 1, 16)
@@ -177,6 +181,7 @@ class FeederConfig:
         require_power_of_two("entries of a group", self.group, 1, 8)
         require_power_of_two("queues of entries", self.queues, 2, 32)
         require_power_of_two("interleaved entries", self.interleaved, 2, 256)
+        require_power_of_two("remembered ranges of rows", self.ranges, 2, 1 << 14)
 
 
 @dataclass(frozen=True, kw_only=True)

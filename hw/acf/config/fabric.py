@@ -127,7 +127,14 @@ PRESETS = {
             lane=LaneConfig(slots=4, operand_rows=32, accumulator_rows=16),
             noc=NocConfig(buffer_depth=4),
             feeder=FeederConfig(
-                cursors=2, line_buffers=2, outstanding=4, packet_rows=2, chunk_rows=4, queues=4, interleaved=8
+                cursors=2,
+                line_buffers=2,
+                outstanding=4,
+                packet_rows=2,
+                chunk_rows=4,
+                queues=4,
+                interleaved=8,
+                ranges=64,
             ),
             memory=MemoryConfig(data_width=64),
         ),
@@ -147,7 +154,15 @@ PRESETS = {
             lane=LaneConfig(slots=4, operand_rows=64, accumulator_rows=64),
             noc=NocConfig(buffer_depth=4),
             feeder=FeederConfig(
-                cursors=2, line_buffers=2, outstanding=4, packet_rows=2, chunk_rows=4, group=2, queues=4, interleaved=16
+                cursors=2,
+                line_buffers=2,
+                outstanding=4,
+                packet_rows=2,
+                chunk_rows=4,
+                group=2,
+                queues=4,
+                interleaved=16,
+                ranges=256,
             ),
             memory=MemoryConfig(data_width=64),
             structure=StructureConfig(burst_beats=4, buffer_beats=8, outstanding=2, exchanged=248, columns=1024),

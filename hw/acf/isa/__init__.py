@@ -28,7 +28,7 @@ from acf.isa.counters import (
     TileCounter,
 )
 from acf.isa.fields import COMMAND_FIELDS, Field
-from acf.isa.opcodes import Decoder, IndexSize, Mode, Opcode
+from acf.isa.opcodes import Decoder, IndexSize, Mode, Opcode, Ranges
 from acf.isa.packets import (
     Cast,
     ControlKind,
@@ -70,6 +70,7 @@ __all__ = [
     "Mode",
     "Opcode",
     "OperandKind",
+    "Ranges",
     "Register",
     "ResultKind",
     "StructureCounter",

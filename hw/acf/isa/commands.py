@@ -18,7 +18,7 @@ __all__ = [
     "encode_command",
 ]
 
-VERSION = 4
+VERSION = 5
 """Version of the program format; commands of another version are refused."""
 
 COMMAND_WORDS = 16

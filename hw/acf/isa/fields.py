@@ -73,6 +73,10 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
     },
     Opcode.STREAM: {
         **_COMMON,
+        # What a row feeder remembers of its n-th row, in place range_first + n of its table: which entries of the row
+        # are inside its inner range.
+        "ranges": Field(0, 12, 2),
+        "range_first": Field(0, 14, 14),
         "targets": Field(1, 0, 16),
         "scatter_first": Field(1, 16, 16),  # SCATTER: operand row of the bank that belongs to the first row
         "pointers": Field(2, 0, 32),  # address of indptr[0]

@@ -2,7 +2,7 @@
 
 import enum
 
-__all__ = ["Decoder", "IndexSize", "Mode", "Opcode"]
+__all__ = ["Decoder", "IndexSize", "Mode", "Opcode", "Ranges"]
 
 
 class Opcode(enum.IntEnum):
@@ -58,3 +58,14 @@ class IndexSize(enum.IntEnum):
 
     INT32 = 0
     UINT16 = 1
+
+
+class Ranges(enum.IntEnum):
+    """What a STREAM has to do with the table of a row feeder, which says where in each row the inner range lies."""
+
+    ALL = 0
+    """Nothing: all entries of the rows are read."""
+    RECORD = 1
+    """All are read, and the first and the last one of each row that is inside are remembered."""
+    USE = 2
+    """Of each row only those from the first to the last one that were remembered are read."""

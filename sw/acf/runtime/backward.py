@@ -19,6 +19,7 @@ from acf.isa import CANDIDATE_WORD, Mode
 from acf.runtime.drains import Accumulators, drain_parts
 from acf.runtime.layout import Operand, PlacedOperand, Weights, column_passes, cut, piece_length
 from acf.runtime.memory import round_up
+from acf.runtime.ranges import remember_ranges
 from acf.runtime.scatter_blocks import block_counts, cut_blocks, first_pieces
 from acf.runtime.schedule import Step
 
@@ -119,6 +120,7 @@ def scatter_steps(
                 config, weights, columns=columns, wanted=wanted, block=block, rows=row_tiles[0][1]
             )
         ]
+    remember_ranges(config, weights, steps)
     return steps
 
 
@@ -239,6 +241,7 @@ def sampled_steps(
             steps[-1].drain |= {"select": 1, **select}
         if columns:
             steps[-1:] = _sampled_in_parts(config, steps[-1])
+    remember_ranges(config, weights, steps)
     return steps
 
 

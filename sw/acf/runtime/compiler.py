@@ -25,6 +25,7 @@ from acf.runtime.layout import (
 )
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.ranges import remember_ranges
 from acf.runtime.schedule import Step, add_steps
 
 __all__ = ["GatherTiling", "add_clear", "compile_gather", "gather_steps", "inner_blocks", "tile_gather"]
@@ -215,6 +216,7 @@ def gather_steps(
     if steps and tiling.inner_tiles:
         # Sums before these may still be drained while the first part is streamed.
         steps[-1:] = _drained_in_parts(config, steps[-1], halving=tiling.passes * tiling.row_tiles > 1)
+    remember_ranges(config, weights, steps)
     return steps
 
 

@@ -1,8 +1,8 @@
 """Cuts the rows of a scatter's result to blocks, which are summed and drained one after the other.
 
-Every row feeder reads all of ``W`` for each block, and while a block is drained the next one is summed. So with more
-blocks less of the drains stands alone, and more is read. How many pay is estimated, from sizes and the number of
-entries alone.
+Every row feeder reads all of ``W`` for each block, unless an earlier column pass had the same blocks (see
+``acf.runtime.ranges``), and while a block is drained the next one is summed. So with more blocks less of the drains
+stands alone, and more is read. How many pay is estimated, from sizes and the number of entries alone.
 """
 
 from collections.abc import Iterable
@@ -12,10 +12,12 @@ from math import ceil
 from typing import TypeVar
 
 from acf.config import FabricConfig
+from acf.isa import Mode
 from acf.runtime.drains import Accumulators, drain_cycles, drain_parts, place_accumulators
 from acf.runtime.first_load import STREAM_CYCLES, read_cycles, stream_cycles
 from acf.runtime.layout import Weights, column_tiling
 from acf.runtime.memory import round_up
+from acf.runtime.ranges import beats_saved
 from acf.runtime.schedule import MOST_PIECES
 
 __all__ = ["MORE_BLOCKS", "BlockCounts", "block_counts", "cut_blocks", "first_pieces"]
@@ -136,17 +138,22 @@ def _cycles(
     tile_columns = column_tiling(config, columns)[1]
     setting_up = STREAM_CYCLES * max(1, ceil(weights.rows / config.lane.operand_rows))
 
-    blocks = [block for count in counts for _, block in cut_blocks(config, wanted=wanted, count=count)]
+    blocks, readings = [], []
+    for number, count in enumerate(counts):
+        for _, block in cut_blocks(config, wanted=wanted, count=count):
+            saved = beats_saved(config, weights, mode=Mode.SCATTER, part=block / max(1, weights.inner))
+            blocks.append(block)
+            readings.append(reading * (1 - max(0.0, saved)) if count in counts[:number] else reading)
     places = [Accumulators(rows=block) for block in blocks]
     place_accumulators(config, places)
     summed = 0.0
     drained: list[float] = []
-    for number, (block, place) in enumerate(zip(blocks, places, strict=True)):
+    for number, (block, read, place) in enumerate(zip(blocks, readings, places, strict=True)):
         # A drain waits for the one before it, and what comes behind it with it. The last two may be under way.
         free = drained[-2] if number > 1 else 0.0
         if number and place.overlaps(places[number - 1]):
             free = drained[-1]
-        summed = max(summed, free) + max(products * block * config.rows / max(1, wanted), reading) + setting_up
+        summed = max(summed, free) + max(products * block * config.rows / max(1, wanted), read) + setting_up
         drained.append(
             max([summed, *drained[-1:]]) + drain_cycles(config, rows=block, tile_columns=tile_columns, narrow=narrow)
         )

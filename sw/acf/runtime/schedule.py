@@ -236,6 +236,8 @@ class _Emitter:
             first, tile = piece
             begin = step.stream["row_begin"] + first
             rows = {"row_begin": begin, "row_end": begin + tile.rows, "scatter_first": first}
+            if "range_first" in step.stream:
+                rows["range_first"] = step.stream["range_first"] + first
         semaphore = NO_SEMAPHORE
         if not rows or rows["row_end"] == step.stream["row_end"]:
             semaphore = min(step.releases, default=NO_SEMAPHORE)

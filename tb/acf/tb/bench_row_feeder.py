@@ -20,6 +20,7 @@ from acf.isa import (
     FeederCounter,
     Mode,
     Opcode,
+    Ranges,
 )
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
 from acf.tb.feeder_link import count_events, flit, read_counter, reports
@@ -56,11 +57,16 @@ async def random_commands(dut):
         for _ in range(10):
             matrix = random_matrix()
             bench.place(matrix)
-            commands = []
+            commands, latest = [], None
             for _ in range(random.randint(1, 4)):
                 opcode = random.choice([Opcode.CLEAR, Opcode.STREAM, Opcode.STREAM, Opcode.DRAIN])
                 if opcode == Opcode.STREAM:
-                    command = random_stream(matrix)
+                    # Programs use what they recorded of the same rows; elsewhere rows are cut anywhere.
+                    ranges = Ranges.ALL if matrix.dense else random.choice(list(Ranges))
+                    command = random_stream(matrix, ranges=ranges)
+                    if latest is not None and random.random() < 0.4:
+                        command = {**latest, "ranges": Ranges.USE}
+                    latest = command if ranges == Ranges.RECORD else latest
                 elif opcode == Opcode.DRAIN:
                     command = random_drain(reduce=int(random.random() < 0.4))
                 else:
@@ -148,6 +154,42 @@ def whole_stream(matrix, **fields):
     rows = {"row_begin": 0, "row_end": len(matrix.pointers) - 1, "row_offset": 0, "row_step": 1, "row_limit": 8}
     inner = {"inner_begin": 0, "inner_offset": 0, "inner_count": OPERANDS, "accumulator_first": 0}
     return random_stream(matrix, **{"mode": Mode.GATHER, **rows, **inner, **fields})
+
+
+@cocotb.test()
+async def remembered_ranges_are_read_alone(dut):
+    """A STREAM that uses what another recorded sends the same entries, and reads only beats that hold some of them."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    for mode, latency in ((mode, latency) for mode in Mode for latency in (0, 30)):
+        bench.memory.read.latency = latency
+        # Eight beats of indices a row, of which one or two are inside.
+        length = 8 * BEAT // 2
+        matrix = random_matrix(lengths=[length] * 8, inner_size=8 * OPERANDS, dense=False, wide=False, zeros=0)
+        matrix.indices = [index for _ in range(8) for index in sorted(random.choices(range(8 * OPERANDS), k=length))]
+        bench.place(matrix)
+        fields = {
+            "mode": mode,
+            "row_offset": 0,
+            "inner_begin": random.randrange(7 * OPERANDS),
+            "inner_count": min(OPERANDS, ACCUMULATORS),
+            "entry_begin": 0,
+            "entry_count": ACCUMULATORS // CONFIG.lanes * T,
+            "range_first": random.randint(0, CONFIG.feeder.ranges - 8),
+            "scatter_first": 0,
+        }
+        beats = {}
+        for ranges in (Ranges.RECORD, Ranges.USE, Ranges.ALL):
+            before = bench.memory.read.beats_read
+            command = whole_stream(matrix, **fields, ranges=ranges)
+            bench.send(Opcode.STREAM, command)
+            sent, _, filtered = bench.check_stream(await bench.finish(1), command, matrix)
+            beats[ranges] = bench.memory.read.beats_read - before
+            if ranges == Ranges.USE:
+                assert filtered == 0
+                needed = sent * (2 if mode == Mode.SAMPLED else 2 + SIZE) / BEAT
+                assert beats[ranges] < needed + 8 * 4 + 8, f"{mode.name}: {beats[ranges]} beats for {needed} of entries"
+        assert beats[Ranges.RECORD] == beats[Ranges.ALL] > beats[Ranges.USE], f"{mode.name}: {beats}"
 
 
 @cocotb.test()

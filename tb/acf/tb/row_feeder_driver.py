@@ -77,6 +77,7 @@ class RowFeederBench:
         self.signals = 0  # SIGNAL and DRAIN flits since the latest ``finish``
         self.answers = True  # tiles answer DRAIN
         self.span = 0  # cycles from the first to the last flit that tiles were sent, at the latest ``finish``
+        self.remembered = {}  # the table of ranges
         self.drained = []  # per DRAIN flit, the accumulators of every tile and row
         self.memory: Any = None
         if memory:
@@ -182,7 +183,7 @@ class RowFeederBench:
             entry = flits.pop(0)[1]
             got[entry["accumulator"]].append((entry["value"], entry["row"]))
         assert flits.pop(0) == (EntryKind.SIGNAL, {"semaphore": command["semaphore"]})
-        entries, zeros, filtered = golden_stream(command, matrix, feeder=self.feeder)
+        entries, zeros, filtered = golden_stream(command, matrix, feeder=self.feeder, remembered=self.remembered)
         assert dict(got) == entries, f"{command}"
         return sum(map(len, entries.values())), zeros, filtered
 

@@ -6,7 +6,7 @@ import random
 import numpy as np
 
 from acf.golden.rewiring import select_largest
-from acf.isa import LARGEST_BLOCK, NO_SEMAPHORE, Decoder, IndexSize, Mode
+from acf.isa import LARGEST_BLOCK, NO_SEMAPHORE, Decoder, IndexSize, Mode, Ranges
 from acf.tb.runner import bench_config
 
 __all__ = [
@@ -52,17 +52,29 @@ def golden_rows(command, *, feeder):
     return [row for row in rows if row < command["row_end"]]
 
 
-def golden_stream(command, matrix, *, feeder):
-    """Entries of each accumulator in order, as (value or row, operand row); how many were zeros and passed over."""
+def golden_stream(command, matrix, *, feeder, remembered):
+    """Entries of each accumulator in order, as (value or row, operand row); how many were zeros and passed over.
+
+    ``remembered`` is the table of the feeder, by place: modulo 2^16 where the entries inside begin, and how many there
+    are up to the last one.
+    """
     entries, zeros, filtered = {}, 0, 0
     mode, first = command["mode"], command["accumulator_first"]
     begin, count = command["inner_begin"] + feeder * command["inner_offset"], command["inner_count"]
     window = command["entry_begin"] + feeder * command["entry_count"]
     for n, row in enumerate(golden_rows(command, feeder=feeder)):
+        looked_at, inside = False, []
+        known_first, known_count = remembered.get(command["range_first"] + n, (0, 0))
+        known_first = matrix.pointers[row] + (known_first - matrix.pointers[row]) % 0x10000
         for place, (index, value) in enumerate(matrix.row(row), matrix.pointers[row]):
             inner = index - begin
+            if command["ranges"] == Ranges.USE and not 0 <= place - known_first < known_count:
+                continue
             if mode == Mode.SAMPLED and not 0 <= place - window < command["entry_count"]:
                 continue
+            looked_at = True
+            if 0 <= inner < count:
+                inside.append(place)
             if not 0 <= inner < count:
                 filtered += command["decoder"] == Decoder.CSR
             elif mode == Mode.SAMPLED:
@@ -74,6 +86,9 @@ def golden_stream(command, matrix, *, feeder):
                 entries.setdefault(first + inner, []).append((value, command.get("scatter_first", 0) + n))
             else:
                 entries.setdefault(first + n, []).append((value, inner))
+        if command["ranges"] == Ranges.RECORD and looked_at:
+            known = (inside[0] % 0x10000, inside[-1] - inside[0] + 1) if inside else (0, 0)
+            remembered[command["range_first"] + n] = known
     return entries, zeros, filtered
 
 
@@ -252,6 +267,8 @@ def random_stream(matrix, *, mode=None, **fixed):
         "skip": random.randrange(2),
         "mode": mode,
         "semaphore": random.choice([1, 6, NO_SEMAPHORE]),
+        "ranges": Ranges.ALL,
+        "range_first": random.choice([0, 0, random.randint(0, CONFIG.feeder.ranges - max(ACCUMULATORS, OPERANDS))]),
     }
     if mode == Mode.SCATTER:
         command["scatter_first"] = random.choice([0, random.randint(0, OPERANDS - min(OPERANDS, command["row_limit"]))])

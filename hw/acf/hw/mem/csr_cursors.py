@@ -36,7 +36,7 @@ def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
 
 def raw_group_layout(*, config: FabricConfig) -> data.StructLayout:
     """Entries as they stand in memory, of which those from ``first`` to ``count - 1`` are meant: indices (in dense rows
-    positions in the inner range) and values. ``number`` is that of entry 0.
+    positions in the inner range) and values. ``number`` is that of entry 0; ``opens``: no group of the job came before.
     """
     group = config.feeder.group
     return data.StructLayout(
@@ -48,6 +48,7 @@ def raw_group_layout(*, config: FabricConfig) -> data.StructLayout:
             "row": 32,
             "local": 16,
             "number": 16,
+            "opens": 1,
         }
     )
 
@@ -147,6 +148,7 @@ class CsrCursors(wiring.Component):
         local = [Signal(16, name=f"local_{c}") for c in range(cursors)]
         position = [Signal(16, name=f"position_{c}") for c in range(cursors)]
         number = [Signal(16, name=f"number_{c}") for c in range(cursors)]
+        opens = [Signal(name=f"opens_{c}") for c in range(cursors)]
 
         def of(registers, one_hot):
             value = Const(0)
@@ -217,6 +219,7 @@ class CsrCursors(wiring.Component):
                 self.o.p.row.eq(of(row, grant)),
                 self.o.p.local.eq(of(local, grant)),
                 self.o.p.number.eq(of(number, grant)),
+                self.o.p.opens.eq(of(opens, grant)),
             ]
         first_position = of(position, grant)
         for n in range(group):
@@ -248,6 +251,7 @@ class CsrCursors(wiring.Component):
                     left[c].eq(left[c] - count),
                     position[c].eq(position[c] + count),
                     number[c].eq(number[c] + count),
+                    opens[c].eq(0),
                     index_offset[c].eq(next_index),
                     value_offset[c].eq(next_value),
                 ]
@@ -261,6 +265,7 @@ class CsrCursors(wiring.Component):
                     local[c].eq(get.data.local),
                     position[c].eq(get.data.position),
                     number[c].eq(get.data.number),
+                    opens[c].eq(1),
                 ]
 
         m.d.comb += self.idle.eq(~active.any() & ~Cat(level).any() & ~self.o.valid)

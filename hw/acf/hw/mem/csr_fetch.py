@@ -1,9 +1,10 @@
 """The CSR-fetch engine: from a compressed matrix in memory to a stream of entries.
 
-Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) give rows, of which ``EntryWindow`` may
-pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch`` reads its indices and its values,
-``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them. Where entries
-are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them apart behind;
+Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) give rows, of which ``RowRanges`` and
+``EntryWindow`` may pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch`` reads its indices
+and its values, ``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them.
+Where entries are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them
+apart behind;
 ``RowInterleaver`` mixes them again as far as sums allow.
 There are three parts, each with a job of its own: while mixed entries of one are given, those of the next one are read,
 and the rows of the one after that are found. Rows wait in front of ``EntryRuns``, entries in front of the interleaver.
@@ -28,6 +29,7 @@ from acf.hw.mem.fault_report import fault_signature
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
 from acf.hw.mem.pointer_fetch import PointerFetch, row_walk_layout
 from acf.hw.mem.row_interleaver import RowInterleaver
+from acf.hw.mem.row_ranges import RowRanges
 from acf.hw.mem.row_tags import RowTags
 
 __all__ = ["CsrFetch", "csr_job_layout", "pointer_id"]
@@ -50,11 +52,15 @@ csr_job_layout = data.StructLayout(
         "skip": 1,
         "scatter": 1,
         "sampled": 1,
+        "record_ranges": 1,
+        "use_ranges": 1,
+        "range_first": 16,
         "rows": row_walk_layout,
     }
 )
 """The fields of a STREAM command that concern the matrix: ``dense`` for the decoder, ``wide`` for 32-bit indices, inner
-and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry."""
+and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry, ``range_first`` the place in the
+table of ranges of the row that tiles know as 0."""
 
 
 def pointer_id(*, config: FabricConfig) -> int:
@@ -137,6 +143,7 @@ class CsrFetch(wiring.Component):
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
         line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
+        m.submodules.ranges = ranges = RowRanges(places=config.feeder.ranges)
         m.submodules.window = window = EntryWindow()
         m.submodules.runs = runs = EntryRuns(length=line_entries)
         m.submodules.tags = tags = RowTags(config=config, length=line_entries)
@@ -151,7 +158,7 @@ class CsrFetch(wiring.Component):
         begins, reads, reading = Signal(), Signal(), Signal()
         waits, admitted = Signal(), Signal()  # the early job is not read; it is
         given = Signal(init=1)  # the job that is read has been started
-        finding = begins | pointers.busy | dense_rows.busy | window.o.valid
+        finding = begins | pointers.busy | dense_rows.busy | ranges.busy | window.o.valid
         m.d.comb += [
             self.can_prepare.eq(~waits & ~finding),
             reads.eq(waits & ~reading & given),
@@ -166,8 +173,12 @@ class CsrFetch(wiring.Component):
 
         # One entry a cycle, cursors in turn, is enough where most entries are of use.
         passes_over = Signal()
+        place_first = Signal(16)  # what turns the number of an entry into its place
         with m.If(reads):
-            m.d.sync += passes_over.eq(~early.dense & ((early.inner_count << 1) < early.inner_size))
+            m.d.sync += [
+                passes_over.eq(~early.dense & ~early.use_ranges & ((early.inner_count << 1) < early.inner_size)),
+                place_first.eq(early.entry_begin - early.entry_number),
+            ]
         m.d.comb += [
             pointers.start.eq(begins & ~early.dense),
             pointers.pointers.eq(early.pointers),
@@ -178,10 +189,16 @@ class CsrFetch(wiring.Component):
             dense_rows.inner_begin.eq(early.inner_begin),
             dense_rows.inner_size.eq(early.inner_size),
             dense_rows.inner_count.eq(early.inner_count),
-            window.i.payload.eq(Mux(early.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
-            window.i.valid.eq(Mux(early.dense, dense_rows.o.valid, pointers.o.valid)),
-            dense_rows.o.ready.eq(window.i.ready),
-            pointers.o.ready.eq(window.i.ready),
+            ranges.i.payload.eq(Mux(early.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
+            ranges.i.valid.eq(Mux(early.dense, dense_rows.o.valid, pointers.o.valid)),
+            dense_rows.o.ready.eq(ranges.i.ready),
+            pointers.o.ready.eq(ranges.i.ready),
+            ranges.use.eq(early.use_ranges),
+            ranges.first.eq(early.range_first),
+            # What the job that is read still finds may be what the next one uses.
+            ranges.record.eq(job.record_ranges & reading),
+            ranges.found_valid.eq(entry_filter.found_valid),
+            ranges.found.eq(entry_filter.found),
             window.enable.eq(early.sampled),
             window.begin.eq(early.entry_begin),
             window.end.eq(early.entry_end),
@@ -217,9 +234,12 @@ class CsrFetch(wiring.Component):
             entry_filter.inner_begin.eq(job.inner_begin),
             entry_filter.inner_size.eq(job.inner_size),
             entry_filter.inner_count.eq(job.inner_count),
+            entry_filter.range_first.eq(job.range_first),
+            entry_filter.place_first.eq(place_first),
             self.filtered.eq(entry_filter.filtered),
             self.zero_dropped.eq(entry_filter.zero_dropped),
         ]
+        wiring.connect(m, ranges.o, window.i)
         wiring.connect(m, runs.tags, tags.tags)
         wiring.connect(m, cursors.o, tags.i)
         wiring.connect(m, tags.o, entry_filter.i)

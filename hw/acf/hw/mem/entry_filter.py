@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from acf.config import FabricConfig
 from acf.hw.mem.csr_cursors import raw_group_layout
 from acf.hw.mem.fault_report import fault_signature, raise_fault
+from acf.hw.mem.row_ranges import found_layout
 from acf.isa import ErrorCode
 
 __all__ = ["EntryFilter", "entry_layout"]
@@ -40,6 +41,13 @@ class EntryFilter(wiring.Component):
         Accumulator row of the begin of the inner range (SCATTER).
     inner_begin, inner_size : In(32)
     inner_count : In(16)
+    range_first, place_first : In(16)
+        What is added to ``local`` for the place of a row in the table of ranges, and to ``number`` for the place of an
+        entry in memory, modulo 2^16.
+    found_valid : Out(1)
+        A group is looked at in this cycle.
+    found : Out(found_layout)
+        What is in it.
     filtered, zero_dropped : Out
         Entries that are dropped in this cycle, because of their index and their value.
     busy : Out(1)
@@ -64,6 +72,10 @@ class EntryFilter(wiring.Component):
                 "inner_begin": In(32),
                 "inner_size": In(32),
                 "inner_count": In(16),
+                "range_first": In(16),
+                "place_first": In(16),
+                "found_valid": Out(1),
+                "found": Out(found_layout),
                 "filtered": Out(range(config.feeder.group + 1)),
                 "zero_dropped": Out(range(config.feeder.group + 1)),
                 "busy": Out(1),
@@ -84,7 +96,7 @@ class EntryFilter(wiring.Component):
         bad = Signal(group)
         row = Signal(32, reset_less=True)
         local, number = Signal(16, reset_less=True), Signal(16, reset_less=True)
-        pass_on, too_large, filtered, zeros = (Signal(group) for _ in range(4))
+        pass_on, too_large, filtered, zeros, meant = (Signal(group) for _ in range(5))
         for n in range(group):
             index, value = offered.indices[n], offered.values[n]
             magnitude = value[:-1] if self._format == "bf16" else value  # bf16 has a zero of each sign
@@ -99,9 +111,27 @@ class EntryFilter(wiring.Component):
                 filtered[n].eq(exists & ~inside & ~too_large[n]),
                 zeros[n].eq(exists & inside & dropped & ~too_large[n]),
                 pass_on[n].eq(exists & (too_large[n] | (inside & ~dropped))),
+                meant[n].eq(exists & inside),
             ]
             with m.If(self.i.ready):
                 m.d.sync += [relative[n].eq(difference), values[n].eq(value), indices[n].eq(index)]
+
+        first_meant, last_meant = Signal(range(max(2, group))), Signal(range(max(2, group)))
+        for n in reversed(range(group)):
+            with m.If(meant[n]):
+                m.d.comb += first_meant.eq(n)
+        for n in range(group):
+            with m.If(meant[n]):
+                m.d.comb += last_meant.eq(n)
+        begin = offered.number + self.place_first
+        m.d.comb += [
+            self.found_valid.eq(self.i.valid & self.i.ready),
+            self.found.row.eq(offered.local + self.range_first),
+            self.found.opens.eq(offered.opens),
+            self.found.any.eq(meant.any()),
+            self.found.first.eq(begin + first_meant),
+            self.found.last.eq(begin + last_meant),
+        ]
 
         # One of them a cycle, in order.
         lowest = Signal(group)

@@ -11,8 +11,9 @@ __all__ = ["EntryRuns", "row_tag_layout"]
 
 
 def row_tag_layout(*, length: int) -> data.StructLayout:
-    """A row's part of a run of at most ``length`` entries: how many entries, which row, what tiles know it as."""
-    return data.StructLayout({"count": range(length + 1), "row": 32, "local": 16})
+    """A row's part of a run of at most ``length`` entries: how many entries, which row, what tiles know it as, whether
+    it is the first part of the row."""
+    return data.StructLayout({"count": range(length + 1), "row": 32, "local": 16, "opens": 1})
 
 
 class EntryRuns(wiring.Component):
@@ -94,6 +95,7 @@ class EntryRuns(wiring.Component):
             self.tags.p.count.eq(part),
             self.tags.p.row.eq(row.row),
             self.tags.p.local.eq(row.local),
+            self.tags.p.opens.eq(passed == 0),
             self.busy.eq(is_open | self.o.valid),
         ]
 

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from acf.config import FabricConfig
 from acf.hw.mem.command_receiver import command_field, command_layout
 from acf.hw.node_product import times_node
-from acf.isa import GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode
+from acf.isa import GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode, Ranges
 
 __all__ = ["RowCommand", "feeder_ranges_layout"]
 
@@ -142,9 +142,20 @@ class RowCommand(wiring.Component):
             with m.Default():
                 m.d.comb += bad_mode.eq(1)
         decoder = of("decoder")
+        bad_ranges = Signal()
+        with m.Switch(of("ranges")):
+            with m.Case(Ranges.ALL):
+                m.d.comb += bad_ranges.eq(0)
+            with m.Case(Ranges.RECORD, Ranges.USE):
+                m.d.comb += bad_ranges.eq(
+                    (decoder != Decoder.CSR) | (of("range_first") + self.rows > self._config.feeder.ranges)
+                )
+            with m.Default():
+                m.d.comb += bad_ranges.eq(1)
         m.d.comb += range_fault.eq(
             self._bad_columns()
             | bad_mode
+            | bad_ranges
             | ((decoder != Decoder.CSR) & (decoder != Decoder.DENSE))
             | (bank >= lane.operand_banks)
         )

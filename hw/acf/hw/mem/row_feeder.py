@@ -22,7 +22,7 @@ from acf.hw.mem.feeder_counters import FeederCounters
 from acf.hw.mem.row_command import RowCommand
 from acf.hw.mem.row_share import RowShare
 from acf.hw.noc.flit import clear_head, drain_head, entry_head, flit_stream, header_values, setup_head, signal_head
-from acf.isa import Cast, Decoder, EntryKind, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, TrafficClass
+from acf.isa import Cast, Decoder, EntryKind, ErrorCode, FeederCounter, IndexSize, Mode, Opcode, Ranges, TrafficClass
 
 __all__ = ["RowFeeder"]
 
@@ -267,6 +267,9 @@ class RowFeeder(wiring.Component):
             fetch.job.rows.local.eq(first_local),
             fetch.job.scatter.eq(stream_field("mode") == Mode.SCATTER),
             fetch.job.sampled.eq(stream_field("mode") == Mode.SAMPLED),
+            fetch.job.record_ranges.eq(stream_field("ranges") == Ranges.RECORD),
+            fetch.job.use_ranges.eq(stream_field("ranges") == Ranges.USE),
+            fetch.job.range_first.eq(stream_field("range_first") - first_local),
             fetch.job.inner_begin.eq(ranges.inner_begin),
             fetch.job.entry_begin.eq(ranges.entry_begin),
             fetch.job.entry_end.eq(ranges.entry_end),

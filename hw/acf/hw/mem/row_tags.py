@@ -86,6 +86,7 @@ class RowTags(wiring.Component):
                 part.count.eq(end),
                 part.row.eq(tag.row),
                 part.local.eq(tag.local),
+                part.opens.eq(tag.opens & (used == 0)),
             ]
             with m.If(moves):
                 m.d.sync += [first.eq(Mux(ends_group, 0, end)), used.eq(Mux(ends_tag, 0, used + (end - first)))]
