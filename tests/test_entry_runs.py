@@ -74,10 +74,10 @@ def test_rows_become_runs(gaps, apart):
                     run = {name: ctx.get(getattr(runs.o.p, name)) for name in ("begin", "count", "position", "number")}
                     assert run["number"] == 1000 + run["begin"]
                     # All rows of a run are known before it is.
-                    assert sum(count for count, _ in tags) >= sum(each["count"] for each in found) + run["count"]
+                    assert sum(count for count, *_ in tags) >= sum(each["count"] for each in found) + run["count"]
                     found.append(run)
                 if ctx.get(runs.tags.valid) and ctx.get(runs.tags.ready):
-                    tags.append((ctx.get(runs.tags.p.count), ctx.get(runs.tags.p.row)))
+                    tags.append(tuple(ctx.get(getattr(runs.tags.p, name)) for name in ("count", "row", "opens")))
                 if ctx.get(runs.i.valid) and ctx.get(runs.i.ready):
                     waiting.pop(0)
                 await ctx.tick()
@@ -85,8 +85,10 @@ def test_rows_become_runs(gaps, apart):
             assert [(each["begin"], each["position"], each["count"]) for each in found] == [
                 (*run[0][:2], len(run)) for run in golden
             ]
-            assert [row for count, row in tags for _ in range(count)] == [row for run in golden for *_, row in run]
-            assert all(count <= LENGTH for count, _ in tags)
+            assert [row for count, row, _ in tags for _ in range(count)] == [row for run in golden for *_, row in run]
+            assert all(count <= LENGTH for count, *_ in tags)
+            rows_of_tags = [row for _, row, _ in tags]
+            assert [opens for *_, opens in tags] == [row not in rows_of_tags[:n] for n, row in enumerate(rows_of_tags)]
 
     simulate(runs, bench)
 
