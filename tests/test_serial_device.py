@@ -216,7 +216,13 @@ def test_layer_over_a_faulty_line(board_line, seed):
 def test_board_simulate():
     """The command that people start, with the preset that they would use, and a layer on it."""
     command = [sys.executable, "-c", "from acf.cli.main import main; main()", "board", "simulate"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulation:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        # What is started in the background ignores interrupts, and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as simulation:
         assert simulation.stdout is not None
         try:
             assert select.select([simulation.stdout], [], [], 1800)[0], "no path after half an hour"
