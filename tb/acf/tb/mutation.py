@@ -91,8 +91,14 @@ BENCHES = {
     "read_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "r"}),
     "write_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "w"}),
     "guard": Bench(module="acf.tb.bench_guard"),
-    # Reads of different masters may come in another order, and products of all tiles lie in one memory.
-    "fabric": Bench(module="acf.tb.bench_fabric", env={"ACF_BENCH_CASES": "1"}, order_is_free=True, timed=("s_axil_",)),
+    # Products of all tiles lie in one memory. Which cursor of a row feeder asks for a beat, and how many beats it asks
+    # for at once, depends on which of them is free.
+    "fabric": Bench(
+        module="acf.tb.bench_fabric",
+        env={"ACF_BENCH_CASES": "1"},
+        order_is_free=True,
+        timed=("s_axil_", "m_axi_ar", "m_axi_r"),
+    ),
 }
 """The benches, by block."""
 
