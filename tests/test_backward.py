@@ -198,7 +198,9 @@ def test_blocks_are_cut_where_drains_stand_alone():
     assert counts(128, 512, 0.1, columns=256) == (2, 1, 2)
     # What is gated by a bank of 256 rows, or fits into the accumulators.
     assert min(counts(256, 512, 0.1, columns=512, gated=True)) == 2
-    assert min(counts(256, 3000, 0.1, columns=512)) == 3
+    assert counts(256, 3000, 0.1, columns=128) == (3, 3, 3)
+    # Twice as many leave accumulators for the next one; behind the first pass none of them reads all of W.
+    assert counts(256, 3000, 0.1, columns=512) == (6, 6, 6)
     # There is nothing to drain beside, or not enough to drain.
     assert counts(256, 256, 0, columns=128) == (1, 1, 1)
     assert counts(256, 4, 0.5, columns=512) == (1, 1, 1)
