@@ -208,7 +208,7 @@ def test_remembered_ranges_are_read_alone(bench):
 
 def test_remembered_ranges_lie_in_their_row(bench):
     bench.run(stream(ranges=Ranges.RECORD))
-    # Row 0 now has what row 3 of the same feeder's table had not: its place is that of row 2, behind its end.
+    # The second place of feeder 0 is that of row 2, whose entry lies behind the end of row 0.
     outcome = bench.run(clear(), load(), stream(ranges=Ranges.USE, range_first=1, targets=1, row_limit=1), drain())
     assert (result(bench) == 0).all()
     assert outcome.row_feeders[FeederCounter.ENTRIES].tolist() == [0, 0]

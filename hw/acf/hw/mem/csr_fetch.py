@@ -4,8 +4,7 @@ Row pointers (``PointerFetch``) or the shape of a dense matrix (``DenseRows``) g
 ``EntryWindow`` may pass only a part. Each row with entries is dealt to a free cursor: ``LineFetch`` reads its indices
 and its values, ``CsrCursors`` takes the entries out of both, from the cursors in turn, and ``EntryFilter`` checks them.
 Where entries are to come in the order of memory, ``EntryRuns`` joins rows to runs before, and ``RowTags`` tells them
-apart behind;
-``RowInterleaver`` mixes them again as far as sums allow.
+apart behind; ``RowInterleaver`` mixes them again as far as sums allow.
 There are three parts, each with a job of its own: while mixed entries of one are given, those of the next one are read,
 and the rows of the one after that are found. Rows wait in front of ``EntryRuns``, entries in front of the interleaver.
 Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
