@@ -1,16 +1,18 @@
-"""Columns dealt to lanes: all of them, evenly, and without a change of results."""
+"""Columns dealt to lanes, and ``W`` to row feeders: all of it, evenly, and without a change of results."""
 
 import numpy as np
 import pytest
 
 from acf.config import preset
+from acf.golden.formats import golden_format
 from acf.golden.products import sampled, scatter
 from acf.runtime.backward import sampled_chains
-from acf.runtime.dealing import column_weights, deal_columns
+from acf.runtime.compiler import tile_gather
+from acf.runtime.dealing import column_weights, deal_columns, deal_inner, deal_rows
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import column_passes
-from acf.runtime.matrices import random_operand, random_weights
+from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import run_sampled, run_scatter
 
 
@@ -84,3 +86,73 @@ def test_results_stand_where_they_belong(columns):
     expected = sampled(weights.pointers, weights.indices, gradient, activation, chains=chains, format="bf16")
     assert found.accumulators.tobytes() == expected.accumulators.tobytes()
     assert columns == 1 or found.order.tolist() != list(range(columns))
+
+
+def uneven_weights(*, rows, inner, seed):
+    """Rows and columns of very different lengths, some of them empty."""
+    rng = np.random.default_rng(seed)
+    densities = rng.beta(0.5, 2, (rows, 1)) * rng.beta(0.5, 2, (1, inner))
+    densities[rng.integers(rows)] = densities[:, rng.integers(inner)] = 0
+    return CsrMatrix.from_dense((rng.random((rows, inner)) < densities).astype(np.float32), format="bf16")
+
+
+@pytest.mark.parametrize(("rows", "inner"), [(0, 5), (1, 0), (5, 1), (67, 40), (300, 130), (2100, 20)])
+def test_every_row_and_inner_index_has_a_place(rows, inner):
+    config = preset("base")
+    weights = random_weights(rows=rows, inner=inner, density=0.2, seed=1, format="bf16")
+    activation = random_operand(inner=inner, columns=3, density=0.5, seed=1, format="bf16")
+    gradient = random_operand(inner=rows, columns=3, density=0.5, seed=2, format="bf16")
+    assert sorted(deal_rows(config, weights, activation).tolist()) == list(range(rows))
+    assert sorted(deal_inner(config, weights, gradient).tolist()) == list(range(inner))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_row_feeders_get_about_as_much(seed):
+    """In all inner tiles together, and in each of them, where rows in turn are far apart."""
+    config, rows, inner = preset("base"), 256, 1152
+    weights = uneven_weights(rows=rows, inner=inner, seed=seed)
+    activation = np.ones((inner, 2), dtype=weights.values.dtype)
+    inner_tile = tile_gather(config, rows=rows, inner=inner, columns=2).inner_tile
+
+    def excess(order):
+        dealt = weights.take_rows(order).to_dense().astype(np.float32) != 0
+        shares = np.array([dealt[feeder :: config.rows].sum(axis=0) for feeder in range(config.rows)])
+        tiles = np.add.reduceat(shares, np.arange(0, inner, inner_tile), axis=1)
+        return shares.sum(axis=1).max() / shares.sum(axis=1).mean(), (tiles.max(axis=0) / tiles.mean(axis=0)).max()
+
+    in_turn, dealt = excess(np.arange(rows)), excess(deal_rows(config, weights, activation))
+    assert dealt[0] < 1.002 < in_turn[0]
+    assert dealt[1] < 1.05 < in_turn[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranges_of_inner_indices_cost_about_as_much(seed):
+    config, rows, inner = preset("base"), 256, 1152
+    weights = uneven_weights(rows=rows, inner=inner, seed=seed)
+    gradient = random_operand(inner=rows, columns=64, density=0.5, seed=seed, format="bf16")
+    costs = np.count_nonzero(gradient.astype(np.float32), axis=1) @ (weights.to_dense().astype(np.float32) != 0)
+    order = deal_inner(config, weights, gradient)
+    for ranges in (4, 8, 12, 16):
+        shares = costs[order].reshape(ranges, -1).sum(axis=1)
+        assert np.abs(shares - shares.mean()).max() <= costs.max()
+        assert shares.max() / shares.mean() < costs.reshape(ranges, -1).sum(axis=1).max() / shares.mean()
+
+
+def test_rows_and_columns_of_weights_are_taken():
+    """Duplicates keep their order, which is that of their sum."""
+    values = golden_format("bf16").dtype.type
+    weights = CsrMatrix(
+        (3, 4),
+        np.array([0, 5, 5, 8]),
+        np.array([2, 0, 2, 3, 0, 1, 1, 0]),
+        np.arange(1, 9).astype(values),
+        "bf16",
+    )
+    rows = weights.take_rows(np.array([2, 0, 1]))
+    assert rows.pointers.tolist() == [0, 3, 8, 8]
+    assert rows.indices.tolist() == [1, 1, 0, 2, 0, 2, 3, 0]
+    assert rows.values.tolist() == weights.values[[5, 6, 7, 0, 1, 2, 3, 4]].tolist()
+    columns = weights.take_columns(np.array([3, 1, 0, 2]))
+    assert columns.pointers.tolist() == weights.pointers.tolist()
+    assert columns.indices.tolist() == [0, 2, 2, 3, 3, 1, 1, 2]
+    assert columns.values.tolist() == weights.values[[3, 1, 4, 0, 2, 5, 6, 7]].tolist()

@@ -46,7 +46,10 @@ OperandFormOption = Annotated[
     ),
 ]
 DealOption = Annotated[
-    bool, typer.Option("--deal/--no-deal", help="Deal the columns of the operands to lanes by density, or in order.")
+    bool,
+    typer.Option(
+        "--deal/--no-deal", help="Deal columns of operands to lanes, and W to row feeders, by density, or in order."
+    ),
 ]
 DenseOption = Annotated[
     bool,
@@ -217,6 +220,8 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
     row("operand density", _percent(report["operand_density"]), f"{report['operand_nonzeros']:,} of {size:,}")
     row("operand form", " and ".join(report["operand_forms"]), f"asked for: {report['asked_operand_form']}")
     row("columns", "dealt" if report["columns_dealt"] else "in order", "to lanes, by density or as they stand")
+    if product != "sampled":
+        row("rows of the result", "dealt" if report["results_dealt"] else "in order", "to row feeders, likewise")
     table.add_section()
     row("bit exact", "yes" if report["bit_exact"] else "[bold red]NO[/]", "every run beside the golden product")
     row("effectual MACs", f"{report['effectual_macs']:,}", f"of {report['dense_macs']:,} dense MACs")

@@ -1,14 +1,20 @@
-"""Deals columns to lanes, so that all lanes of a column pass have about as many products."""
+"""Deals columns to lanes, and rows and columns of ``W`` to row feeders, so that all have about as many products.
+
+The bits of a gather and of a scatter stay the same. A sampled product takes its sums in the order of the places.
+"""
 
 import heapq
+from bisect import bisect
 
 import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
+from acf.runtime.compiler import tile_gather
 from acf.runtime.layout import column_passes
+from acf.runtime.matrices import CsrMatrix
 
-__all__ = ["column_weights", "deal_columns"]
+__all__ = ["column_weights", "deal_columns", "deal_inner", "deal_rows"]
 
 
 def column_weights(config: FabricConfig, *operands: np.ndarray) -> np.ndarray:
@@ -56,4 +62,79 @@ def deal_columns(config: FabricConfig, weights: np.ndarray) -> np.ndarray:
         taken[n] += 1
         if taken[n] < len(lanes[n]):
             heapq.heappush(waiting, (load + float(weights[column]), n))
+    return order
+
+
+def deal_rows(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> np.ndarray:
+    """Which row of ``W`` lies in which place for a gather: place ``p`` takes row ``order[p]``.
+
+    What a row costs in each inner tile, and in all of them, makes a vector. The heaviest row first, each goes to the
+    row feeder whose sum of vectors has the least scalar product with its own, and room for another row in a row tile:
+    so feeders are even in every inner tile too (vector scheduling, Chekuri and Khanna 2004; the rule by the scalar
+    product is that of Panigrahy et al. 2011 for vector bin packing).
+
+    Parameters
+    ----------
+    config : FabricConfig
+    weights : CsrMatrix
+    operand : numpy.ndarray
+        ``A``, in the storage type of the format. An entry costs as much as its row of ``A`` has non-zeros.
+    """
+    (rows, inner), columns = weights.shape, operand.shape[1]
+    tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
+    nonzeros = np.count_nonzero(~golden_format(config.lane.format).is_zero(operand), axis=1)
+    tiles = max(1, tiling.inner_tiles)
+    costs = np.zeros((rows, tiles + 1))
+    row_of_entry = np.repeat(np.arange(rows), np.diff(weights.pointers))
+    np.add.at(
+        costs, (row_of_entry, weights.indices // max(1, tiling.inner_tile)), nonzeros[weights.indices] / max(1, columns)
+    )
+    costs[:, -1] = costs.sum(axis=1)
+
+    # The places of each row feeder in each row tile.
+    place = np.arange(rows)
+    row_tile, within = np.divmod(place, max(1, tiling.row_tile))
+    feeder = row_tile * config.rows + within % config.rows
+    places = [place[feeder == number] for number in range(max(1, tiling.row_tiles) * config.rows)]
+    room = np.array([len(own) for own in places])
+    taken = np.zeros_like(room)
+    loads = np.zeros((len(places), tiles + 1))
+    order = np.empty(rows, dtype=np.int64)
+    for row in np.argsort(-costs[:, -1], kind="stable").tolist():
+        chosen = int(np.where(taken < room, loads @ costs[row], np.inf).argmin())
+        order[places[chosen][taken[chosen]]] = row
+        loads[chosen] += costs[row]
+        taken[chosen] += 1
+    return order
+
+
+def deal_inner(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> np.ndarray:
+    """Which column of ``W`` lies in which place for a scatter: place ``p`` takes column ``order[p]``.
+
+    Row feeders get ranges of columns, which are others in each block and column pass. So every range shall cost as much
+    as others of its length: each place takes that column with which all places so far come nearest to their share.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    weights : CsrMatrix
+    operand : numpy.ndarray
+        ``G``, in the storage type of the format. An entry costs as much as its row of ``G`` has non-zeros.
+    """
+    rows, inner = weights.shape
+    nonzeros = np.count_nonzero(~golden_format(config.lane.format).is_zero(operand), axis=1)
+    row_of_entry = np.repeat(np.arange(rows), np.diff(weights.pointers))
+    costs = np.bincount(weights.indices, weights=nonzeros[row_of_entry], minlength=inner)
+    left = np.argsort(costs, kind="stable").tolist()
+    values = costs[left].tolist()
+    share = float(costs.mean()) if inner else 0.0
+    order = np.empty(inner, dtype=np.int64)
+    wanted = 0.0  # what the next place has to cost for all so far to have their share
+    for place in range(inner):
+        wanted += share
+        n = bisect(values, wanted)
+        if n == len(values) or (n > 0 and wanted - values[n - 1] <= values[n] - wanted):
+            n -= 1
+        order[place] = left.pop(n)
+        wanted -= values.pop(n)
     return order

@@ -9,7 +9,7 @@ from acf.golden.formats import golden_format
 from acf.golden.products import Product, gather
 from acf.isa import COMMAND_BYTES, IndexSize
 from acf.runtime.compiler import GatherTiling, compile_gather, inner_blocks, tile_gather
-from acf.runtime.dealing import column_weights, deal_columns
+from acf.runtime.dealing import column_weights, deal_columns, deal_rows
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS
 from acf.runtime.layout import OperandForm, packed_bytes
@@ -105,7 +105,8 @@ def run_gather(
     form : OperandForm
         How ``A`` lies in memory.
     deal : bool
-        Whether columns are dealt to lanes by their density, else in order. The bits are the same.
+        Whether columns are dealt to lanes, and rows of ``W`` to row feeders, by their density, else in order. The bits
+        are the same.
     relu, narrow : bool
         Whether negative results become +0, and results are rounded to operands.
 
@@ -118,10 +119,12 @@ def run_gather(
     """
     config = device.config
     session = Session(device)
-    placed = session.place_weights(weights, dense=dense, index_size=index_size)
     check_operand(operand, weights=weights)
     rows, inner, columns = (*weights.shape, operand.shape[1])
-    order = deal_columns(config, column_weights(config, operand)) if deal else np.arange(columns)
+    order, row_order = np.arange(columns), np.arange(rows)
+    if deal:
+        order, row_order = deal_columns(config, column_weights(config, operand)), deal_rows(config, weights, operand)
+    placed = session.place_weights(weights.take_rows(row_order), dense=dense, index_size=index_size)
     source = session.place_operand(operand[:, order], form=form)
     arithmetic = golden_format(config.lane.format)
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
@@ -132,7 +135,7 @@ def run_gather(
     run = session.run(program)
     found = session.read_rows(result, rows=rows, columns=columns, dtype=dtype)
     return GatherResult(
-        accumulators=found[:, np.argsort(order)],
+        accumulators=found[np.argsort(row_order)][:, np.argsort(order)],
         run=run,
         program=program,
         tiling=tile_gather(config, rows=rows, inner=inner, columns=columns),

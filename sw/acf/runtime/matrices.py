@@ -131,6 +131,22 @@ class CsrMatrix:
         pointers = np.concatenate([[0], np.cumsum(np.bincount(rows[first], minlength=self.shape[0]))])
         return CsrMatrix(self.shape, pointers, self.indices[first], self.values[first], self.format)
 
+    def take_rows(self, order: np.ndarray) -> "CsrMatrix":
+        """The rows ``order``, one behind the other; the entries of each stay as they stand."""
+        counts = np.diff(self.pointers)[order]
+        pointers = np.concatenate([[0], np.cumsum(counts)])
+        entries = np.repeat(self.pointers[order] - pointers[:-1], counts) + np.arange(pointers[-1])
+        return CsrMatrix(
+            (len(order), self.shape[1]), pointers, self.indices[entries], self.values[entries], self.format
+        )
+
+    def take_columns(self, order: np.ndarray) -> "CsrMatrix":
+        """The columns ``order``, each once; rows sorted by their new columns, entries for one element as they stood."""
+        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.pointers))
+        indices = np.argsort(order)[self.indices]
+        entries = np.lexsort((indices, rows))
+        return CsrMatrix(self.shape, self.pointers, indices[entries], self.values[entries], self.format)
+
     def to_dense(self) -> np.ndarray:
         """All elements in the storage type.
 

@@ -50,6 +50,7 @@ UNITS = {
     "weight_density": "non-zero weights / (rows x inner)",
     "operand_forms": "how each operand lies in memory, with skipping: dense, or packed as masks and non-zeros",
     "columns_dealt": "whether columns are dealt to lanes by density, with skipping, or in order",
+    "results_dealt": "whether rows of the result are dealt to row feeders by density, with skipping, or in order",
     "operand_density": "non-zero operands / all, both operands of a sampled product together",
     **roofline.UNITS,
 }
@@ -74,7 +75,7 @@ class Measurement:
     form : OperandForm
         Asked for for ``sparse``; for ``dense`` operands are dense.
     dealt : bool
-        Whether columns were dealt to lanes by density, for ``sparse``.
+        Whether columns were dealt to lanes and rows of the result to row feeders by density, for ``sparse``.
     bit_exact : bool
         Whether the results have the bits of ``acf.golden.products``, and the effectual products were counted right.
     """
@@ -134,6 +135,7 @@ class Measurement:
             "operand_forms": [str(form) for form in self.sparse.forms],
             "asked_operand_form": str(self.form),
             "columns_dealt": self.dealt,
+            "results_dealt": self.dealt and self.product != "sampled",
             "bit_exact": self.bit_exact,
             "overflow": run.overflowed,
             "lanes": config.total_lanes,
@@ -195,7 +197,8 @@ def measure_product(
     form : OperandForm
         How the operands lie in memory.
     deal : bool
-        Whether columns are dealt to lanes by their density; without skipping that changes nothing.
+        Whether columns are dealt to lanes and rows of the result to row feeders by their density; without skipping
+        that changes nothing.
     progress : callable
         Is told what begins.
     """

@@ -9,7 +9,7 @@ from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.compiler import add_clear
-from acf.runtime.dealing import column_weights, deal_columns
+from acf.runtime.dealing import column_weights, deal_columns, deal_inner
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS, place_accumulators
 from acf.runtime.layout import OperandForm, column_tiling, packed_bytes
@@ -97,7 +97,8 @@ def run_scatter(
     form : OperandForm
         How operands lie in memory; a gate is dense.
     deal : bool
-        Whether columns are dealt to lanes by their density, else in order; see ``ProductResult.order``.
+        Whether columns are dealt to lanes, and rows of the result to row feeders, by their density, else in order. The
+        bits are the same.
 
     Raises
     ------
@@ -115,10 +116,13 @@ def run_scatter(
         _check(gate, "the gate", rows=inner, columns=columns, dtype=arithmetic.dtype)
 
     session = Session(device)
+    order, inner_order = np.arange(columns), np.arange(inner)
+    if deal:
+        order, inner_order = deal_columns(config, column_weights(config, operand)), deal_inner(config, weights, operand)
+        weights = weights.take_columns(inner_order)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
-    order = deal_columns(config, column_weights(config, operand)) if deal else np.arange(columns)
     source = session.place_operand(operand[:, order], form=form)
-    gate_source = None if gate is None else session.place_operand(gate[:, order], what="the gate")
+    gate_source = None if gate is None else session.place_operand(gate[inner_order][:, order], what="the gate")
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
     result = session.reserve_rows(rows=inner, columns=columns, dtype=dtype)
     steps = scatter_steps(
@@ -128,7 +132,11 @@ def run_scatter(
     run = session.run(program)
     found = session.read_rows(result, rows=inner, columns=columns, dtype=dtype)
     return ProductResult(
-        accumulators=found[:, np.argsort(order)], run=run, program=program, forms=(source.form,), order=order
+        accumulators=found[np.argsort(inner_order)][:, np.argsort(order)],
+        run=run,
+        program=program,
+        forms=(source.form,),
+        order=order,
     )
 
 
