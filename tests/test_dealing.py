@@ -7,31 +7,40 @@ from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import sampled, scatter
 from acf.runtime.backward import sampled_chains
+from acf.runtime.column_dealing import MOST_SEGMENTS, column_costs, deal_columns, segments_of
 from acf.runtime.compiler import tile_gather
-from acf.runtime.dealing import column_weights, deal_columns, deal_inner, deal_rows
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import column_passes
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import run_sampled, run_scatter
+from acf.runtime.result_dealing import deal_inner, deal_rows
 
 
-def loads(config, weights, order):
+def loads(config, costs, order):
     """What each lane has in each column pass."""
     totals = {}
-    for number, column_pass in enumerate(column_passes(config, weights.size)):
+    for number, column_pass in enumerate(column_passes(config, len(costs))):
         for place in range(column_pass.fields["columns"]):
             tile, column = divmod(place, column_pass.fields["tile_columns"])
             lane = number, tile, column % config.lanes
-            totals[lane] = totals.get(lane, 0) + weights[order[column_pass.first + place]]
+            totals[lane] = totals.get(lane, 0) + costs[order[column_pass.first + place]]
     return np.array(list(totals.values()))
+
+
+def uneven_weights(*, rows, inner, seed):
+    """Rows and columns of very different lengths, some of them empty."""
+    rng = np.random.default_rng(seed)
+    densities = rng.beta(0.5, 2, (rows, 1)) * rng.beta(0.5, 2, (1, inner))
+    densities[rng.integers(rows)] = densities[:, rng.integers(inner)] = 0
+    return CsrMatrix.from_dense((rng.random((rows, inner)) < densities).astype(np.float32), format="bf16")
 
 
 @pytest.mark.parametrize("columns", [0, 1, 5, 33, 128, 500, 1024])
 @pytest.mark.parametrize("name", ["tiny", "base"])
 def test_every_column_has_a_place(name, columns):
-    weights = np.random.default_rng(columns).random(columns)
-    order = deal_columns(preset(name), weights)
+    costs = np.random.default_rng(columns).random((columns, 3))
+    order = deal_columns(preset(name), costs)
     assert sorted(order.tolist()) == list(range(columns))
 
 
@@ -40,26 +49,51 @@ def test_lanes_get_about_as_much(seed):
     """Densities of a beta distribution around a half, as wide as they can be: 0 or 1 almost."""
     config = preset("base")
     for a in (0.3, 2.0, 20.0):
-        weights = np.random.default_rng(seed).beta(a, a, 512)
-        dealt = loads(config, weights, deal_columns(config, weights))
-        in_order = loads(config, weights, np.arange(512))
+        costs = np.random.default_rng(seed).beta(a, a, (512, 1))
+        dealt = loads(config, costs, deal_columns(config, costs))
+        in_order = loads(config, costs, np.arange(512))
         assert dealt.max() <= 1.05 * dealt.mean()
         assert dealt.max() < in_order.max()
 
 
 def test_equal_columns_are_dealt_evenly():
     config = preset("base")
-    totals = loads(config, np.ones(300), deal_columns(config, np.ones(300)))
+    totals = loads(config, np.ones((300, 1)), deal_columns(config, np.ones((300, 1))))
     assert totals.max() <= config.lane.slots
 
 
-def test_weights_are_densities():
+@pytest.mark.parametrize(("columns", "most"), [(300, 1), (1024, 0.1), (1500, 0.4)])
+def test_lanes_are_even_in_every_segment(columns, most):
+    """What a lane has too much in one segment it cannot make good in another."""
+    config = preset("base")
+    costs = np.random.default_rng(columns).binomial(200, 0.5, (columns, 4)).astype(float)
+    dealt = loads(config, costs, deal_columns(config, costs))
+    in_order = loads(config, costs, np.arange(columns))
+    assert (dealt.std(axis=0) < most * in_order.std(axis=0)).all()
+
+
+def test_costs_are_products():
     config = preset("tiny")
-    first, second = (random_operand(inner=20, columns=9, density=0.4, seed=n, format="bf16") for n in (1, 2))
-    densities = [np.count_nonzero(part.astype(np.float32), axis=0) / 20 for part in (first, second)]
-    assert column_weights(config, first).tolist() == densities[0].tolist()
-    assert np.allclose(column_weights(config, first, second), densities[0] * densities[1])
-    assert column_weights(config, first[:0]).tolist() == [0] * 9
+    weights = uneven_weights(rows=12, inner=20, seed=1)
+    first, second = (random_operand(inner=n, columns=9, density=0.4, seed=n, format="bf16") for n in (12, 20))
+    kept = first.astype(np.float32) != 0, second.astype(np.float32) != 0
+    segments = np.random.default_rng(1).integers(3, size=weights.entries)
+    one, two = np.zeros((9, 3)), np.zeros((9, 3))
+    for segment, row, column in zip(segments, weights.row_of_entry, weights.indices, strict=True):
+        one[:, segment] += kept[1][column]
+        two[:, segment] += kept[0][row] & kept[1][column]
+    assert column_costs(config, segments, (weights.indices, second)).tolist() == one.tolist()
+    both = column_costs(config, segments, (weights.row_of_entry, first), (weights.indices, second))
+    assert both.tolist() == two.tolist()
+    nothing = np.zeros(0, dtype=np.int64)
+    assert column_costs(config, nothing, (nothing, second)).tolist() == [[0]] * 9
+
+
+def test_segments_are_of_one_length():
+    assert segments_of(0).tolist() == []
+    assert segments_of(3).tolist() == [0, 1, 2]
+    assert set(np.bincount(segments_of(1000))) == {31, 32}
+    assert segments_of(1000).max() == MOST_SEGMENTS - 1
 
 
 @pytest.mark.parametrize("columns", [1, 7, 41])
@@ -86,14 +120,6 @@ def test_results_stand_where_they_belong(columns):
     expected = sampled(weights.pointers, weights.indices, gradient, activation, chains=chains, format="bf16")
     assert found.accumulators.tobytes() == expected.accumulators.tobytes()
     assert columns == 1 or found.order.tolist() != list(range(columns))
-
-
-def uneven_weights(*, rows, inner, seed):
-    """Rows and columns of very different lengths, some of them empty."""
-    rng = np.random.default_rng(seed)
-    densities = rng.beta(0.5, 2, (rows, 1)) * rng.beta(0.5, 2, (1, inner))
-    densities[rng.integers(rows)] = densities[:, rng.integers(inner)] = 0
-    return CsrMatrix.from_dense((rng.random((rows, inner)) < densities).astype(np.float32), format="bf16")
 
 
 @pytest.mark.parametrize(("rows", "inner"), [(0, 5), (1, 0), (5, 1), (67, 40), (300, 130), (2100, 20)])

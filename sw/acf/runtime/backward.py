@@ -291,7 +291,7 @@ def sampled_chains(config: FabricConfig, columns: int, *, order: np.ndarray | No
     config : FabricConfig
     columns : int
     order : numpy.ndarray or None
-        The column in each place of the operands, see ``acf.runtime.dealing``; None: in order.
+        The column in each place of the operands, see ``acf.runtime.column_dealing``; None: in order.
     """
     order = np.arange(columns) if order is None else order
     chains = [[] for _ in range(config.cols * config.lanes)]

@@ -8,14 +8,15 @@ from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, gather
 from acf.isa import COMMAND_BYTES, IndexSize
+from acf.runtime.column_dealing import MOST_SEGMENTS, column_costs, deal_columns
 from acf.runtime.compiler import GatherTiling, compile_gather, inner_blocks, tile_gather
-from acf.runtime.dealing import column_weights, deal_columns, deal_rows
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS
 from acf.runtime.layout import OperandForm, packed_bytes
 from acf.runtime.matrices import CsrMatrix, check_operand
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.result_dealing import deal_rows
 from acf.runtime.session import Session
 
 __all__ = ["GatherResult", "gather_memory_bytes", "run_gather"]
@@ -123,7 +124,8 @@ def run_gather(
     rows, inner, columns = (*weights.shape, operand.shape[1])
     order, row_order = np.arange(columns), np.arange(rows)
     if deal:
-        order, row_order = deal_columns(config, column_weights(config, operand)), deal_rows(config, weights, operand)
+        row_order = deal_rows(config, weights, operand)
+        order = _deal_columns(config, weights.take_rows(row_order), operand)
     placed = session.place_weights(weights.take_rows(row_order), dense=dense, index_size=index_size)
     source = session.place_operand(operand[:, order], form=form)
     arithmetic = golden_format(config.lane.format)
@@ -144,3 +146,17 @@ def run_gather(
             (order[part], starts) for part, starts in inner_blocks(config, placed, columns=columns, operand=source)
         ],
     )
+
+
+def _deal_columns(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> np.ndarray:
+    """An order of columns with which the lanes of each mesh row are even in each inner tile."""
+    rows, inner = weights.shape
+    tiling = tile_gather(config, rows=rows, inner=inner, columns=operand.shape[1])
+    tiles = max(1, tiling.inner_tiles)
+    tile_of_entry = weights.indices // max(1, tiling.inner_tile)
+    if tiles > MOST_SEGMENTS:
+        tile_of_entry = tile_of_entry * MOST_SEGMENTS // tiles
+    feeder_of_row = np.arange(rows) % max(1, tiling.row_tile) % config.rows
+    feeder_of_entry = feeder_of_row[weights.row_of_entry]
+    segments = tile_of_entry * config.rows + feeder_of_entry
+    return deal_columns(config, column_costs(config, segments, (weights.indices, operand)))

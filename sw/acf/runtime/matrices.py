@@ -124,9 +124,14 @@ class CsrMatrix:
         elements = self.shape[0] * self.shape[1]
         return self.nonzeros / elements if elements else None
 
+    @property
+    def row_of_entry(self) -> np.ndarray:
+        """The row of each entry."""
+        return np.repeat(np.arange(self.shape[0]), np.diff(self.pointers))
+
     def canonical(self) -> "CsrMatrix":
         """Only the first entry of every element, each row sorted by column."""
-        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.pointers))
+        rows = self.row_of_entry
         _, first = np.unique(rows * max(1, self.shape[1]) + self.indices, return_index=True)
         pointers = np.concatenate([[0], np.cumsum(np.bincount(rows[first], minlength=self.shape[0]))])
         return CsrMatrix(self.shape, pointers, self.indices[first], self.values[first], self.format)
@@ -142,9 +147,8 @@ class CsrMatrix:
 
     def take_columns(self, order: np.ndarray) -> "CsrMatrix":
         """The columns ``order``, each once; rows sorted by their new columns, entries for one element as they stood."""
-        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.pointers))
         indices = np.argsort(order)[self.indices]
-        entries = np.lexsort((indices, rows))
+        entries = np.lexsort((indices, self.row_of_entry))
         return CsrMatrix(self.shape, self.pointers, indices[entries], self.values[entries], self.format)
 
     def to_dense(self) -> np.ndarray:
@@ -156,13 +160,12 @@ class CsrMatrix:
             If two entries stand for the same element, since their sum need not be a number of the format.
         """
         dense = np.zeros(self.shape, dtype=self.values.dtype)
-        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.pointers))
-        places = rows * max(1, self.shape[1]) + self.indices
+        places = self.row_of_entry * max(1, self.shape[1]) + self.indices
         if np.unique(places).size != places.size:
             order = np.sort(places)
             row, column = divmod(int(order[:-1][order[1:] == order[:-1]][0]), self.shape[1])
             raise ValueError(f"element ({row}, {column}) has more than one entry, so the matrix has no dense form")
-        dense[rows, self.indices] = self.values
+        dense[self.row_of_entry, self.indices] = self.values
         return dense
 
 

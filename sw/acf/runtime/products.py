@@ -8,14 +8,15 @@ from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
+from acf.runtime.column_dealing import column_costs, deal_columns, segments_of
 from acf.runtime.compiler import add_clear
-from acf.runtime.dealing import column_weights, deal_columns, deal_inner
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS, place_accumulators
 from acf.runtime.layout import OperandForm, column_tiling, packed_bytes
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.result_dealing import deal_inner
 from acf.runtime.scatter_blocks import MORE_BLOCKS
 from acf.runtime.schedule import Step, add_steps
 from acf.runtime.session import Session
@@ -118,8 +119,10 @@ def run_scatter(
     session = Session(device)
     order, inner_order = np.arange(columns), np.arange(inner)
     if deal:
-        order, inner_order = deal_columns(config, column_weights(config, operand)), deal_inner(config, weights, operand)
+        inner_order = deal_inner(config, weights, operand)
         weights = weights.take_columns(inner_order)
+        costs = column_costs(config, segments_of(weights.entries), (weights.row_of_entry, operand))
+        order = deal_columns(config, costs)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
     source = session.place_operand(operand[:, order], form=form)
     gate_source = None if gate is None else session.place_operand(gate[inner_order][:, order], what="the gate")
@@ -189,7 +192,11 @@ def run_sampled(
 
     session = Session(device)
     placed = session.place_weights(weights, dense=dense, index_size=index_size)
-    order = deal_columns(config, column_weights(config, row_operand, operand)) if deal else np.arange(columns)
+    order = np.arange(columns)
+    if deal:
+        segments = segments_of(weights.entries)
+        costs = column_costs(config, segments, (weights.row_of_entry, row_operand), (weights.indices, operand))
+        order = deal_columns(config, costs)
     row_source = session.place_operand(row_operand[:, order], what="the row operand", form=form)
     source = session.place_operand(operand[:, order], form=form)
     result = session.reserve_sums(placed.entries)

@@ -1,9 +1,8 @@
-"""Deals columns to lanes, and rows and columns of ``W`` to row feeders, so that all have about as many products.
+"""Deals rows of results to row feeders, so that all have about as many products.
 
-The bits of a gather and of a scatter stay the same. A sampled product takes its sums in the order of the places.
+Those of a gather are rows of ``W``, those of a scatter its columns. No sum is taken in another order for it.
 """
 
-import heapq
 from bisect import bisect
 
 import numpy as np
@@ -11,58 +10,9 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.runtime.compiler import tile_gather
-from acf.runtime.layout import column_passes
 from acf.runtime.matrices import CsrMatrix
 
-__all__ = ["column_weights", "deal_columns", "deal_inner", "deal_rows"]
-
-
-def column_weights(config: FabricConfig, *operands: np.ndarray) -> np.ndarray:
-    """What the columns cost: the product of their densities in all operands.
-
-    Parameters
-    ----------
-    config : FabricConfig
-    *operands : numpy.ndarray
-        Of as many columns each, in the storage type of the format.
-    """
-    is_zero = golden_format(config.lane.format).is_zero
-    weights = np.ones(operands[0].shape[1])
-    for operand in operands:
-        weights *= np.count_nonzero(~is_zero(operand), axis=0) / max(1, operand.shape[0])
-    return weights
-
-
-def deal_columns(config: FabricConfig, weights: np.ndarray) -> np.ndarray:
-    """Which column lies in which place: place ``p`` of the operand in memory takes column ``order[p]``.
-
-    The heaviest column first, each goes to the lane and column pass that has least so far and room for another one
-    (longest processing time first, Graham 1969; here with places counted).
-
-    Parameters
-    ----------
-    config : FabricConfig
-    weights : numpy.ndarray
-        Of each column, see ``column_weights``.
-    """
-    places: dict[tuple[int, int, int], list[int]] = {}
-    for number, column_pass in enumerate(column_passes(config, weights.size)):
-        tile_columns = column_pass.fields["tile_columns"]
-        for place in range(column_pass.fields["columns"]):
-            tile, column = divmod(place, tile_columns)
-            lane = number, tile, column % config.lanes
-            places.setdefault(lane, []).append(column_pass.first + place)
-    lanes = list(places.values())
-    waiting = [(0.0, n) for n in range(len(lanes))]
-    order = np.empty(weights.size, dtype=np.int64)
-    taken = [0] * len(lanes)
-    for column in np.argsort(-weights, kind="stable").tolist():
-        load, n = heapq.heappop(waiting)
-        order[lanes[n][taken[n]]] = column
-        taken[n] += 1
-        if taken[n] < len(lanes[n]):
-            heapq.heappush(waiting, (load + float(weights[column]), n))
-    return order
+__all__ = ["deal_inner", "deal_rows"]
 
 
 def deal_rows(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> np.ndarray:
@@ -85,9 +35,10 @@ def deal_rows(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> 
     nonzeros = np.count_nonzero(~golden_format(config.lane.format).is_zero(operand), axis=1)
     tiles = max(1, tiling.inner_tiles)
     costs = np.zeros((rows, tiles + 1))
-    row_of_entry = np.repeat(np.arange(rows), np.diff(weights.pointers))
     np.add.at(
-        costs, (row_of_entry, weights.indices // max(1, tiling.inner_tile)), nonzeros[weights.indices] / max(1, columns)
+        costs,
+        (weights.row_of_entry, weights.indices // max(1, tiling.inner_tile)),
+        nonzeros[weights.indices] / max(1, columns),
     )
     costs[:, -1] = costs.sum(axis=1)
 
@@ -121,10 +72,9 @@ def deal_inner(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) ->
     operand : numpy.ndarray
         ``G``, in the storage type of the format. An entry costs as much as its row of ``G`` has non-zeros.
     """
-    rows, inner = weights.shape
+    inner = weights.shape[1]
     nonzeros = np.count_nonzero(~golden_format(config.lane.format).is_zero(operand), axis=1)
-    row_of_entry = np.repeat(np.arange(rows), np.diff(weights.pointers))
-    costs = np.bincount(weights.indices, weights=nonzeros[row_of_entry], minlength=inner)
+    costs = np.bincount(weights.indices, weights=nonzeros[weights.row_of_entry], minlength=inner)
     left = np.argsort(costs, kind="stable").tolist()
     values = costs[left].tolist()
     share = float(costs.mean()) if inner else 0.0

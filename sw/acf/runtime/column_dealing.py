@@ -1,0 +1,119 @@
+"""Deals columns of operands to lanes, so that all lanes of a tile have about as many products at any time.
+
+All lanes of a mesh row get the same entries. A lane whose operands have more non-zeros than those of others, where the
+entries want them, makes the others wait as soon as its FIFO is full, even if it has fewer elsewhere. So entries are cut
+into *segments* that follow each other, and lanes are made even in each of them.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from acf.config import FabricConfig
+from acf.golden.formats import golden_format
+from acf.runtime.layout import column_passes
+
+__all__ = ["MOST_SEGMENTS", "column_costs", "deal_columns", "segments_of"]
+
+MOST_SEGMENTS = 32
+"""Segments of all entries, at most, for each mesh row that is looked at alone."""
+
+_PARTNERS = 1024
+"""Columns that a column may change places with."""
+
+_SWEEPS = 3
+
+
+def segments_of(entries: int) -> np.ndarray:
+    """The segment of each entry, where they are cut by their places to segments of one length."""
+    return np.arange(entries) * min(MOST_SEGMENTS, max(1, entries)) // max(1, entries)
+
+
+def column_costs(config: FabricConfig, segments: np.ndarray, *operands: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """How many products each column has in each segment: columns x segments.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    segments : numpy.ndarray
+        The segment of each entry.
+    *operands : tuple of numpy.ndarray
+        Of one or two operands: the row that each entry takes, and the operand in the storage type of the format.
+    """
+    is_zero = golden_format(config.lane.format).is_zero
+    rows, kept = [rows for rows, _ in operands], [~is_zero(operand) for _, operand in operands]
+    count = int(segments.max(initial=0)) + 1
+    if len(operands) == 1:
+        uses = np.zeros((count, kept[0].shape[0]))
+        np.add.at(uses, (segments, rows[0]), 1)
+        return (uses @ kept[0]).T
+    order = np.argsort(segments, kind="stable")
+    ends = np.searchsorted(segments[order], np.arange(count + 1))
+    costs = np.zeros((count, kept[0].shape[1]))
+    for segment, (begin, end) in enumerate(pairwise(ends)):
+        entries = order[begin:end]
+        costs[segment] = np.count_nonzero(kept[0][rows[0][entries]] & kept[1][rows[1][entries]], axis=0)
+    return costs.T
+
+
+def deal_columns(config: FabricConfig, costs: np.ndarray) -> np.ndarray:
+    """Which column lies in which place: place ``p`` of the operand in memory takes column ``order[p]``.
+
+    The heaviest column first, each goes to the lane and column pass with room whose sum of costs has the least scalar
+    product with its own (vector scheduling, Chekuri and Khanna 2004; the rule is that of Panigrahy et al. 2011). Then
+    columns change places in pairs as long as the sum of squares over lanes and segments gets less.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    costs : numpy.ndarray
+        See ``column_costs``.
+    """
+    places = _lanes(config, len(costs))
+    room = np.array([len(own) for own in places], dtype=np.int64)
+    taken = np.zeros_like(room)
+    loads = np.zeros((len(places), costs.shape[1]))
+    lane_of = np.zeros(len(costs), dtype=np.int64)
+    for column in np.argsort(-costs.sum(axis=1), kind="stable").tolist():
+        # Where nothing tells lanes apart, the emptiest.
+        lane = int(np.where(taken < room, loads @ costs[column] + 1e-9 * taken, np.inf).argmin())
+        lane_of[column] = lane
+        loads[lane] += costs[column]
+        taken[lane] += 1
+    _swap(costs, lane_of, loads)
+    order = np.empty(len(costs), dtype=np.int64)
+    for lane, own in enumerate(places):
+        order[own] = np.flatnonzero(lane_of == lane)
+    return order
+
+
+def _lanes(config: FabricConfig, columns: int) -> list[list[int]]:
+    """The places of each lane in each column pass."""
+    places: dict[tuple[int, int, int], list[int]] = {}
+    for number, column_pass in enumerate(column_passes(config, columns)):
+        for place in range(column_pass.fields["columns"]):
+            tile, column = divmod(place, column_pass.fields["tile_columns"])
+            places.setdefault((number, tile, column % config.lanes), []).append(column_pass.first + place)
+    return list(places.values())
+
+
+def _swap(costs: np.ndarray, lane_of: np.ndarray, loads: np.ndarray) -> None:
+    """Let each column change places with the one where it helps most, in place."""
+    columns = len(costs)
+    partners: Sequence[int] | np.ndarray = np.arange(columns)
+    random = np.random.default_rng(0)
+    for _ in range(_SWEEPS):
+        for column in range(columns):
+            if columns > _PARTNERS:
+                partners = random.integers(columns, size=_PARTNERS)
+            mine, theirs = lane_of[column], lane_of[partners]
+            more = costs[partners] - costs[column]
+            # By how much the sum of squares of the two lanes gets less; nothing within one lane.
+            gain = -2 * (((loads[mine] - loads[theirs]) + more) * more).sum(axis=1)
+            gain[theirs == mine] = 0
+            best = int(gain.argmax()) if columns else 0
+            if gain[best] > 1e-6:
+                loads[mine] += more[best]
+                loads[theirs[best]] -= more[best]
+                lane_of[column], lane_of[partners[best]] = theirs[best], mine
