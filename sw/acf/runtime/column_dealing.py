@@ -12,17 +12,23 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
-from acf.runtime.layout import column_passes
+from acf.runtime.layout import ColumnPass, column_passes
 
 __all__ = ["MOST_SEGMENTS", "column_costs", "deal_columns", "segments_of"]
 
 MOST_SEGMENTS = 32
 """Segments of all entries, at most, for each mesh row that is looked at alone."""
 
-_PARTNERS = 1024
-"""Columns that a column may change places with."""
+_PASSES = 8
+"""Column passes whose columns are dealt together."""
+
+_PARTNERS = 256
+"""Columns of these that a column may change places with in a sweep."""
 
 _SWEEPS = 3
+
+_ELEMENTS = 1 << 22
+"""Products that are looked at together."""
 
 
 def segments_of(entries: int) -> np.ndarray:
@@ -52,8 +58,10 @@ def column_costs(config: FabricConfig, segments: np.ndarray, *operands: tuple[np
     ends = np.searchsorted(segments[order], np.arange(count + 1))
     costs = np.zeros((count, kept[0].shape[1]))
     for segment, (begin, end) in enumerate(pairwise(ends)):
-        entries = order[begin:end]
-        costs[segment] = np.count_nonzero(kept[0][rows[0][entries]] & kept[1][rows[1][entries]], axis=0)
+        step = max(1, _ELEMENTS // max(1, costs.shape[1]))
+        for first in range(begin, end, step):
+            entries = order[first : min(first + step, end)]
+            costs[segment] += np.count_nonzero(kept[0][rows[0][entries]] & kept[1][rows[1][entries]], axis=0)
     return costs.T
 
 
@@ -62,7 +70,8 @@ def deal_columns(config: FabricConfig, costs: np.ndarray) -> np.ndarray:
 
     The heaviest column first, each goes to the lane and column pass with room whose sum of costs has the least scalar
     product with its own (vector scheduling, Chekuri and Khanna 2004; the rule is that of Panigrahy et al. 2011). Then
-    columns change places in pairs as long as the sum of squares over lanes and segments gets less.
+    columns change places in pairs where the sum of squares over lanes and segments gets less by it. Columns stay in
+    their group of column passes, so that the time is proportional to their number.
 
     Parameters
     ----------
@@ -70,10 +79,31 @@ def deal_columns(config: FabricConfig, costs: np.ndarray) -> np.ndarray:
     costs : numpy.ndarray
         See ``column_costs``.
     """
-    places = _lanes(config, len(costs))
-    room = np.array([len(own) for own in places], dtype=np.int64)
+    passes = list(column_passes(config, len(costs)))
+    order = np.empty(len(costs), dtype=np.int64)
+    for together in (passes[n : n + _PASSES] for n in range(0, len(passes), _PASSES)):
+        first = together[0].first
+        own = costs[first : together[-1].first + together[-1].fields["columns"]]
+        places = [np.array(lane) for column_pass in together for lane in _lanes(config, column_pass)]
+        lane_of = _lane_of_columns(own, np.array([lane.size for lane in places]))
+        for number, lane in enumerate(places):
+            order[lane] = first + np.flatnonzero(lane_of == number)
+    return order
+
+
+def _lanes(config: FabricConfig, column_pass: ColumnPass) -> list[list[int]]:
+    """The places of each lane in a column pass."""
+    lanes: dict[tuple[int, int], list[int]] = {}
+    for place in range(column_pass.fields["columns"]):
+        tile, column = divmod(place, column_pass.fields["tile_columns"])
+        lanes.setdefault((tile, column % config.lanes), []).append(column_pass.first + place)
+    return list(lanes.values())
+
+
+def _lane_of_columns(costs: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """The lane of each column, where lane ``n`` takes ``room[n]`` of them."""
     taken = np.zeros_like(room)
-    loads = np.zeros((len(places), costs.shape[1]))
+    loads = np.zeros((len(room), costs.shape[1]))
     lane_of = np.zeros(len(costs), dtype=np.int64)
     for column in np.argsort(-costs.sum(axis=1), kind="stable").tolist():
         # Where nothing tells lanes apart, the emptiest.
@@ -82,20 +112,7 @@ def deal_columns(config: FabricConfig, costs: np.ndarray) -> np.ndarray:
         loads[lane] += costs[column]
         taken[lane] += 1
     _swap(costs, lane_of, loads)
-    order = np.empty(len(costs), dtype=np.int64)
-    for lane, own in enumerate(places):
-        order[own] = np.flatnonzero(lane_of == lane)
-    return order
-
-
-def _lanes(config: FabricConfig, columns: int) -> list[list[int]]:
-    """The places of each lane in each column pass."""
-    places: dict[tuple[int, int, int], list[int]] = {}
-    for number, column_pass in enumerate(column_passes(config, columns)):
-        for place in range(column_pass.fields["columns"]):
-            tile, column = divmod(place, column_pass.fields["tile_columns"])
-            places.setdefault((number, tile, column % config.lanes), []).append(column_pass.first + place)
-    return list(places.values())
+    return lane_of
 
 
 def _swap(costs: np.ndarray, lane_of: np.ndarray, loads: np.ndarray) -> None:
@@ -112,7 +129,7 @@ def _swap(costs: np.ndarray, lane_of: np.ndarray, loads: np.ndarray) -> None:
             # By how much the sum of squares of the two lanes gets less; nothing within one lane.
             gain = -2 * (((loads[mine] - loads[theirs]) + more) * more).sum(axis=1)
             gain[theirs == mine] = 0
-            best = int(gain.argmax()) if columns else 0
+            best = int(gain.argmax())
             if gain[best] > 1e-6:
                 loads[mine] += more[best]
                 loads[theirs[best]] -= more[best]
