@@ -55,6 +55,13 @@ def test_sizes(capsys, sizes, format):
     assert report["bit_exact"] is True
 
 
+@pytest.mark.parametrize("product", ["gather", "scatter", "sampled"])
+def test_uneven_columns(capsys, product):
+    assert run(["bench", product, *SMALL[2:], "--column-concentration", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["column_concentration"], report["bit_exact"]) == (1.0, True)
+
+
 def test_dense_run_can_be_left_out(capsys):
     report = report_of(capsys, "--no-dense")
     assert report["bit_exact"] is True
@@ -146,6 +153,9 @@ def test_table(capsys):
     ("arguments", "message"),
     [
         (["--rows", "-1"], "rows, not -1"),
+        (["--column-concentration", "-2"], "positive number, not -2.0"),
+        (["--column-concentration", "nan"], "positive number, not nan"),
+        (["--column-concentration", "2", "--operand-density", "1.5"], "operand density must be from 0 to 1, not 1.5"),
         (["--rows", "x"], "'--rows'"),
         (["--inner", "-5"], "not -5"),
         (["--cols", "-2"], "columns, not -2"),

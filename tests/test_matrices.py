@@ -90,6 +90,18 @@ class TestRandom:
         assert np.count_nonzero(operand != 0) == 600 * density
         assert operand.dtype == golden_format(format).dtype
 
+    @pytest.mark.parametrize(("density", "concentration"), [(0.5, 2), (0.5, 20), (0.2, 1), (0, 2), (1, 2)])
+    def test_columns_are_as_uneven_as_asked(self, density, concentration):
+        """Mean and variance of a beta distribution of parameters a and b: a / (a + b), m (1 - m) / (a + b + 1)."""
+        operand = random_operand(
+            inner=400, columns=2000, density=density, seed=1, format="bf16", concentration=concentration
+        )
+        densities = np.count_nonzero(operand.astype(np.float32), axis=0) / 400
+        variance = density * (1 - density) / (concentration + 1)
+        assert abs(densities.mean() - density) < 4 * np.sqrt(variance / 2000) + 1e-12
+        # The number that is drawn of a column varies too.
+        assert densities.var() == pytest.approx(variance + density * (1 - density) / 400, rel=0.15)
+
     def test_seed_decides(self):
         def make(seed):
             return random_weights(rows=9, inner=9, density=0.5, seed=seed, format="bf16").to_dense().tobytes()

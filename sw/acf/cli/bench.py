@@ -39,6 +39,15 @@ WeightDensityOption = Annotated[float, typer.Option("--weight-density", help="Pa
 OperandDensityOption = Annotated[
     float, typer.Option("--operand-density", help="Part of the operands that is not zero.")
 ]
+ConcentrationOption = Annotated[
+    float | None,
+    typer.Option(
+        "--column-concentration",
+        help="Densities of columns are drawn from a beta distribution around --operand-density whose parameters add up "
+        "to this (2 around 0.5: from 0 to 1 equally likely), instead of all alike.",
+        show_default=False,
+    ),
+]
 OperandFormOption = Annotated[
     OperandForm,
     typer.Option(
@@ -82,6 +91,7 @@ def _command(product: str) -> Callable[..., None]:
         columns: ColumnsOption = 256,
         weight_density: WeightDensityOption = 0.2,
         operand_density: OperandDensityOption = 0.5,
+        column_concentration: ConcentrationOption = None,
         operand_form: OperandFormOption = OperandForm.AUTO,
         deal: DealOption = True,
         dense: DenseOption = True,
@@ -102,6 +112,7 @@ def _command(product: str) -> Callable[..., None]:
             columns=columns,
             weight_density=weight_density,
             operand_density=operand_density,
+            column_concentration=column_concentration,
             operand_form=operand_form,
             deal=deal,
             dense=dense,
@@ -131,6 +142,7 @@ def _bench(
     columns: int,
     weight_density: float,
     operand_density: float,
+    column_concentration: float | None,
     operand_form: OperandForm,
     deal: bool,
     dense: bool,
@@ -160,7 +172,14 @@ def _bench(
         weights = read_matrix(matrix, format=number_format, seed=seed)
     else:
         weights = random_weights(rows=rows, inner=inner, density=weight_density, seed=seed, format=number_format)
-    operands = random_operands(product, weights, columns=columns, density=operand_density, seed=seed)
+    operands = random_operands(
+        product,
+        weights,
+        columns=columns,
+        density=operand_density,
+        seed=seed,
+        concentration=column_concentration,
+    )
     rows, inner = weights.shape
     size = product_memory_bytes(product, config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
 
@@ -182,6 +201,7 @@ def _bench(
         "device": device,
         "matrix": None if matrix is None else str(matrix),
         "seed": seed,
+        "column_concentration": column_concentration,
         "memory_latency": None if timing is None else timing.latency,
         "bytes_per_cycle": None if timing is None else timing.bandwidth,
         **measured.report(bytes_per_cycle=None if timing is None else timing.bandwidth),

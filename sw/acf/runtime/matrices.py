@@ -4,6 +4,7 @@ A ``CsrMatrix`` is checked once, when it is made; every later step may rely on i
 them.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,9 +220,33 @@ def random_weights(*, rows: int, inner: int, density: float, seed: int, format: 
     return CsrMatrix((rows, inner), pointers, column, elements[row, column], format)
 
 
-def random_operand(*, inner: int, columns: int, density: float, seed: int, format: str) -> np.ndarray:
-    """An ``inner x columns`` operand, ``density`` of it normally distributed non-zeros, at places drawn uniformly."""
-    return _random_elements(inner, columns, density=density, seed=seed, stream=1, format=format, what="operand density")
+def random_operand(
+    *, inner: int, columns: int, density: float, seed: int, format: str, concentration: float | None = None
+) -> np.ndarray:
+    """An ``inner x columns`` operand, ``density`` of it normally distributed non-zeros.
+
+    Their places are drawn uniformly. With ``concentration``, each column has a density of its own instead, drawn from
+    the beta distribution whose mean is ``density`` and whose parameters add up to ``concentration``: with 2 around a
+    half, all densities are equally likely.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+    what = "operand density"
+    if concentration is None:
+        return _random_elements(inner, columns, density=density, seed=seed, stream=1, format=format, what=what)
+    if not 0 < concentration < math.inf:
+        raise ValueError(f"concentration of columns must be a positive number, not {concentration!r}")
+    operand = _random_elements(inner, columns, density=1.0, seed=seed, stream=1, format=format, what=what)
+    check_density(density, what=what)
+    generator = np.random.default_rng([seed, 3])
+    densities = np.full(columns, density)
+    if 0 < density < 1:
+        densities = generator.beta(concentration * density, concentration * (1 - density), columns)
+    operand[generator.random((inner, columns)) >= densities] = 0
+    return operand
 
 
 def random_values(count: int, *, seed: int, format: str) -> np.ndarray:

@@ -248,13 +248,23 @@ def _expected(
 
 
 def random_operands(
-    product: str, weights: CsrMatrix, *, columns: int, density: float, seed: int
+    product: str, weights: CsrMatrix, *, columns: int, density: float, seed: int, concentration: float | None = None
 ) -> tuple[np.ndarray, ...]:
-    """The operands of a product: of the columns of ``W``, of its rows, or of its rows and its columns."""
+    """The operands of a product: of the columns of ``W``, of its rows, or of its rows and its columns.
+
+    Parameters are those of ``random_operand``.
+    """
     rows, inner = weights.shape
     sizes = {"gather": [(inner, seed)], "scatter": [(rows, seed)], "sampled": [(rows, seed + 1), (inner, seed)]}
     return tuple(
-        random_operand(inner=size, columns=columns, density=density, seed=own_seed, format=weights.format)
+        random_operand(
+            inner=size,
+            columns=columns,
+            density=density,
+            seed=own_seed,
+            format=weights.format,
+            concentration=concentration,
+        )
         for size, own_seed in sizes[product]
     )
 
