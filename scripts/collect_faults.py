@@ -1,0 +1,38 @@
+"""Keeps what the planted faults of ``make regress`` came to, as docs/results/faults-PRESET-seedSEED.json.
+
+    make regress ARGS="-k mutation"
+    python scripts/collect_faults.py
+
+Each block counts the verdicts of its faults (``acf.tb.mutation``); a campaign goes on until enough are caught or one is
+missed. Files of another configuration than the preset's own are older than it, and refused.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from acf.config import preset
+
+ROOT = Path(__file__).resolve().parent.parent
+FOUND = ROOT / "build" / "regress"
+RESULTS = ROOT / "docs" / "results"
+COMMAND = "make regress ARGS='-k mutation' && python scripts/collect_faults.py"
+
+
+def collect(name: str = "tiny", seed: int = 1) -> Path:
+    """Write the file, and return its path."""
+    blocks = {}
+    for path in sorted(FOUND.glob(f"faults-*-{name}-{seed}.json")):
+        campaign = json.loads(path.read_text())
+        if campaign["config"] != preset(name).digest:
+            sys.exit(f"{path} is of configuration {campaign['config']}, not {preset(name).digest}: run it again")
+        blocks[campaign["block"]] = {key: campaign[key] for key in ("config", "seed", "bench", "counts")}
+    if not blocks:
+        sys.exit(f"there is no {FOUND}/faults-*-{name}-{seed}.json; {COMMAND.split(' &&')[0]} makes them")
+    kept = RESULTS / f"faults-{name}-seed{seed}.json"
+    kept.write_text(json.dumps({"command": COMMAND, "result": blocks}, indent=1) + "\n")
+    return kept
+
+
+if __name__ == "__main__":
+    print(collect())
