@@ -50,12 +50,15 @@ def deal_rows(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> 
     room = np.array([len(own) for own in places])
     taken = np.zeros_like(room)
     loads = np.zeros((len(places), tiles + 1))
-    order = np.empty(rows, dtype=np.int64)
+    feeder_of_row = np.empty(rows, dtype=np.int64)
     for row in np.argsort(-costs[:, -1], kind="stable").tolist():
         chosen = int(np.where(taken < room, loads @ costs[row], np.inf).argmin())
-        order[places[chosen][taken[chosen]]] = row
+        feeder_of_row[row] = chosen
         loads[chosen] += costs[row]
         taken[chosen] += 1
+    order = np.empty(rows, dtype=np.int64)
+    for number, own in enumerate(places):
+        order[own] = np.flatnonzero(feeder_of_row == number)
     return order
 
 
