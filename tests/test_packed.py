@@ -12,6 +12,7 @@ from acf.runtime.gather import gather_memory_bytes, run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import OperandForm, PackedOperand, column_passes, packed_bytes, piece_length
 from acf.runtime.matrices import random_operand, random_weights
+from acf.runtime.measure import measure_product
 from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
 from acf.runtime.session import Session
 
@@ -97,6 +98,27 @@ def test_tiles_begin_at_a_chunk():
     assert (tile.lengths, tile.length_stride) == (0x8000 + config.cols * 0x40 + 4, 0x40)
     with pytest.raises(ValueError, match="packed rows are taken from a multiple of 4 on, not 6"):
         operand.tile(config, first=6, rows=2, columns=second)
+
+
+@pytest.mark.parametrize("form", [OperandForm.DENSE, OperandForm.PACKED])
+@pytest.mark.parametrize(("columns", "last"), [(129, 1), (150, 2), (192, 4), (193, 3), (300, 3), (700, 4)])
+def test_the_last_pass_is_spread_by_itself(form, columns, last):
+    """Over as many mesh columns as whole beats of operands allow, 16 columns in bf16."""
+    config = preset("base")
+    passes = list(column_passes(config, columns))
+    tiles = [-(-each.fields["columns"] // each.fields["tile_columns"]) for each in passes]
+    assert [each.first for each in passes] == list(range(0, columns, 128))
+    assert sum(each.fields["columns"] for each in passes) == columns
+    assert tiles[:-1] == [config.cols] * (len(passes) - 1)
+    assert tiles[-1] == last
+    weights = random_weights(rows=9, inner=40, density=0.3, seed=1, format="bf16")
+    activation = some(40, columns, density=0.5, format="bf16", seed=1)
+    gradient = some(9, columns, density=0.5, format="bf16", seed=2)
+    sizes = {"rows": 9, "inner": 40, "columns": columns, "entries": weights.entries}
+    size = max(gather_memory_bytes(config, **sizes), backward_memory_bytes(config, **sizes))
+    for product, operands in (("gather", [activation]), ("scatter", [gradient]), ("sampled", [gradient, activation])):
+        device = GoldenDevice(config, memory_bytes=size)
+        assert measure_product(product, device, weights, operands, form=form).bit_exact
 
 
 @pytest.mark.parametrize("name", ["tiny", "base"])

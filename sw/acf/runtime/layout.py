@@ -128,15 +128,14 @@ class PackedOperand:
         chunk, inside = divmod(first, config.feeder.chunk_rows)
         if inside:
             raise ValueError(f"packed rows are taken from a multiple of {config.feeder.chunk_rows} on, not {first!r}")
-        tiles = columns.first // columns.fields["tile_columns"]
         return OperandTile(
-            address=self.address + tiles * config.chunk_bytes + chunk * self.chunk_stride,
+            address=self.address + columns.first_tile * config.chunk_bytes + chunk * self.chunk_stride,
             stride=self.chunk_stride,
             rows=rows,
             columns=columns.fields["columns"],
             tile_columns=columns.fields["tile_columns"],
             packed=True,
-            lengths=self.lengths + tiles * self.length_stride + 2 * chunk,
+            lengths=self.lengths + columns.first_tile * self.length_stride + 2 * chunk,
             length_stride=self.length_stride,
         )
 
@@ -158,21 +157,25 @@ class ColumnPass:
     Parameters
     ----------
     first : int
+    first_tile : int
+        The first tile, where those of one pass after the other are counted.
     fields : dict
         ``columns`` and ``tile_columns``.
     """
 
     first: int
+    first_tile: int
     fields: dict[str, int]
 
 
 def column_passes(config: FabricConfig, columns: int) -> Iterator[ColumnPass]:
-    """All column passes of a product."""
+    """All column passes of a product. The last one may be narrower, and is spread over the mesh columns by itself."""
     passes, tile_columns = column_tiling(config, columns)
     for number in range(passes):
         first = number * tile_columns * config.cols
         width = min(columns - first, tile_columns * config.cols)
-        yield ColumnPass(first=first, fields={"columns": width, "tile_columns": tile_columns})
+        fields = {"columns": width, "tile_columns": column_tiling(config, width)[1]}
+        yield ColumnPass(first=first, first_tile=number * config.cols, fields=fields)
 
 
 def piece_length(size: int, most: int, *, granule: int) -> int:
@@ -188,7 +191,7 @@ def cut(size: int, most: int, *, granule: int) -> Iterator[tuple[int, int]]:
 
 
 def column_tiling(config: FabricConfig, columns: int) -> tuple[int, int]:
-    """Number of column passes, and columns of one tile in one pass.
+    """Number of column passes, and columns of one tile in each but the last one, which may be narrower.
 
     Few columns are spread over the mesh columns, as far as whole memory beats allow.
     """

@@ -1,7 +1,10 @@
 """One program on a device: inputs, results and commands in its memory, each in a window of its own."""
 
+from itertools import groupby
+
 import numpy as np
 
+from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.packed import PackedRows, pack_rows
 from acf.isa import Decoder, IndexSize
@@ -12,7 +15,7 @@ from acf.runtime.layout import (
     PackedOperand,
     PlacedOperand,
     Weights,
-    column_tiling,
+    column_passes,
     smallest_index,
 )
 from acf.runtime.matrices import CsrMatrix
@@ -88,7 +91,7 @@ class Session:
         columns = operand.shape[1]
         stride = round_up(columns * operand.itemsize, self._beat)
         if form is not OperandForm.DENSE and operand.size:
-            packed = pack_rows(operand, config=config, tile_columns=column_tiling(config, columns)[1])
+            packed = _pack(operand, config=config)
             if form is OperandForm.PACKED or packed.beats(config) * self._beat < operand.shape[0] * stride:
                 return self._place_packed(packed, what=what)
         return Operand(address=self._allocator.place_rows(operand, stride=stride, what=what), stride=stride)
@@ -145,3 +148,17 @@ class Session:
         """A copy of a result of ``reserve_sums``."""
         dtype = golden_format(self._device.config.lane.format).accumulator_dtype
         return self._device.memory[address : address + count * dtype.itemsize].copy().view(dtype)
+
+
+def _pack(operand: np.ndarray, *, config: FabricConfig) -> PackedRows:
+    """All column passes of an operand."""
+    parts = []
+    passes = column_passes(config, operand.shape[1])
+    for tile_columns, alike in groupby(passes, lambda column_pass: column_pass.fields["tile_columns"]):
+        own = list(alike)
+        columns = slice(own[0].first, own[-1].first + own[-1].fields["columns"])
+        parts.append(pack_rows(operand[:, columns], config=config, tile_columns=tile_columns))
+    return PackedRows(
+        chunks=np.concatenate([part.chunks for part in parts], axis=1),
+        lengths=np.concatenate([part.lengths for part in parts]),
+    )
