@@ -5,7 +5,6 @@ entries want them, makes the others wait as soon as its FIFO is full, even if it
 into *segments* that follow each other, and lanes are made even in each of them.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.runtime.layout import ColumnPass, column_passes
+from acf.runtime.vector_scheduling import schedule_vectors
 
 __all__ = ["MOST_SEGMENTS", "column_costs", "deal_columns", "segments_of"]
 
@@ -68,10 +68,9 @@ def column_costs(config: FabricConfig, segments: np.ndarray, *operands: tuple[np
 def deal_columns(config: FabricConfig, costs: np.ndarray) -> np.ndarray:
     """Which column lies in which place: place ``p`` of the operand in memory takes column ``order[p]``.
 
-    The heaviest column first, each goes to the lane and column pass with room whose sum of costs has the least scalar
-    product with its own (vector scheduling, Chekuri and Khanna 2004; the rule is that of Panigrahy et al. 2011). Then
-    columns change places in pairs where the sum of squares over lanes and segments gets less by it. Columns stay in
-    their group of column passes, so that the time is proportional to their number.
+    First columns are dealt to the lanes of column passes by ``schedule_vectors``, then they change places in pairs
+    where the sum of squares over lanes and segments gets less by it. Columns stay in their group of column passes, so
+    that the time is proportional to their number.
 
     Parameters
     ----------
@@ -85,7 +84,8 @@ def deal_columns(config: FabricConfig, costs: np.ndarray) -> np.ndarray:
         first = together[0].first
         own = costs[first : together[-1].first + together[-1].fields["columns"]]
         places = [np.array(lane) for column_pass in together for lane in _lanes(config, column_pass)]
-        lane_of = _lane_of_columns(own, np.array([lane.size for lane in places]))
+        lane_of, loads = schedule_vectors(own, np.array([lane.size for lane in places]))
+        _swap(own, lane_of, loads)
         for number, lane in enumerate(places):
             order[lane] = first + np.flatnonzero(lane_of == number)
     return order
@@ -100,25 +100,10 @@ def _lanes(config: FabricConfig, column_pass: ColumnPass) -> list[list[int]]:
     return list(lanes.values())
 
 
-def _lane_of_columns(costs: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """The lane of each column, where lane ``n`` takes ``room[n]`` of them."""
-    taken = np.zeros_like(room)
-    loads = np.zeros((len(room), costs.shape[1]))
-    lane_of = np.zeros(len(costs), dtype=np.int64)
-    for column in np.argsort(-costs.sum(axis=1), kind="stable").tolist():
-        # Where nothing tells lanes apart, the emptiest.
-        lane = int(np.where(taken < room, loads @ costs[column] + 1e-9 * taken, np.inf).argmin())
-        lane_of[column] = lane
-        loads[lane] += costs[column]
-        taken[lane] += 1
-    _swap(costs, lane_of, loads)
-    return lane_of
-
-
 def _swap(costs: np.ndarray, lane_of: np.ndarray, loads: np.ndarray) -> None:
     """Let each column change places with the one where it helps most, in place."""
     columns = len(costs)
-    partners: Sequence[int] | np.ndarray = np.arange(columns)
+    partners = np.arange(columns)
     random = np.random.default_rng(0)
     for _ in range(_SWEEPS):
         for column in range(columns):

@@ -11,6 +11,7 @@ from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.runtime.compiler import tile_gather
 from acf.runtime.matrices import CsrMatrix
+from acf.runtime.vector_scheduling import schedule_vectors
 
 __all__ = ["deal_inner", "deal_rows"]
 
@@ -18,10 +19,8 @@ __all__ = ["deal_inner", "deal_rows"]
 def deal_rows(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> np.ndarray:
     """Which row of ``W`` lies in which place for a gather: place ``p`` takes row ``order[p]``.
 
-    What a row costs in each inner tile, and in all of them, makes a vector. The heaviest row first, each goes to the
-    row feeder whose sum of vectors has the least scalar product with its own, and room for another row in a row tile:
-    so feeders are even in every inner tile too (vector scheduling, Chekuri and Khanna 2004; the rule by the scalar
-    product is that of Panigrahy et al. 2011 for vector bin packing).
+    What a row costs in each inner tile, and in all of them, makes a vector, and these are dealt to the row feeders of
+    row tiles by ``schedule_vectors``: so feeders are even in every inner tile too.
 
     Parameters
     ----------
@@ -30,16 +29,13 @@ def deal_rows(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> 
     operand : numpy.ndarray
         ``A``, in the storage type of the format. An entry costs as much as its row of ``A`` has non-zeros.
     """
-    (rows, inner), columns = weights.shape, operand.shape[1]
-    tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
+    rows, inner = weights.shape
+    tiling = tile_gather(config, rows=rows, inner=inner, columns=operand.shape[1])
     nonzeros = np.count_nonzero(~golden_format(config.lane.format).is_zero(operand), axis=1)
     tiles = max(1, tiling.inner_tiles)
     costs = np.zeros((rows, tiles + 1))
-    np.add.at(
-        costs,
-        (weights.row_of_entry, weights.indices // max(1, tiling.inner_tile)),
-        nonzeros[weights.indices] / max(1, columns),
-    )
+    tile_of_entry = weights.indices // max(1, tiling.inner_tile)
+    np.add.at(costs, (weights.row_of_entry, tile_of_entry), nonzeros[weights.indices])
     costs[:, -1] = costs.sum(axis=1)
 
     # The places of each row feeder in each row tile.
@@ -47,15 +43,7 @@ def deal_rows(config: FabricConfig, weights: CsrMatrix, operand: np.ndarray) -> 
     row_tile, within = np.divmod(place, max(1, tiling.row_tile))
     feeder = row_tile * config.rows + within % config.rows
     places = [place[feeder == number] for number in range(max(1, tiling.row_tiles) * config.rows)]
-    room = np.array([len(own) for own in places])
-    taken = np.zeros_like(room)
-    loads = np.zeros((len(places), tiles + 1))
-    feeder_of_row = np.empty(rows, dtype=np.int64)
-    for row in np.argsort(-costs[:, -1], kind="stable").tolist():
-        chosen = int(np.where(taken < room, loads @ costs[row], np.inf).argmin())
-        feeder_of_row[row] = chosen
-        loads[chosen] += costs[row]
-        taken[chosen] += 1
+    feeder_of_row, _ = schedule_vectors(costs, np.array([len(own) for own in places]))
     order = np.empty(rows, dtype=np.int64)
     for number, own in enumerate(places):
         order[own] = np.flatnonzero(feeder_of_row == number)
