@@ -23,7 +23,7 @@ from acf.config import (
         (lambda: LaneConfig(format="fp4"), "number format must be one of bf16, int8, not 'fp4'"),
         (lambda: LaneConfig(slots=12), "slots of a lane must be a power of two, not 12"),
         (lambda: LaneConfig(slots=1), "slots of a lane must be an integer from 2 to 32, not 1"),
-        (lambda: LaneConfig(fifo_depth=0), "lane FIFO depth must be an integer from 2 to 64, not 0"),
+        (lambda: LaneConfig(fifo_depth=0), "lane FIFO depth must be an integer from 4 to 64, not 0"),
         (lambda: LaneConfig(operand_rows=8192), "operand rows must be an integer from 4 to 4096, not 8192"),
         (lambda: LaneConfig(operand_banks=3), "operand banks must be a power of two, not 3"),
         (lambda: LaneConfig(accumulator_rows=100), "accumulator rows must be a power of two, not 100"),

@@ -67,6 +67,9 @@ class LaneConfig:
         Columns that one lane owns (``S``); a power of two.
     fifo_depth : int
         Entries that wait in front of one lane; a power of two.
+    barrel : int
+        Entries of a SAMPLED stream whose products take turns; a power of two. An accumulator is in flight for some
+        cycles (seven in bf16), and with fewer places than that a lane cannot be busy in all of them.
     operand_rows : int
         Rows of one operand bank; a power of two.
     operand_banks : int
@@ -78,6 +81,7 @@ class LaneConfig:
     format: str = "bf16"
     slots: int = 8
     fifo_depth: int = 4
+    barrel: int = 4
     operand_rows: int = 256
     operand_banks: int = 2
     accumulator_rows: int = 128
@@ -88,7 +92,8 @@ class LaneConfig:
             f"number format must be one of {', '.join(NUMBER_FORMATS)}, not {self.format!r}",
         )
         require_power_of_two("slots of a lane", self.slots, 2, 32)
-        require_power_of_two("lane FIFO depth", self.fifo_depth, 2, 64)
+        require_power_of_two("lane FIFO depth", self.fifo_depth, 4, 64)
+        require_power_of_two("places of a lane's barrel", self.barrel, 2, 64)
         require_power_of_two("operand rows", self.operand_rows, 4, 4096)
         require_power_of_two("operand banks", self.operand_banks, 1, 4)
         require_power_of_two("accumulator rows", self.accumulator_rows, 4, 4096)

@@ -143,7 +143,7 @@ PRESETS = {
             rows=4,
             cols=4,
             lanes=4,
-            lane=LaneConfig(fifo_depth=8, operand_banks=4, accumulator_rows=256),
+            lane=LaneConfig(fifo_depth=16, barrel=8, operand_banks=4, accumulator_rows=256),
         ),
         FabricConfig(
             name="ulx3s",

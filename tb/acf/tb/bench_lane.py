@@ -318,7 +318,7 @@ async def sampled_entries_take_turns(dut):
         f"{len(bench.issued) / count:.2f} products an entry"
     )
     # A quarter of the products is effectual. With too few places the share of a full turn that they are bounds it.
-    expected = 0.9 * min(1, 0.9 * lane.fifo_depth / bench.distance)
+    expected = 0.9 * min(1, 0.9 * lane.barrel / bench.distance)
     assert count < 100 or utilization >= expected, f"{utilization:.3f}, not {expected:.3f}"
     await bench.check()
 
@@ -345,14 +345,14 @@ async def a_mask_is_looked_up_for_the_tile(dut):
 
 @cocotb.test()
 async def timing_is_as_promised(dut):
-    """First issue three cycles after the entry, those of one accumulator latency + 3 cycles apart, then idle."""
+    """First issue five cycles after the entry, those of one accumulator latency + 3 cycles apart, then idle."""
     bench = await start(dut)
     lane = bench.lane
     one = 0x3F80 if lane.format == "bf16" else 1
     await bench.load(0, [one] + [0] * (lane.slots - 1))
     bench.send([Entry(one, 0, 5)] * 10)
     await bench.finish()
-    assert bench.issued[0] - bench.taken[0] == 3
+    assert bench.issued[0] - bench.taken[0] == 5
     apart = bench.distance
     assert bench.issued == list(range(bench.issued[0], bench.issued[0] + 10 * apart, apart))
     assert bench.hazards == 9 * (apart - 1)
@@ -379,7 +379,7 @@ async def wrapping_is_reported(dut):
     dut.entry_valid.value = 0
     terms = 1 << 31 - 14
     assert 0 <= cycles - terms * bench.distance < 10, f"wrapped after {cycles} cycles"
-    for _ in range(20 * lane.fifo_depth):
+    for _ in range(20 * (lane.fifo_depth + lane.barrel)):
         await RisingEdge(dut.clk)
     # Back again, a smaller step at a time, until the last product is one that wraps.
     dut.entry_payload.value = pack(bench.layout, value=0x7F, row=3, accumulator=lane.slots)
@@ -393,12 +393,12 @@ async def wrapping_is_reported(dut):
             wrapped |= bool(int(dut.overflow.value))
         await RisingEdge(dut.clk)
         steps += 1
-        assert steps <= lane.fifo_depth + 5
+        assert steps <= lane.fifo_depth + lane.barrel + 5
     total, *others = await bench.sweep(1)
     assert not any(others)
     further, rest = divmod(total + steps * 127 * 128 - (1 << 31), 1 << 14)
     assert rest == 0
-    assert 0 <= further <= lane.fifo_depth + 2
+    assert 0 <= further <= lane.fifo_depth + lane.barrel + 2
     # What is set to +0 does not wrap.
     for row in (0, 2):
         await bench.sweep(row)
@@ -431,7 +431,7 @@ async def reset_leaves_nothing_behind(dut):
         dut.rst.value = 1
         await RisingEdge(dut.clk)
         dut.rst.value = 0
-        for _ in range(lane.fifo_depth + 1):
+        for _ in range(lane.barrel + 1):
             await FallingEdge(dut.clk)
             assert not int(dut.issued.value)
             assert not int(dut.hazard.value)

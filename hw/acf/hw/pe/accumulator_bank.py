@@ -14,8 +14,8 @@ __all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles"]
 
 def clearing_cycles(*, lane: LaneConfig) -> int:
     """Cycles from the sweep of an accumulator to the first entry that may be taken for it: it is set to +0 when a
-    product's sum would be written, and an entry's first product is issued three cycles after the entry is taken."""
-    return mac_latency(format=lane.format)
+    product's sum would be written, and an entry's first product is issued five cycles after the entry is taken."""
+    return max(1, mac_latency(format=lane.format) - 2)
 
 
 def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:

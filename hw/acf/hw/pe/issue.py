@@ -39,15 +39,15 @@ def product(*, lane: LaneConfig) -> data.StructLayout:
 
 
 class ProductIssue(wiring.Component):
-    """A buffer of entries, taken apart into products: the lowest slot of an entry first.
+    """A barrel of entries, taken apart into products: the lowest slot of an entry first.
 
     Gather and scatter take entry after entry, without a gap between them. In SAMPLED mode, where all products of an
-    entry meet in one accumulator, the entries in the buffer give one product each in turn, so that the next of an entry
+    entry meet in one accumulator, the entries in the barrel give one product each in turn, so that the next of an entry
     need not wait for the one before.
 
-    Latency is two cycles from an entry to its first product, in SAMPLED mode up to ``fifo_depth`` more until it is its
+    Latency is two cycles from an entry to its first product, in SAMPLED mode up to ``barrel`` more until it is its
     turn; throughput is one product per cycle. An entry that is taken apart keeps its place until its last product has
-    left. After a reset it is busy for ``fifo_depth`` cycles.
+    left. After a reset it is busy for ``barrel`` cycles.
 
     Parameters
     ----------
@@ -57,8 +57,6 @@ class ProductIssue(wiring.Component):
     -------
     i : In(stream), ``masked_entry``
         Entries that have at least one product.
-    offered : In(1)
-        High when ``i.valid`` is; may be high in other cycles too. Known early in the cycle.
     o : Out(stream), ``product``
     sampled : In(1)
         The mode is SAMPLED. Changes only while ``busy`` is low.
@@ -66,8 +64,6 @@ class ProductIssue(wiring.Component):
         Every used slot gives a product, not only the effectual ones. Changes only while ``busy`` is low.
     used : In(slots)
         Slots that hold columns. Changes only while ``busy`` is low.
-    level : Out
-        Places that are not free.
     busy : Out(1)
         There is an entry or a product, or it gets ready after a reset.
     """
@@ -80,12 +76,10 @@ class ProductIssue(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(masked_entry(lane=lane))),
-                "offered": In(1),
                 "o": Out(stream.Signature(product(lane=lane))),
                 "sampled": In(1),
                 "dense": In(1),
                 "used": In(lane.slots),
-                "level": Out(range(lane.fifo_depth + 1)),
                 "busy": Out(1),
             }
         )
@@ -93,17 +87,17 @@ class ProductIssue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self._lane
-        depth, slots = lane.fifo_depth, lane.slots
+        depth, slots = lane.barrel, lane.slots
 
-        # Entries that came and that left. i.valid, which comes late in its cycle, decides nothing but whether one of
-        # them moves. As long as entries leave in the order in which they came, the two are also pointers.
+        # Entries that came and that left. As long as they leave in the order in which they came, the two are also
+        # pointers.
         came, left = Signal(range(2 * depth), init=depth), Signal(range(2 * depth))
         starting = Signal(init=1)  # after a reset: as if it were full, while ``progress`` is set to 0
         held = Signal(depth)  # places that hold an entry
         turn = Signal(range(depth))  # SAMPLED: the place whose turn it is
         into, out_of = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
-            self.level.eq((came - left)[: len(came)]),
+            self.i.ready.eq((came - left)[: len(came)] != depth),
             self.busy.eq((came != left) | self.o.valid),
             into.eq(Mux(self.sampled, _encode(_lowest(~held)), came)),
             out_of.eq(Mux(self.sampled | starting, turn, left)),
@@ -124,11 +118,9 @@ class ProductIssue(wiring.Component):
         is_last = Signal()
         pushed, popped = Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(self.level != depth),
             pushed.eq(self.i.valid & self.i.ready),
             popped.eq(loads & is_last),
-            # What is written counts only when the place is held.
-            writer.en.eq(self.offered & self.i.ready),
+            writer.en.eq(pushed),
             writer.addr.eq(into),
             writer.data.eq(self.i.payload),
             reader.addr.eq(out_of),

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
@@ -9,7 +10,7 @@ from acf.config import FabricConfig
 from acf.hw.formats import mac
 from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep
 from acf.hw.pe.interlock import Interlock
-from acf.hw.pe.issue import ProductIssue, lane_entry
+from acf.hw.pe.issue import ProductIssue, lane_entry, masked_entry
 from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_write
 
 __all__ = ["Lane"]
@@ -25,12 +26,12 @@ class Lane(wiring.Component):
     taken apart slot by slot, and each product passes operand and accumulator memory (two cycles) and the operator. A
     product whose accumulator is still in flight waits, so that the sums are those of the entries in order, whatever
     the timing. SAMPLED entries that are in the lane at a time must have different accumulators: they are taken apart in
-    turn.
+    turn, as many at a time as the barrel has places.
 
     Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is
-    issued three cycles after the entry was taken (SAMPLED: up to ``fifo_depth`` cycles later) and written ``latency +
-    2`` cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``latency +
-    3`` cycles apart.
+    issued five cycles after the entry was taken (SAMPLED: up to ``barrel`` cycles later) and written ``latency + 2``
+    cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``latency + 3``
+    cycles apart.
 
     Accumulators are swept beside that: those of even number beside products whose accumulator is odd, and the other way
     round, or in cycles without a product. Each is set to +0 when a product's sum would be written that was issued when
@@ -61,7 +62,7 @@ class Lane(wiring.Component):
     used : In(slots)
         Slots that hold columns; the others give no products. Changes only while ``idle``.
     idle : Out(1)
-        All entries that were taken are done, every sum is written. Not in the first ``fifo_depth`` cycles after reset.
+        All entries that were taken are done, every sum is written. Not in the first ``barrel`` cycles after reset.
     clearing : Out(1)
         An accumulator that was swept is not yet +0.
     issued : Out(1)
@@ -114,20 +115,19 @@ class Lane(wiring.Component):
         )
         connect(m, flipped(self.load), operands.write)
 
-        looked_up = self._look_up_mask(m, operands, issue)
+        waiting = self._look_up_mask(m, operands, issue)
         self._issue_products(m, issue, interlock, operands, accumulators, operator)
         self._sweep(m, accumulators, depth=operator.latency + 2)
-        m.d.comb += self.idle.eq(~(looked_up | issue.busy | interlock.busy))
+        m.d.comb += self.idle.eq(~(waiting | issue.busy | interlock.busy))
         return m
 
     def _look_up_mask(self, m, operands, issue):
-        """Read the mask of each entry; pass those on that have products. Returns whether one is on the way."""
+        """Read the mask of each entry; let those that have products wait for their turn. Returns whether one does."""
         lane = self._lane
         taken = self.entry.valid & self.entry.ready
-        looked_up = Signal()
         entry = Signal(self.entry.p.shape(), reset_less=True)
         # The mask comes late in its cycle, so all else that decides is known by then.
-        nonzero, by_mask, always = Signal(), Signal(), Signal()
+        looked_up, nonzero, by_mask, always = Signal(), Signal(), Signal(), Signal()
         width = lane.number_format.operand_width
         is_value = self.sampled | is_nonzero(self.entry.p.value[:width], format=lane.format)
         m.d.sync += [
@@ -139,24 +139,33 @@ class Lane(wiring.Component):
             m.d.sync += [entry.eq(self.entry.p), nonzero.eq(is_value)]
 
         effectual = Signal(lane.slots)
+        has_products, masked = Signal(), Signal(masked_entry(lane=lane), reset_less=True)
         m.d.comb += [
-            # The entry on the way needs a place too.
-            self.entry.ready.eq(issue.level + looked_up < lane.fifo_depth),
             operands.look_up.eq(taken | self.look_up),
             operands.mask_row.eq(self.entry.p.row),
             operands.mask_paired.eq(self.sampled & ~self.look_up),
             operands.mask_partner_row.eq(self.entry.p.value),
             self.mask.eq(operands.mask),
             effectual.eq(operands.mask & self.used),
-            issue.i.p.entry.eq(entry),
-            issue.i.p.effectual.eq(Mux(nonzero, effectual, 0)),
-            issue.offered.eq(looked_up),
-            issue.i.valid.eq(always | (by_mask & effectual.any())),
+        ]
+        m.d.sync += has_products.eq(always | (by_mask & effectual.any()))
+        with m.If(looked_up):
+            m.d.sync += [masked.entry.eq(entry), masked.effectual.eq(Mux(nonzero, effectual, 0))]
+
+        m.submodules.fifo = fifo = SyncFIFO(width=len(masked.as_value()), depth=lane.fifo_depth)
+        m.d.comb += [
+            # Entries on the way need a place too.
+            self.entry.ready.eq(fifo.level + looked_up + has_products < lane.fifo_depth),
+            fifo.w_en.eq(has_products),
+            fifo.w_data.eq(masked),
+            fifo.r_en.eq(issue.i.ready),
+            issue.i.valid.eq(fifo.r_rdy),
+            issue.i.payload.eq(fifo.r_data),
             issue.sampled.eq(self.sampled),
             issue.dense.eq(self.dense),
             issue.used.eq(self.used),
         ]
-        return looked_up
+        return looked_up | has_products | fifo.r_rdy
 
     def _issue_products(self, m, issue, interlock, operands, accumulators, operator):
         product = issue.o
