@@ -1,4 +1,4 @@
-"""The way out of the network: from a router's local link to one packet stream per traffic class."""
+"""The way out of the network: from a router's local links to one packet stream per traffic class."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
@@ -78,11 +78,11 @@ class EjectorQueue(wiring.Component):
 
 
 class Ejector(wiring.Component):
-    """Takes the flits of every virtual channel from a link and hands them out by traffic class.
+    """Takes the flits of every virtual channel from its link and hands them out by traffic class.
 
     Every virtual channel has a queue of its own: a class that is not taken holds up the classes of its own virtual
-    channel only. Latency is one cycle from ``valid`` on the link to ``valid`` on a stream; throughput is one flit a
-    cycle. Outputs are registered.
+    channel only. Latency is one cycle from ``valid`` on a link to ``valid`` on a stream; throughput is one flit a
+    cycle for each virtual channel. Outputs are registered.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ class Ejector(wiring.Component):
 
     Members
     -------
-    link : In(link_signature)
+    links : In(link_signature).array(virtual_channels)
+        Each carries the flits of one virtual channel.
     control_o, entries_o, operands_o, results_o : Out(flit_stream)
         Packets by the class that their header names, which must be one of the virtual channel they come by.
     """
@@ -99,7 +100,7 @@ class Ejector(wiring.Component):
         self._noc = noc
         super().__init__(
             {
-                "link": In(link_signature(noc=noc)),
+                "links": In(link_signature(noc=noc)).array(noc.virtual_channels),
                 **{f"{each.name.lower()}_o": Out(flit_stream(noc=noc)) for each in TrafficClass},
             }
         )
@@ -108,12 +109,10 @@ class Ejector(wiring.Component):
         m = Module()
 
         for channel in sorted(set(self._noc.class_channels)):
+            link = self.links[channel]
             m.submodules[f"queue_{channel}"] = queue = EjectorQueue(noc=self._noc)
-            m.d.comb += [
-                queue.valid.eq(self.link.valid & (self.link.channel == channel)),
-                queue.flit.eq(self.link.flit),
-            ]
-            m.d.sync += self.link.credit[channel].eq(queue.freed)
+            m.d.comb += [queue.valid.eq(link.valid), queue.flit.eq(link.flit)]
+            m.d.sync += link.credit[channel].eq(queue.freed)
 
             of_packet = Signal(HEADER["traffic_class"].shape, name=f"class_{channel}")
             header = data.View(HEADER, queue.o.payload.payload[: HEADER.size])

@@ -18,6 +18,9 @@ __all__ = ["NetworkNode"]
 class NetworkNode(wiring.Component):
     """Router, injector and ejector of one place in the mesh.
 
+    The way out has a link for each virtual channel: entries come to a tile from the west and operands from the north,
+    and neither has to wait for the other.
+
     Parameters
     ----------
     noc : NocConfig
@@ -55,7 +58,7 @@ class NetworkNode(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.router = router = Router(noc=self._noc, routing=self._routing)
+        m.submodules.router = router = Router(noc=self._noc, routing=self._routing, local_links=True)
         m.submodules.injector = injector = Injector(noc=self._noc)
         m.submodules.ejector = ejector = Ejector(noc=self._noc)
 
@@ -63,7 +66,8 @@ class NetworkNode(wiring.Component):
         for side in self._sides:
             connect(m, flipped(getattr(self, side)), getattr(router, side))
         connect(m, injector.link, router.local_i)
-        connect(m, router.local_o, ejector.link)
+        for outward, inward in zip(router.local_o, ejector.links, strict=True):
+            connect(m, outward, inward)
         for traffic_class in TrafficClass:
             name = traffic_class.name.lower()
             connect(m, flipped(getattr(self, f"{name}_i")), getattr(injector, f"{name}_i"))

@@ -1,6 +1,6 @@
 """The mesh router: five input ports, five outputs, and the crossbar between them."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -33,6 +33,8 @@ class Router(wiring.Component):
     noc : NocConfig
     routing : RoutingFunction
         Decides which crossings of the crossbar exist.
+    local_links : bool
+        Whether the local output is a link for each virtual channel, which may all carry a flit in the same cycle.
 
     Members
     -------
@@ -40,18 +42,23 @@ class Router(wiring.Component):
         Where the router is; constant.
     north_i, east_i, south_i, west_i, local_i : In(link_signature)
     north_o, east_o, south_o, west_o, local_o : Out(link_signature)
+        With ``local_links``, ``local_o`` is an array of ``virtual_channels`` of them.
     """
 
-    def __init__(self, *, noc: NocConfig, routing: RoutingFunction = xy):
+    def __init__(self, *, noc: NocConfig, routing: RoutingFunction = xy, local_links: bool = False):
         self._noc = noc
         self._routing = routing
+        self._local_links = local_links
         link = link_signature(noc=noc)
+        outputs = {f"{port.name.lower()}_o": Out(link) for port in Port}
+        if local_links:
+            outputs["local_o"] = Out(link).array(noc.virtual_channels)
         super().__init__(
             {
                 "y": In(4),
                 "x": In(4),
                 **{f"{port.name.lower()}_i": In(link) for port in Port},
-                **{f"{port.name.lower()}_o": Out(link) for port in Port},
+                **outputs,
             }
         )
 
@@ -68,6 +75,8 @@ class Router(wiring.Component):
             for branch, output in zip(inward.branches, departures(self._routing, port), strict=True):
                 crossings[output].append(branch)
 
+        if self._local_links:
+            self._send_by_channel(m, crossings.pop(Port.LOCAL))
         for port, branches in crossings.items():
             name = f"{port.name.lower()}_o"
             sender = LinkSender(noc=self._noc, sources=len(branches))
@@ -77,3 +86,21 @@ class Router(wiring.Component):
                 connect(m, branch, source)
 
         return m
+
+    def _send_by_channel(self, m, branches):
+        """Give each virtual channel of the local output a sender of its own, which knows no flits but its own."""
+        grants = [[] for _ in branches]
+        for channel, link in enumerate(self.local_o):
+            sender = LinkSender(noc=self._noc, sources=len(branches))
+            m.submodules[f"local_o_{channel}"] = sender
+            connect(m, sender.link, flipped(link))
+            for branch, source, granted in zip(branches, sender.sources, grants, strict=True):
+                m.d.comb += [
+                    source.request.eq(branch.request & branch.channels[channel]),
+                    source.channels.eq(1 << channel),
+                    source.flit.eq(branch.flit),
+                    branch.may_send[channel].eq(source.may_send[channel]),
+                ]
+                granted.append(source.grant)
+        for branch, granted in zip(branches, grants, strict=True):
+            m.d.comb += branch.grant.eq(Cat(granted).any())
