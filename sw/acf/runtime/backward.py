@@ -17,6 +17,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.isa import CANDIDATE_WORD, Mode
 from acf.runtime.drains import Accumulators, drain_parts
+from acf.runtime.first_load import inner_tiles
 from acf.runtime.layout import Operand, PlacedOperand, Weights, column_passes, cut, piece_length
 from acf.runtime.memory import round_up
 from acf.runtime.ranges import remember_ranges
@@ -177,6 +178,7 @@ def sampled_steps(
     result: int,
     select: dict[str, int] | None = None,
     skip: bool = True,
+    exposed: bool = False,
 ) -> list[Step]:
     """The steps of ``S[e] = sum over k of G[i, k] A[j, k]``, for ``acf.runtime.schedule.add_steps``.
 
@@ -195,10 +197,16 @@ def sampled_steps(
         With it, a bit for each entry says whether its sum is the largest of its block; ``block`` of the DRAINs.
     skip : bool
         Whether lanes skip zeros.
+    exposed : bool
+        Whether nothing is streamed while the first operands are loaded.
     """
     tiling = tile_sampled(
         config, rows=weights.rows, inner=weights.inner, entries=weights.entries, select=select is not None
     )
+    tiles = list(cut(weights.inner, tiling.inner_tile, granule=config.feeder.chunk_rows))
+    first_tiles = tiles
+    if exposed and len(tiles) == 1:
+        first_tiles = inner_tiles(config, weights, columns=columns, operand=operand, row_operand=row_operand)
     steps = []
     for group in range(tiling.groups):
         entries = {
@@ -208,7 +216,7 @@ def sampled_steps(
         accumulators = Accumulators(rows=_accumulator_rows(config, tiling.entry_count))
         for column_pass in column_passes(config, columns):
             for row, row_count in cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows):
-                for inner, inner_count in cut(weights.inner, tiling.inner_tile, granule=config.feeder.chunk_rows):
+                for inner, inner_count in tiles if steps else first_tiles:
                     stream = {
                         **weights.fields(),
                         **entries,

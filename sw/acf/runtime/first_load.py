@@ -1,9 +1,9 @@
-"""Cuts the first operands of a gather, so that lanes begin before all of them are there.
+"""Cuts the first operands of a product, so that lanes begin before all of them are there.
 
 Behind the first stream of a product operands are loaded while others are streamed. The first ones are not; so those of
-a gather are loaded and streamed in *pieces* by rows, each loaded while the one before it is streamed. A further stream
-costs some cycles, and ``W`` is read again for it. How many pieces pay is estimated, from sizes and the number of
-entries alone.
+a gather or of a sampled product are loaded and streamed in *pieces* by inner indices, each loaded while the one before
+it is streamed. A further stream costs some cycles, and ``W`` is read again for it. How many pieces pay is estimated,
+from sizes and the number of entries alone.
 """
 
 from collections.abc import Sequence
@@ -42,8 +42,12 @@ def inner_tiles(
     *,
     columns: int,
     operand: PlacedOperand,
+    row_operand: PlacedOperand | None = None,
 ) -> list[tuple[int, int]]:
     """The tiles of the inner indices in the first column pass: those of the others, the first one in pieces.
+
+    With two operands, that of the rows is loaded whole before the first piece. There are two pieces at most then: of
+    four banks one has the row operand of this pass, and one waits for that of the next.
 
     Parameters
     ----------
@@ -52,6 +56,8 @@ def inner_tiles(
     columns : int
     operand : Operand or PackedOperand
         Whose rows are cut.
+    row_operand : Operand, PackedOperand or None
+        That of the rows of ``W``, in a sampled product.
 
     Returns
     -------
@@ -59,6 +65,7 @@ def inner_tiles(
         First inner index of each tile, and how many.
     """
     granule = config.feeder.chunk_rows
+    most = config.lane.operand_banks
     tiles = list(cut(weights.inner, config.lane.operand_rows, granule=granule))
     if not tiles or not columns:
         return tiles
@@ -66,9 +73,15 @@ def inner_tiles(
     loading = _load_cycles(config, operand, rows=size, columns=columns)
     streaming = stream_cycles(config, weights, columns=columns) * size / weights.inner
     reading = read_cycles(config, weights)
+    before = 0.0
+    if row_operand is not None:
+        most //= 2
+        streaming /= 2  # both factors may be zero
+        rows = min(weights.rows, config.lane.operand_rows)
+        before = _load_cycles(config, row_operand, rows=rows, columns=columns)
 
     def cycles(ends: list[int]) -> float:
-        there = done = 0.0
+        there = done = before
         for number, (begin, end) in enumerate(pairwise([0, *ends])):
             there += loading * (end - begin) / size
             done = max(done, there) + max(streaming * (end - begin) / size, reading) + STREAM_CYCLES * bool(number)
@@ -79,7 +92,7 @@ def inner_tiles(
         ends = sorted({*(round_up(ceil(size * fraction), granule) for fraction in fractions if granule < size), size})
         if (
             ends[-1] == size
-            and len(ends) <= config.lane.operand_banks
+            and len(ends) <= most
             and cycles(ends) < cycles(best) - _WORTH * streaming
         ):
             best = ends

@@ -201,7 +201,7 @@ def run_sampled(
     source = session.place_operand(operand[:, order], form=form)
     result = session.reserve_sums(placed.entries)
     steps = sampled_steps(
-        config, placed, columns=columns, row_operand=row_source, operand=source, result=result, skip=skip
+        config, placed, columns=columns, row_operand=row_source, operand=source, result=result, skip=skip, exposed=True
     )
     program = _program(config, steps)
     run = session.run(program)

@@ -108,6 +108,7 @@ def backward_program(plan: NetworkPlan, *, update: dict[str, int] | None = None)
             row_operand=layer.sum_gradients,
             operand=layer.inputs,
             result=layer.gradient,
+            exposed=not steps,
         )
         add_steps(program, plan.config, steps)
         if update is not None:

@@ -66,6 +66,8 @@ class DrainEngine(wiring.Component):
     write : Out(axi_write)
     row_taken : Out(1)
         A packet is complete in this cycle.
+    sums : Out(1)
+        The job under way is one with ``reduce``; packets that come behind its own wait for the next job.
     fault : Out(fault_signature)
         WRITE_RESPONSE.
     halt : In(1)
@@ -81,6 +83,7 @@ class DrainEngine(wiring.Component):
                 "done": Out(stream.Signature(4)),
                 "write": Out(axi_write_signature(memory=config.memory)),
                 "row_taken": Out(1),
+                "sums": Out(1),
                 "fault": Out(fault_signature),
                 "halt": In(1),
             }
@@ -128,7 +131,7 @@ class DrainEngine(wiring.Component):
                 rows_left.eq(rows_left - 1),
             ]
 
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
@@ -159,7 +162,11 @@ class DrainEngine(wiring.Component):
                 with m.If(self.done.ready):
                     m.next = "IDLE"
 
-        m.d.comb += [writer.narrow.eq(job.narrow), writer.lower.eq(job.lower)]
+        m.d.comb += [
+            self.sums.eq(job.reduce & ~fsm.ongoing("IDLE")),
+            writer.narrow.eq(job.narrow),
+            writer.lower.eq(job.lower),
+        ]
         self._receive(m, writer, candidates, job, accepting, packets_left)
         self._locate(m, writer, job, selecting, recall)
 

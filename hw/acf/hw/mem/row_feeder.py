@@ -133,6 +133,7 @@ class RowFeeder(wiring.Component):
 
         command = receiver.o.p
         ready_drain = Signal(data.StructLayout({"valid": 1, "job": drain_job_layout, "flit": drain_head}))
+        told = Signal()  # tiles have heard of it, the drain engine has not
         drain_job = self._set_parameters(m, command, share, meaning, fetch)
         send, send_entry, flits = self._senders(m, command, share, meaning, fetch)
         m.d.comb += drain.i.payload.eq(ready_drain.job)
@@ -200,12 +201,15 @@ class RowFeeder(wiring.Component):
         signal = self._head(m, "stream_signal", signal_head, EntryKind.SIGNAL, semaphore=semaphore)
         with m.FSM(name="execution"):
             with m.State("IDLE"), m.If(~report.stopped):
-                with m.If(ready_drain.valid):
+                with m.If(ready_drain.valid & ~told):
                     m.d.comb += drain.i.valid.eq(1)
                     with m.If(drain.i.ready & (ready_drain.job.count == 0)):
                         m.d.sync += ready_drain.valid.eq(0)
                     with m.Elif(drain.i.ready):
                         m.next = "DRAIN"
+                    # Sums all come from one tile, so none can come before those of the DRAIN before; tiles may begin.
+                    with m.Elif(drain.sums & ready_drain.job.reduce & (ready_drain.job.count != 0)):
+                        m.next = "TELL"
                 with m.Else():
                     m.d.comb += is_free.eq(1)
                 with m.If(fetch.start):
@@ -213,12 +217,19 @@ class RowFeeder(wiring.Component):
             with m.State("DRAIN"), m.If(send(ready_drain.flit)):
                 m.d.sync += ready_drain.valid.eq(0)
                 m.next = "IDLE"
+            with m.State("TELL"), m.If(send(ready_drain.flit)):
+                m.d.sync += told.eq(1)
+                m.next = "IDLE"
             with m.State("ENTRIES"):
                 send_entry()
                 with m.If(~fetch.busy & ~report.stopped):
                     m.next = "SIGNAL"
             with m.State("SIGNAL"), m.If(send(signal)):
                 m.next = "IDLE"
+        with m.If(told):
+            m.d.comb += drain.i.valid.eq(1)
+            with m.If(drain.i.ready):
+                m.d.sync += [told.eq(0), ready_drain.valid.eq(0)]
 
         return m
 
