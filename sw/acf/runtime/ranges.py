@@ -52,13 +52,13 @@ class _Recorded:
 def beats_saved(config: FabricConfig, weights: Weights, *, mode: Mode, part: float) -> float:
     """About which part of its beats a stream saves if it reads only a ``part`` of each row; below 0 if it loses some.
 
-    Rows of a SCATTER that are read whole are read one behind the other, whatever their ends.
+    Whole rows are read one behind the other, whatever their ends, but for a GATHER.
     """
     index_bytes = 2 if weights.index_size == IndexSize.UINT16 else 4
     in_row = weights.entries / max(1, weights.rows) * index_bytes / config.memory.beat_bytes
     if not in_row or weights.decoder != Decoder.CSR or weights.inner > _LONGEST_ROW:
         return 0.0
-    return 1 - (in_row * part + 1) / (in_row + (mode != Mode.SCATTER))
+    return 1 - (in_row * part + 1) / (in_row + (mode == Mode.GATHER))
 
 
 def remember_ranges(config: FabricConfig, weights: Weights, steps: list[Step]) -> None:

@@ -170,6 +170,8 @@ class CsrFetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += given.eq(1)
 
+        # Entries that are mixed again behind need not come from several rows at a time.
+        in_runs = job.scatter | job.sampled
         # One entry a cycle, cursors in turn, is enough where most entries are of use.
         passes_over = Signal()
         place_first = Signal(16)  # what turns the number of an entry into its place
@@ -205,15 +207,15 @@ class CsrFetch(wiring.Component):
             runs.i.payload.eq(window.o.payload),
             runs.i.valid.eq(window.o.valid & admitted),
             window.o.ready.eq(runs.i.ready & admitted),
-            runs.enable.eq(job.scatter),
+            runs.enable.eq(in_runs),
             runs.apart.eq(job.dense),  # positions count within a row
             runs.finish.eq(~(admitted & finding)),
-            tags.enable.eq(job.scatter),
+            tags.enable.eq(in_runs),
             cursors.dense.eq(job.dense),
             cursors.wide.eq(job.wide),
             cursors.valueless.eq(job.sampled),
-            cursors.ordered.eq(job.scatter),
-            cursors.grouped.eq(job.scatter | passes_over),
+            cursors.ordered.eq(in_runs),
+            cursors.grouped.eq(in_runs | passes_over),
             cursors.start.eq(reads),
             cursors.index_available.eq(indices.available),
             cursors.value_available.eq(values.available),
@@ -256,7 +258,7 @@ class CsrFetch(wiring.Component):
             is_wanted = given & admitted if source is pointers else given
             m.d.comb += [fault.valid.eq(kept.valid & is_wanted), fault.p.eq(kept.p)]
 
-        dealing = self._deal(m, job, reads, runs, indices, values, cursors)
+        dealing = self._deal(m, job, in_runs, reads, runs, indices, values, cursors)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
         m.d.comb += [
@@ -265,14 +267,14 @@ class CsrFetch(wiring.Component):
             self.busy.eq((reading & given) | interleaver.busy),
         ]
         # Those of the job before may still be in the interleaver.
-        skews, skewed = job.scatter | job.sampled, Signal()
+        skewed = Signal()
         with m.If(given):
-            m.d.sync += skewed.eq(skews)
-        m.d.comb += interleaver.skewed.eq(Mux(given, skews, skewed))
+            m.d.sync += skewed.eq(in_runs)
+        m.d.comb += interleaver.skewed.eq(Mux(given, in_runs, skewed))
 
         return m
 
-    def _deal(self, m, job, reads, runs, indices, values, cursors):
+    def _deal(self, m, job, in_runs, reads, runs, indices, values, cursors):
         """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
         config = self._config
         count = config.feeder.cursors
@@ -311,7 +313,7 @@ class CsrFetch(wiring.Component):
         with m.If(reads):
             m.d.sync += in_turn.eq(1)
         m.d.comb += [
-            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(job.scatter, in_turn, ~0)),
+            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(in_runs, in_turn, ~0)),
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]
