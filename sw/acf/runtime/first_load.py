@@ -90,11 +90,7 @@ def inner_tiles(
     best = [size]
     for fractions in _ENDS:
         ends = sorted({*(round_up(ceil(size * fraction), granule) for fraction in fractions if granule < size), size})
-        if (
-            ends[-1] == size
-            and len(ends) <= most
-            and cycles(ends) < cycles(best) - _WORTH * streaming
-        ):
+        if ends[-1] == size and len(ends) <= most and cycles(ends) < cycles(best) - _WORTH * streaming:
             best = ends
     return [*((begin, end - begin) for begin, end in pairwise([0, *best])), *others]
 

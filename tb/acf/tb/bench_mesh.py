@@ -272,6 +272,27 @@ async def classes_share_a_way(dut):
 
 
 @cocotb.test()
+async def two_ways_out_of_a_node(dut):
+    """Classes in different virtual channels leave a node in the same cycles, when they come from different sides."""
+    bench = MeshBench(dut)
+    channels = bench.noc.class_channels
+    shared = channels[TrafficClass.ENTRIES] == channels[TrafficClass.OPERANDS]
+    if shared or bench.noc.buffer_depth < 4 or bench.height < 2 or bench.width < 2:
+        return
+    await bench.start()
+    for _ in range(4):
+        bench.send((1, 0), (1, bench.width - 1), TrafficClass.ENTRIES, cast=Cast.ROW, length=32)
+        bench.send((0, 1), (bench.height - 1, 1), TrafficClass.OPERANDS, cast=Cast.COLUMN, length=32)
+    await bench.finish(cycles=1000)
+    spans = []
+    for each in TrafficClass.ENTRIES, TrafficClass.OPERANDS:
+        cycles = [cycle for cycle, node, left, _ in bench.left if (node, left) == ((1, 1), each)]
+        assert cycles == list(range(cycles[0], cycles[0] + 128)), f"{each.name} have to wait"
+        spans.append(set(cycles))
+    assert len(spans[0] & spans[1]) > 120
+
+
+@cocotb.test()
 async def multicast_enters_once(dut):
     """A multicast packet enters the network once and leaves it once at every node of its way."""
     bench = MeshBench(dut, take=0.7)

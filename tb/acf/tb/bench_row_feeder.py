@@ -149,6 +149,36 @@ async def a_stream_passes_a_drain(dut):
     await bench.reports.wait_for(2)
 
 
+@cocotb.test()
+async def tiles_hear_of_sums_ahead(dut):
+    """While the sums of one DRAIN come in, tiles hear of one more DRAIN of sums; of rows only when all are written."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    common = {"accumulator_first": 0, "columns": CONFIG.columns, "tile_columns": T, "gate": 0, "narrow": 0}
+    rows = {"row_begin": 0, "row_end": 4, "row_offset": 0, "row_step": 1, "row_limit": 4}
+    sums = {"select": 0, "entries": 4 * T, "entry_begin": 0, "entry_count": 2 * T}
+    for kinds, heard in ((1, 1, 1), 2), ((1, 0, 1), 1), ((0, 1), 1), ((1, 1, 0), 2):
+        drains = [
+            random_drain(**common, **({"reduce": 1, **sums} if reduce else rows), semaphore=number)
+            for number, reduce in enumerate(kinds)
+        ]
+        bench.answers = False
+        for drain in drains:
+            bench.send(Opcode.DRAIN, drain)
+        await ClockCycles(dut.clk, 300)
+        orders = [drain_order(drain, feeder=0) for drain in drains[:heard]]
+        assert bench.take_entries() == [(EntryKind.DRAIN, order) for order in orders]
+        bench.answers = True
+        for order in orders:
+            bench._on_entry(flit(pack(drain_head, kind=EntryKind.DRAIN, **order)))
+        await bench.reports.wait_for(len(drains))
+        assert reports(bench.reports.received) == [("DONE", number) for number in range(len(drains))]
+        bench.reports.received.clear()
+        bench.take_entries()
+        bench.drained.clear()
+        bench.signals = 0
+
+
 def whole_stream(matrix, **fields):
     """A gather of all rows of a matrix."""
     rows = {"row_begin": 0, "row_end": len(matrix.pointers) - 1, "row_offset": 0, "row_step": 1, "row_limit": 8}
