@@ -306,6 +306,23 @@ def test_operands_of_a_pass_are_loaded_once():
     assert loads == 2 * 3 * groups, "two operands in each of three column passes"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_without_entries_of_a_group_are_not_loaded(seed):
+    weights, gradient, activation = operands((130, 33, 17), format="int8", seed=seed)
+    kept = weights.to_dense()
+    kept[[0, 1, 2, 3, 4, 50, 51, 125, 126, 127, 128, 129]] = 0
+    weights = CsrMatrix.from_dense(kept, format="int8")
+    config = tiny("int8")
+    groups = tile_sampled(config, rows=130, inner=33, entries=weights.entries).groups
+    assert groups > 4
+    result = check_sampled(config, weights, gradient, activation)
+    loaded = sum(fields["rows"] for opcode, fields in result.program.commands if opcode is Opcode.LOAD)
+    # Rows from 4 to 124 once each, but those at the borders of groups, and of chunks, which have four rows.
+    passes = 2
+    rows = loaded - passes * groups * 33
+    assert passes * 120 <= rows <= passes * (120 + 8 * groups)
+
+
 def test_errors_name_the_value():
     weights, gradient, activation = operands((6, 7, 8))
     device = device_for(tiny(), weights, 8)

@@ -16,6 +16,7 @@ from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import Operand, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.measure import measure_product
+from acf.runtime.products import backward_memory_bytes
 
 BASE = preset("base")
 OPERAND = Operand(address=0, stride=1 << 12)
@@ -74,6 +75,26 @@ def test_bits_are_those_of_the_product(always_in_pieces, banks, shape):
     assert found.bit_exact
     loads = {fields["rows"] for opcode, fields in found.sparse.program.commands if opcode is Opcode.LOAD}
     assert len(loads) > 1, "no piece was cut off"
+
+
+@pytest.mark.parametrize("shape", [(7, 30, 9), (40, 31, 20), (33, 17, 41)])
+def test_a_sampled_product_begins_with_a_piece(always_in_pieces, shape):
+    """Two at most, and none where there is no third bank; the first of them is loaded beside the whole row operand."""
+    rows, inner, columns = shape
+    for banks, pieces in ((2, 1), (4, 2)):
+        tiny = preset("tiny")
+        config = dataclasses.replace(tiny, lane=dataclasses.replace(tiny.lane, operand_banks=banks))
+        weights = random_weights(rows=rows, inner=inner, density=0.3, seed=3, format="bf16")
+        operands = [
+            random_operand(inner=size, columns=columns, density=0.6, seed=4 + size, format="bf16")
+            for size in (rows, inner)
+        ]
+        size = backward_memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=weights.entries)
+        found = measure_product("sampled", GoldenDevice(config, memory_bytes=size), weights, operands)
+        assert found.bit_exact
+        streams = [fields for opcode, fields in found.sparse.program.commands if opcode is Opcode.STREAM]
+        assert (streams[0]["inner_count"] < inner) == (pieces == 2)
+        assert {fields["inner_begin"] for fields in streams} == ({0} if pieces == 1 else {0, streams[0]["inner_count"]})
 
 
 def test_the_order_of_unsorted_rows_is_that_of_the_pieces(always_in_pieces):

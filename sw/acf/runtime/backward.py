@@ -179,6 +179,7 @@ def sampled_steps(
     select: dict[str, int] | None = None,
     skip: bool = True,
     exposed: bool = False,
+    row_pointers: np.ndarray | None = None,
 ) -> list[Step]:
     """The steps of ``S[e] = sum over k of G[i, k] A[j, k]``, for ``acf.runtime.schedule.add_steps``.
 
@@ -199,6 +200,9 @@ def sampled_steps(
         Whether lanes skip zeros.
     exposed : bool
         Whether nothing is streamed while the first operands are loaded.
+    row_pointers : numpy.ndarray or None
+        Those of ``W``, where they are known and the same whenever the steps are run: then of ``G`` only the rows are
+        loaded that have entries of the group.
     """
     tiling = tile_sampled(
         config, rows=weights.rows, inner=weights.inner, entries=weights.entries, select=select is not None
@@ -214,8 +218,11 @@ def sampled_steps(
             "entry_count": tiling.entry_count,
         }
         accumulators = Accumulators(rows=_accumulator_rows(config, tiling.entry_count))
+        row_tiles = list(cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows))
+        if row_pointers is not None:
+            row_tiles = _rows_of_entries(config, row_pointers, **entries)
         for column_pass in column_passes(config, columns):
-            for row, row_count in cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows):
+            for row, row_count in row_tiles:
                 for inner, inner_count in tiles if steps else first_tiles:
                     stream = {
                         **weights.fields(),
@@ -251,6 +258,17 @@ def sampled_steps(
             steps[-1:] = _sampled_in_parts(config, steps[-1])
     remember_ranges(config, weights, steps)
     return steps
+
+
+def _rows_of_entries(
+    config: FabricConfig, row_pointers: np.ndarray, *, entry_begin: int, entry_count: int
+) -> list[tuple[int, int]]:
+    """The rows that have entries of all row feeders from ``entry_begin`` on, whole chunks of them: first, how many."""
+    chunk, last_row = config.feeder.chunk_rows, len(row_pointers) - 2
+    ends = np.array([entry_begin, entry_begin + config.rows * entry_count - 1])
+    first, last = np.clip(np.searchsorted(row_pointers, ends, side="right") - 1, 0, last_row).tolist()
+    begin, end = first // chunk * chunk, min(round_up(last + 1, chunk), last_row + 1)
+    return [(begin + row, count) for row, count in cut(end - begin, config.lane.operand_rows, granule=chunk)]
 
 
 def _accumulator_rows(config: FabricConfig, entries: int) -> int:

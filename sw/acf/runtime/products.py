@@ -201,7 +201,15 @@ def run_sampled(
     source = session.place_operand(operand[:, order], form=form)
     result = session.reserve_sums(placed.entries)
     steps = sampled_steps(
-        config, placed, columns=columns, row_operand=row_source, operand=source, result=result, skip=skip, exposed=True
+        config,
+        placed,
+        columns=columns,
+        row_operand=row_source,
+        operand=source,
+        result=result,
+        skip=skip,
+        exposed=True,
+        row_pointers=np.arange(rows + 1) * inner if dense else weights.pointers,
     )
     program = _program(config, steps)
     run = session.run(program)
