@@ -4,7 +4,8 @@
     python scripts/collect_faults.py
 
 Each block counts the verdicts of its faults (``acf.tb.mutation``); a campaign goes on until enough are caught or one is
-missed. Files of another configuration than the preset's own are older than it, and refused.
+missed. Campaigns of another configuration than the preset's own are older than it, and passed over. Blocks without a
+campaign keep what the file says of them, with the configuration that it is of.
 """
 
 import json
@@ -21,16 +22,18 @@ COMMAND = "make regress ARGS='-k mutation' && python scripts/collect_faults.py"
 
 def collect(name: str = "tiny", seed: int = 1) -> Path:
     """Write the file, and return its path."""
-    blocks = {}
+    kept = RESULTS / f"faults-{name}-seed{seed}.json"
+    blocks = json.loads(kept.read_text())["result"] if kept.exists() else {}
+    found = 0
     for path in sorted(FOUND.glob(f"faults-*-{name}-{seed}.json")):
         campaign = json.loads(path.read_text())
         if campaign["config"] != preset(name).digest:
-            sys.exit(f"{path} is of configuration {campaign['config']}, not {preset(name).digest}: run it again")
+            continue
+        found += 1
         blocks[campaign["block"]] = {key: campaign[key] for key in ("config", "seed", "bench", "counts")}
-    if not blocks:
-        sys.exit(f"there is no {FOUND}/faults-*-{name}-{seed}.json; {COMMAND.split(' &&')[0]} makes them")
-    kept = RESULTS / f"faults-{name}-seed{seed}.json"
-    kept.write_text(json.dumps({"command": COMMAND, "result": blocks}, indent=1) + "\n")
+    if not found:
+        sys.exit(f"{FOUND} has no campaign of {name} as it is, of seed {seed}; {COMMAND.split(' &&')[0]} makes them")
+    kept.write_text(json.dumps({"command": COMMAND, "result": dict(sorted(blocks.items()))}, indent=1) + "\n")
     return kept
 
 
