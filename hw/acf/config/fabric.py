@@ -144,6 +144,7 @@ PRESETS = {
             cols=4,
             lanes=4,
             lane=LaneConfig(fifo_depth=16, barrel=8, operand_banks=4, accumulator_rows=256),
+            feeder=FeederConfig(line_buffers=8),
         ),
         FabricConfig(
             name="ulx3s",
