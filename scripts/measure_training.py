@@ -34,9 +34,17 @@ def commands() -> dict[str, str]:
         for name, options in TRAININGS.items()
         for seed in SEEDS
     }
-    options = "--method rigl --sparsity 0.9 --preset tiny --hidden 32,16 --batch 32 --epochs 1 --period 10"
-    on_rtl = f"acf train digits {options} --device rtl --seed 1 --json --out build/train/tiny-rtl"
-    return {**on_golden, "train-digits-tiny-rtl-rigl-0.9-seed1": on_rtl}
+    on_rtl = {
+        f"train-digits-{preset}-rtl-rigl-0.9-seed1": (
+            f"acf train digits --method rigl --sparsity 0.9 --preset {preset} {options} --device rtl "
+            f"--seed 1 --json --out build/train/{preset}-rtl"
+        )
+        for preset, options in (
+            ("tiny", "--hidden 32,16 --batch 32 --epochs 1 --period 10"),
+            ("base", "--epochs 1 --period 11"),
+        )
+    }
+    return {**on_golden, **on_rtl}
 
 
 def table() -> list[str]:
