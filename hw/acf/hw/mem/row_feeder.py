@@ -1,8 +1,8 @@
 """The row feeder: entries of ``W`` to the tiles of its row, results back to memory.
 
 Commands are carried out in order by the entry side, which sends everything the tiles see. A DRAIN is handed to the
-drain engine before the tiles hear of it, but for a DRAIN of sums behind another one, whose sums wait for the engine; the
-entry side then goes on with the next command while results come in.
+drain engine before the tiles hear of it, but for a DRAIN of sums behind another one, whose sums wait for the engine.
+The entry side then goes on with the next command while results come in.
 Before that, commands are prepared: while the entries of one STREAM are sent, a DRAIN behind it is made ready, and the
 rows of the STREAM behind that are found.
 """
