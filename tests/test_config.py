@@ -44,6 +44,10 @@ from acf.config import (
         (lambda: FeederConfig(queues=1), "queues of entries must be an integer from 2 to 32, not 1"),
         (lambda: FeederConfig(line_buffers=1), "line buffers must be an integer from 2 to 16, not 1"),
         (lambda: FeederConfig(outstanding=128), "outstanding bursts must be an integer from 1 to 64, not 128"),
+        (
+            lambda: FeederConfig(operand_bursts=128),
+            "outstanding bursts of operands must be an integer from 1 to 64, not 128",
+        ),
         (lambda: FeederConfig(packet_rows=0), "rows of an operand packet must be an integer from 1 to 64, not 0"),
         (lambda: MemoryConfig(data_width=32), "memory data width must be an integer from 64 to 512, not 32"),
         (lambda: MemoryConfig(data_width=96), "memory data width must be a power of two, not 96"),

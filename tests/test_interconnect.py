@@ -40,6 +40,11 @@ def test_interconnect_needs_masters(component):
         component(memory=MemoryConfig(), masters=0)
 
 
+def test_paced_masters_are_masters():
+    with pytest.raises(ValueError, match="paced masters must be some of 2, not number 2"):
+        ReadInterconnect(memory=MemoryConfig(), masters=2, paced=range(1, 3))
+
+
 def test_write_interconnect_needs_outstanding():
     with pytest.raises(ValueError, match="outstanding bursts of an interconnect must be positive, not -1"):
         WriteInterconnect(memory=MemoryConfig(), masters=2, outstanding=-1)

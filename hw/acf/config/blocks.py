@@ -151,7 +151,10 @@ class FeederConfig:
     line_buffers : int
         Memory words buffered per cursor and array (indices, values); a power of two.
     outstanding : int
-        Read bursts that one engine may have in flight; a power of two.
+        Bursts that each engine of a row feeder may have in flight; a power of two.
+    operand_bursts : int
+        Read bursts that a column feeder may have in flight; a power of two. All of them together should hide the
+        latency of memory.
     packet_rows : int
         Operand rows in one operand packet, where they lie dense in memory.
     chunk_rows : int
@@ -170,6 +173,7 @@ class FeederConfig:
     cursors: int = 4
     line_buffers: int = 4
     outstanding: int = 8
+    operand_bursts: int = 8
     packet_rows: int = 4
     chunk_rows: int = 16
     group: int = 4
@@ -181,6 +185,7 @@ class FeederConfig:
         require_power_of_two("row cursors", self.cursors, 1, 16)
         require_power_of_two("line buffers", self.line_buffers, 2, 16)
         require_power_of_two("outstanding bursts", self.outstanding, 1, 64)
+        require_power_of_two("outstanding bursts of operands", self.operand_bursts, 1, 64)
         require_range("rows of an operand packet", self.packet_rows, 1, 64)
         require_power_of_two("rows of a chunk of packed operands", self.chunk_rows, 2, 64)
         require_power_of_two("entries of a group", self.group, 1, 8)

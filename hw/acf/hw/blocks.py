@@ -111,10 +111,10 @@ def _merge_engine(config: FabricConfig, library: ModuleLibrary) -> wiring.Compon
 
 
 def _read_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
-    from acf.hw.fabric.command_processor import read_masters
+    from acf.hw.fabric.command_processor import paced_masters, read_masters
     from acf.hw.mem.interconnect import ReadInterconnect
 
-    return ReadInterconnect(memory=config.memory, masters=read_masters(config))
+    return ReadInterconnect(memory=config.memory, masters=read_masters(config), paced=paced_masters(config))
 
 
 def _write_interconnect(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:

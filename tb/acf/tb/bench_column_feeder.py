@@ -303,7 +303,7 @@ async def full_throughput(dut):
     flits = 2 * (rows * FLITS_PER_ROW + -(-rows // CONFIG.feeder.packet_rows))
     cycles = bench.operands.cycles[-1] - bench.operands.cycles[0] + 1
     # What latency and outstanding bursts allow, and one flit a cycle at most.
-    ahead = CONFIG.feeder.outstanding * FLITS_PER_ROW
+    ahead = CONFIG.feeder.operand_bursts * FLITS_PER_ROW
     allowed = max(1.0, (40 + 8) / ahead)
     dut._log.info(f"{flits} flits in {cycles} cycles")
     assert cycles <= flits * allowed + 10
@@ -348,7 +348,7 @@ async def full_throughput_of_chunks(dut):
     await bench.finish(commands)
     flits = 2 * chunks * (1 + chunk)
     cycles = bench.operands.cycles[-1] - bench.operands.cycles[0] + 1
-    ahead = max(8, CONFIG.feeder.outstanding * T * SIZE // BEAT) * BEAT // 8
+    ahead = max(8, CONFIG.feeder.operand_bursts * T * SIZE // BEAT) * BEAT // 8
     allowed = max(1.0, (40 + 8) / ahead)
     lookups = 2 * -(-2 * chunks // BEAT)
     dut._log.info(f"{flits} flits in {cycles} cycles")
@@ -372,12 +372,12 @@ async def beat_every_cycle(dut):
     )
     bench.send(command)
     await ClockCycles(dut.clk, 60)
-    assert len(bench.memory.read.reads) == CONFIG.feeder.outstanding
+    assert len(bench.memory.read.reads) == CONFIG.feeder.operand_bursts
     cycles = [burst["cycle"] for burst in bench.memory.read.reads]
-    assert cycles[-1] - cycles[0] == CONFIG.feeder.outstanding - 1
+    assert cycles[-1] - cycles[0] == CONFIG.feeder.operand_bursts - 1
     bench.memory.read.held = False
     await bench.finish([command])
-    assert bench.memory.read.in_flight_most == CONFIG.feeder.outstanding
+    assert bench.memory.read.in_flight_most == CONFIG.feeder.operand_bursts
 
 
 @cocotb.test()

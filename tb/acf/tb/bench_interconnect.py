@@ -2,14 +2,13 @@
 
 import os
 import random
-from collections import Counter
 from itertools import pairwise
 from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from acf.hw.fabric.command_processor import read_masters, write_masters
+from acf.hw.fabric.command_processor import paced_masters, read_masters, write_masters
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR, AxiMemory, Burst, ReadMaster, WriteMaster
 from acf.tb.runner import bench_config
 from acf.tb.stream import always, at_random, start_clock, wait_until
@@ -107,7 +106,7 @@ async def random_reads(dut):
 
 @cocotb.test(skip=WRITES)
 async def full_read_throughput(dut):
-    """One address and one beat a cycle, addresses one cycle late, the turns strictly round-robin."""
+    """One address and one beat a cycle, addresses one cycle late; turns strictly round-robin, paced masters last."""
     rng = random.Random(random.getrandbits(32))
     memory, masters, port = await start(dut, port_use=always, master_uses=lambda n: always, rng=rng)
     each = 40
@@ -130,10 +129,51 @@ async def full_read_throughput(dut):
         first, last = steps.index(1), len(steps) - steps[::-1].index(1)
         assert sum(steps[first:last]) == last - first == total, f"{total} transfers took {last - first} cycles"
     turns = [read["id"] >> memory.id_width for read in port.reads]
-    for n in range(0, (each - 1) * len(masters), len(masters)):
-        assert Counter(turns[n : n + len(masters)]) == Counter(range(len(masters))), (
-            f"turns from {n}: {turns[n : n + 8]}"
-        )
+    paced = paced_masters(bench_config())
+    others = len(masters) - len(paced)
+    assert all(turn in paced for turn in turns[each * others :])
+    for own, first, last in ((others, 0, each * others), (len(paced), each * others, total)):
+        for n in range(first, last - own, own):
+            assert len(set(turns[n : n + own])) == own, f"turns from {n}: {turns[n : n + 8]}"
+
+
+@cocotb.test(skip=WRITES)
+async def paced_masters_ask_no_faster_than_memory_answers(dut):
+    """Paced bursts follow each other at a beat a cycle without a gap, and no others wait behind them."""
+    rng = random.Random(random.getrandbits(32))
+    memory, masters, port = await start(dut, port_use=always, master_uses=lambda n: always, rng=rng)
+    paced = paced_masters(bench_config())
+    others = [n for n in range(len(masters)) if n not in paced]
+    each, beats, rounds = 30, 4, 8
+    for n in paced:
+        masters[n].bursts.extend(Burst(0, 4096 * k, beats - 1) for k in range(each))
+    asked, pauses = [], iter([20, *(rng.randrange(1, 30) for _ in range(rounds - 1))])
+    waits, waited = next(pauses), []
+    total = each * beats * len(paced)
+    for cycle in range(4 * total):
+        await RisingEdge(dut.clk)
+        asked += [(cycle, read) for read in port.reads[len(asked) :]]
+        waits -= 1
+        if waits == 0:
+            number = rng.choice(others)
+            masters[number].bursts.append(Burst(1, 0, rng.randrange(8)))
+            waited.append((cycle, number))
+        elif waits < 0 and asked[-1][1]["id"] >> memory.id_width == waited[-1][1]:
+            waits = next(pauses, 0)
+    assert len(asked) == each * len(paced) + rounds
+
+    ahead, before = 0, asked[0][0]
+    for cycle, read in asked:
+        ahead = max(ahead - (cycle - before), 0)
+        if read["id"] >> memory.id_width in paced:
+            assert ahead <= 1, f"{ahead} beats are due in cycle {cycle}, and more are asked for"
+        ahead, before = ahead + read["len"] + 1, cycle
+    all_beats = total + sum(read["len"] + 1 for _, read in asked if read["id"] >> memory.id_width not in paced)
+    took = asked[-1][0] - asked[0][0]
+    assert all_beats - beats - rounds <= took <= all_beats - beats, f"{all_beats} beats took {took} cycles"
+    others_asked = [cycle for cycle, read in asked if read["id"] >> memory.id_width not in paced]
+    for (offered, number), cycle in zip(waited, others_asked, strict=True):
+        assert cycle - offered <= 4, f"master {number} waited {cycle - offered} cycles behind paced ones"
 
 
 @cocotb.test(skip=not WRITES)

@@ -25,7 +25,7 @@ from acf.hw.mem.window_check import window_layout
 from acf.hw.noc.flit import flit_stream
 from acf.isa import COMMAND_BYTES, CommandProcessorCounter, ErrorCode
 
-__all__ = ["CommandProcessor", "port_id_width", "read_masters", "write_masters"]
+__all__ = ["CommandProcessor", "paced_masters", "port_id_width", "read_masters", "write_masters"]
 
 _RESET_CYCLES = 8
 _SETTLE_CYCLES = 8  # registers on the way of the reset
@@ -37,6 +37,11 @@ def read_masters(config: FabricConfig) -> int:
     They are the command processor, the column feeders, the row feeders and the structure engine, in this order.
     """
     return 2 + config.rows + config.cols
+
+
+def paced_masters(config: FabricConfig) -> range:
+    """Masters of the read interconnect that ask for much ahead of need: the column feeders."""
+    return range(1, 1 + config.cols)
 
 
 def write_masters(config: FabricConfig) -> int:

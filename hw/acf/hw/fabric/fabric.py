@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from acf.config import FabricConfig
-from acf.hw.fabric.command_processor import CommandProcessor, port_id_width
+from acf.hw.fabric.command_processor import CommandProcessor, paced_masters, port_id_width
 from acf.hw.fabric.registers import WINDOWS
 from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.mem.axi import axi_lite_signature, axi_signature
@@ -142,7 +142,7 @@ class Fabric(wiring.Component):
         id_width = port_id_width(self._config)
         reads = add(
             "read_interconnect",
-            ReadInterconnect(memory=memory, masters=len(readers)),
+            ReadInterconnect(memory=memory, masters=len(readers), paced=paced_masters(self._config)),
             memory,
             len(readers),
         )

@@ -1,13 +1,13 @@
 """Several AXI4 masters on one port, reads and writes apart.
 
 The number of the master stands above the master's own ID bits, so that responses find their way back by ID alone and
-those of different masters may come in any order and interleaved. Bursts are granted round-robin, one address a cycle;
+those of different masters may come in any order and interleaved. Bursts are granted in turn, one address a cycle;
 every channel of the port passes a ``SkidBuffer``.
 
 A master must take its responses without waiting for another master: a response that waits holds those behind it.
 """
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -19,6 +19,8 @@ from acf.hw.mem.axi import BURST_INCREMENT, axi_read_signature, axi_write_signat
 from acf.hw.mem.skid_buffer import SkidBuffer
 
 __all__ = ["ReadInterconnect", "WriteInterconnect", "address_layout", "interconnect_id_width"]
+
+_AHEAD_MOST = 63
 
 
 def interconnect_id_width(*, memory: MemoryConfig, masters: int) -> int:
@@ -49,11 +51,19 @@ class ReadInterconnect(wiring.Component):
 
     Latency is one cycle in each direction; throughput one burst and one read beat per cycle.
 
+    Memory answers in the order in which it was asked, more or less, so a master that asks for much ahead of need makes
+    one that needs a little now wait behind all of it. Such masters are *paced*: a burst of theirs is passed on only
+    when memory, at a beat a cycle, has given all that was asked before, and no other master asks. So they have what the
+    others leave, at full throughput, and the queue in memory stays as short as its latency. Both kinds have turns of
+    their own.
+
     Parameters
     ----------
     memory : MemoryConfig
     masters : int
         Masters; master ``n`` has number ``n`` in the ID bits of ``port`` from ``memory.id_width`` on.
+    paced : range
+        Numbers of the masters that are paced.
 
     Members
     -------
@@ -64,12 +74,15 @@ class ReadInterconnect(wiring.Component):
     Raises
     ------
     ValueError
-        If ``masters`` is not positive.
+        If ``masters`` is not positive, or there is no master of a number in ``paced``.
     """
 
-    def __init__(self, *, memory: MemoryConfig, masters: int):
+    def __init__(self, *, memory: MemoryConfig, masters: int, paced: range = range(0)):
         _check_masters(masters)
-        self._memory, self._count = memory, masters
+        for number in paced:
+            if not 0 <= number < masters:
+                raise ValueError(f"paced masters must be some of {masters}, not number {number!r}")
+        self._memory, self._count, self._paced = memory, masters, paced
         self._id_width = interconnect_id_width(memory=memory, masters=masters)
         super().__init__(
             {
@@ -83,14 +96,30 @@ class ReadInterconnect(wiring.Component):
 
         memory, port, masters = self._memory, self.port, [self.masters[n] for n in range(self._count)]
 
+        # Two arbiters, so that those who come between do not change the turns of paced ones.
         m.submodules.arbiter = arbiter = RoundRobinArbiter(count=self._count)
+        m.submodules.paced_arbiter = paced_arbiter = RoundRobinArbiter(count=self._count)
         m.submodules.requests = requests = SkidBuffer(shape=address_layout(memory=memory, id_width=self._id_width))
+        grant = Signal(self._count)
+        # Beats that were asked for, less one for each cycle since.
+        ahead = Signal(range(_AHEAD_MOST + 1))
+        after = Signal(range(_AHEAD_MOST + 257))
+        is_due = ahead <= 1
+        m.d.comb += after.eq(
+            ahead - (ahead != 0) + Mux(requests.i.valid & requests.i.ready, requests.i.p.length + 1, 0)
+        )
+        m.d.sync += ahead.eq(Mux(after > _AHEAD_MOST, _AHEAD_MOST, after))
         m.d.comb += [
-            arbiter.requests.eq(Cat(master.arvalid for master in masters)),
+            arbiter.requests.eq(Cat(0 if n in self._paced else master.arvalid for n, master in enumerate(masters))),
             arbiter.advance.eq(requests.i.ready),
-            requests.i.valid.eq(arbiter.requests.any()),
-            requests.i.payload.eq(_selected(arbiter.grant, _addresses(masters, memory, self._id_width, "ar"))),
-            *(master.arready.eq(arbiter.grant[n] & requests.i.ready) for n, master in enumerate(masters)),
+            paced_arbiter.requests.eq(
+                Cat(master.arvalid if n in self._paced else 0 for n, master in enumerate(masters))
+            ),
+            paced_arbiter.advance.eq(requests.i.ready & is_due & ~arbiter.requests.any()),
+            grant.eq(Mux(arbiter.requests.any(), arbiter.grant, paced_arbiter.grant & is_due.replicate(self._count))),
+            requests.i.valid.eq(grant.any()),
+            requests.i.payload.eq(_selected(grant, _addresses(masters, memory, self._id_width, "ar"))),
+            *(master.arready.eq(grant[n] & requests.i.ready) for n, master in enumerate(masters)),
             port.arid.eq(requests.o.p.id),
             port.araddr.eq(requests.o.p.address),
             port.arlen.eq(requests.o.p.length),

@@ -15,7 +15,7 @@ __all__ = ["OperandLoad", "operand_load_layout", "row_beats"]
 
 _FIFO_BEATS_MAX = 64
 _BURST_BEATS = 4
-"""Of packed operands. Longer ones, or more in flight, would make row feeders wait for memory behind them."""
+"""Of packed operands. Longer ones would make row feeders wait for memory behind them."""
 
 
 def row_beats(config: FabricConfig) -> int:
@@ -43,10 +43,10 @@ def operand_load_layout(*, config: FabricConfig) -> data.StructLayout:
 class OperandLoad(wiring.Component):
     """Reads rows of beats, a burst for each row (two where a row crosses a 4 KiB border), or packed chunks.
 
-    One burst every cycle, as long as fewer than ``feeder.outstanding`` are in flight and the FIFO has room for what has
-    been asked for. The FIFO holds as many rows, up to 64 beats but at least two rows or bursts. Of a chunk those beats
-    are read that hold something, in bursts of 4. Its length is looked up first: a beat of lengths is read, behind all
-    that was asked before; a chunk takes a cycle more than its bursts.
+    One burst every cycle, as long as fewer than ``feeder.operand_bursts`` are in flight and the FIFO has room for what
+    has been asked for. The FIFO holds as many rows, up to 64 beats but at least two rows or bursts. Of a chunk those
+    beats are read that hold something, in bursts of 4. Its length is looked up first: a beat of lengths is read, behind
+    all that was asked before; a chunk takes a cycle more than its bursts.
 
     Parameters
     ----------
@@ -90,10 +90,10 @@ class OperandLoad(wiring.Component):
         memory = config.memory
         beat_bits = exact_log2(memory.beat_bytes)
         most = max(row_beats(config), _BURST_BEATS)  # beats of a burst
-        depth = max(2 * most, min(config.feeder.outstanding * row_beats(config), _FIFO_BEATS_MAX))
+        depth = max(2 * most, min(config.feeder.operand_bursts * row_beats(config), _FIFO_BEATS_MAX))
         m.submodules.beats = buffer = fifo.SyncFIFOBuffered(width=memory.data_width, depth=depth)
         m.submodules.tracker = tracker = BurstTracker(
-            depth=config.feeder.outstanding, address_width=memory.address_width
+            depth=config.feeder.operand_bursts, address_width=memory.address_width
         )
 
         free = Signal(range(depth + 1), init=depth)
