@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["named_modules", "run_tool", "run_yosys", "scratch_folder"]
+__all__ = ["modules_of", "named_modules", "run_tool", "run_yosys", "scratch_folder"]
 
 
 @contextmanager
@@ -49,15 +49,20 @@ def run_tool(folder: Path, name: str, package: str, function: str, arguments: Se
         raise RuntimeError(f"{name} could not {doing}: {errors[0] if errors else lines[-1]}")
 
 
+def modules_of(verilog: str) -> list[str]:
+    r"""Modules of a Verilog text that have names of their own; escaped ones, as ``\a.b``, are inside another."""
+    return re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)
+
+
 def named_modules(verilog: str, *, top: str) -> list[str]:
-    r"""Modules of a Verilog text that have names of their own; escaped ones, as ``\a.b``, are inside another.
+    """``modules_of`` a text that must have one called ``top``.
 
     Raises
     ------
     ValueError
-        If none is called ``top``.
+        If none is.
     """
-    named = re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)
+    named = modules_of(verilog)
     if top not in named:
         raise ValueError(f"the Verilog text has no module {top!r}")
     return named
