@@ -23,6 +23,7 @@ from acf.runtime.matrices import random_operand, random_weights
 from acf.runtime.serial_device import SerialDevice, _pieces
 from acf.runtime.serial_link import Access, LinkError, SerialLink
 from acf.sim.board import BoardLine, BoardPort, SimulatedBoard
+from acf.sim.gate_level import gate_netlist
 from acf.tb.faulty_line import FaultyLine
 from acf.tb.link_board import CYCLES_PER_BIT, MEMORY_BYTES, link_board_verilog
 
@@ -122,10 +123,13 @@ def test_port_without_a_board(capsys, monkeypatch):
 # The board itself
 
 
+def board_verilog():
+    return generate_board(SMALL, memory_bytes=BOARD_MEMORY, cycles_per_bit=BOARD_BIT, top="acf_board_top")
+
+
 @pytest.fixture(scope="module")
 def board():
-    verilog = generate_board(SMALL, memory_bytes=BOARD_MEMORY, cycles_per_bit=BOARD_BIT, top="acf_board_top")
-    board = SimulatedBoard(verilog, top="acf_board_top", cycles_per_bit=BOARD_BIT, quiet=True)
+    board = SimulatedBoard(board_verilog(), top="acf_board_top", cycles_per_bit=BOARD_BIT, quiet=True)
     yield board
     board.close()
 
@@ -185,6 +189,27 @@ def test_port_has_one_user(board):
         with pytest.raises(OSError, match="is in use by another program"):
             open_device("serial", SMALL, memory_bytes=1024, port=port.path)
         device.close()
+
+
+@pytest.mark.regress
+@pytest.mark.parametrize("product", ["gather", "scatter", "sampled"])
+def test_layer_on_the_netlist(netlist_board, capsys, monkeypatch, product):
+    """What a board runs, but for the delays: its cells, from the pins of the UART on."""
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    arguments = ["--preset", "small", "--rows", "6", "--inner", "9", "--cols", "8", "--no-dense", "--json"]
+    with BoardPort(netlist_board) as port:
+        assert run(["bench", product, *arguments, "--device", "serial", "--port", port.path]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bit_exact"]
+    assert report["effectual_macs"] > 0
+
+
+@pytest.fixture(scope="module")
+def netlist_board():
+    top = "acf_board_top"
+    board = SimulatedBoard(gate_netlist(board_verilog(), top=top), top=top, cycles_per_bit=BOARD_BIT, quiet=True)
+    yield board
+    board.close()
 
 
 @pytest.mark.regress

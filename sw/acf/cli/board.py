@@ -1,6 +1,7 @@
 """``acf board``: the fabric on an FPGA board, or a simulation of one behind a pseudo-terminal."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,17 +52,24 @@ def simulate(
     memory_bytes: Annotated[
         int, typer.Option("--memory", help="Bytes of block memory, a power of two.", metavar="BYTES")
     ] = 1 << 18,
+    netlist: Annotated[
+        bool, typer.Option("--netlist", help="The netlist of ECP5 cells after synthesis, instead of the RTL.")
+    ] = False,
 ) -> None:
-    """Simulate a board in RTL behind a pseudo-terminal, until Ctrl-C.
+    """Simulate a board behind a pseudo-terminal, until Ctrl-C.
 
     Prints one line, the path of the terminal; `acf bench gather --device serial --port PATH` uses it as a board's.
     """
     from acf.hw.blocks import generate_board
     from acf.sim.board import BoardPort, SimulatedBoard
+    from acf.sim.gate_level import gate_netlist
 
     config = configuration(preset, format)
     top = "acf_board_top"
     verilog = generate_board(config, memory_bytes=memory_bytes, cycles_per_bit=_CYCLES_PER_BIT, top=top)
+    if netlist:
+        print(f"synthesizing {config.name} in {config.lane.format}", file=sys.stderr)
+        verilog = gate_netlist(verilog, top=top)
     board = SimulatedBoard(verilog, top=top, cycles_per_bit=_CYCLES_PER_BIT)
     with BoardPort(board) as port:
         print(port.path, flush=True)

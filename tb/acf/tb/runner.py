@@ -21,6 +21,7 @@ from cocotb_tools.runner import Icarus, Verilator
 
 from acf.config import FabricConfig, preset
 from acf.hw import blocks
+from acf.sim.gate_level import gate_netlist
 from acf.sim.toolchain import verilator_environment
 from acf.sim.verilog_store import stored_verilog
 
@@ -108,6 +109,7 @@ def run_bench(
     module: str,
     config: FabricConfig | None = None,
     simulator: str = "verilator",
+    netlist: bool = False,
     seed: int = 1,
     testcase: str | Sequence[str] | None = None,
     env: dict[str, str] | None = None,
@@ -124,6 +126,8 @@ def run_bench(
         A preset, possibly in another number format; ``tiny`` when None. Benches get it by ``bench_config``.
     simulator : str
         ``verilator`` or ``icarus``.
+    netlist : bool
+        Run them on what synthesis for the ECP5 makes of the block.
     seed : int
         Seed of ``random`` in the bench.
     testcase : str or sequence of str or None
@@ -138,10 +142,14 @@ def run_bench(
     """
     config = config or preset("tiny")
     top = f"acf_{block}_top"
+    source = stored_verilog(f"{top}-{config.digest}", lambda: blocks.generate(block, config=config, top=top))
+    name = f"{block}-{config.name}-{config.lane.format}"
+    if netlist:
+        source, name = gate_netlist(source, top=top), f"{name}-netlist"
     run_verilog(
-        stored_verilog(f"{top}-{config.digest}", lambda: blocks.generate(block, config=config, top=top)),
+        source,
         top=top,
-        name=f"{block}-{config.name}-{config.lane.format}",
+        name=name,
         module=module,
         simulator=simulator,
         seed=seed,
