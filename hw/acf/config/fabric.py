@@ -145,7 +145,7 @@ PRESETS = {
             cols=4,
             lanes=4,
             lane=LaneConfig(fifo_depth=16, barrel=8, operand_banks=4, accumulator_rows=256),
-            feeder=FeederConfig(line_buffers=8, operand_bursts=32),
+            feeder=FeederConfig(line_buffers=8, outstanding=16, operand_bursts=32),
         ),
         FabricConfig(
             name="ulx3s",

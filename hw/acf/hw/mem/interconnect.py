@@ -21,6 +21,8 @@ from acf.hw.mem.skid_buffer import SkidBuffer
 __all__ = ["ReadInterconnect", "WriteInterconnect", "address_layout", "interconnect_id_width"]
 
 _AHEAD_MOST = 63
+_PASSED_OVER_MOST = 8
+"""Bursts of others that go before a paced one that could go too."""
 
 
 def interconnect_id_width(*, memory: MemoryConfig, masters: int) -> int:
@@ -53,9 +55,9 @@ class ReadInterconnect(wiring.Component):
 
     Memory answers in the order in which it was asked, more or less, so a master that asks for much ahead of need makes
     one that needs a little now wait behind all of it. Such masters are *paced*: a burst of theirs is passed on only
-    when memory, at a beat a cycle, has given all that was asked before, and no other master asks. So they have what the
-    others leave, at full throughput, and the queue in memory stays as short as its latency. Both kinds have turns of
-    their own.
+    when memory, at a beat a cycle, has given all that was asked before, and no other master asks; or when eight bursts
+    of others went before it. So the queue in memory stays as short as its latency while there is throughput to spare,
+    and where there is none paced masters have every ninth burst. Both kinds have turns of their own.
 
     Parameters
     ----------
@@ -100,23 +102,28 @@ class ReadInterconnect(wiring.Component):
         m.submodules.arbiter = arbiter = RoundRobinArbiter(count=self._count)
         m.submodules.paced_arbiter = paced_arbiter = RoundRobinArbiter(count=self._count)
         m.submodules.requests = requests = SkidBuffer(shape=address_layout(memory=memory, id_width=self._id_width))
-        grant = Signal(self._count)
         # Beats that were asked for, less one for each cycle since.
         ahead = Signal(range(_AHEAD_MOST + 1))
         after = Signal(range(_AHEAD_MOST + 257))
-        is_due = ahead <= 1
-        m.d.comb += after.eq(
-            ahead - (ahead != 0) + Mux(requests.i.valid & requests.i.ready, requests.i.p.length + 1, 0)
-        )
+        is_paced_turn, passed_over = Signal(), Signal(range(_PASSED_OVER_MOST + 1))
+        grant = Signal(self._count)
+        granted = requests.i.valid & requests.i.ready
+        m.d.comb += after.eq(ahead - (ahead != 0) + Mux(granted, requests.i.p.length + 1, 0))
         m.d.sync += ahead.eq(Mux(after > _AHEAD_MOST, _AHEAD_MOST, after))
+        with m.If(granted):
+            m.d.sync += passed_over.eq(Mux(is_paced_turn | ~paced_arbiter.requests.any(), 0, passed_over + 1))
         m.d.comb += [
             arbiter.requests.eq(Cat(0 if n in self._paced else master.arvalid for n, master in enumerate(masters))),
-            arbiter.advance.eq(requests.i.ready),
             paced_arbiter.requests.eq(
                 Cat(master.arvalid if n in self._paced else 0 for n, master in enumerate(masters))
             ),
-            paced_arbiter.advance.eq(requests.i.ready & is_due & ~arbiter.requests.any()),
-            grant.eq(Mux(arbiter.requests.any(), arbiter.grant, paced_arbiter.grant & is_due.replicate(self._count))),
+            is_paced_turn.eq(
+                paced_arbiter.requests.any()
+                & ((passed_over == _PASSED_OVER_MOST) | ((ahead <= 1) & ~arbiter.requests.any()))
+            ),
+            arbiter.advance.eq(requests.i.ready & ~is_paced_turn),
+            paced_arbiter.advance.eq(requests.i.ready & is_paced_turn),
+            grant.eq(Mux(is_paced_turn, paced_arbiter.grant, arbiter.grant)),
             requests.i.valid.eq(grant.any()),
             requests.i.payload.eq(_selected(grant, _addresses(masters, memory, self._id_width, "ar"))),
             *(master.arready.eq(grant[n] & requests.i.ready) for n, master in enumerate(masters)),
