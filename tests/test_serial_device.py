@@ -14,7 +14,7 @@ import pytest
 from acf.cli.main import run
 from acf.config import PRESETS, preset
 from acf.hw.blocks import generate_board
-from acf.isa import IDENTIFIER, VERSION, ErrorCode, Register
+from acf.isa import IDENTIFIER, VERSION, ErrorCode, Opcode, Register, encode_command
 from acf.runtime.device import FabricError, Window
 from acf.runtime.devices import open_device
 from acf.runtime.gather import run_gather
@@ -28,7 +28,9 @@ from acf.tb.faulty_line import FaultyLine
 from acf.tb.link_board import CYCLES_PER_BIT, MEMORY_BYTES, link_board_verilog
 
 TINY = preset("tiny")
-SMALL = dataclasses.replace(TINY, name="small", rows=1, cols=1)  # builds in half the time of tiny
+SMALL = dataclasses.replace(  # builds in half the time of tiny
+    TINY, name="small", rows=1, cols=1, structure=dataclasses.replace(TINY.structure, unstructured=False)
+)
 BOARD_MEMORY = 1 << 14
 BOARD_BIT = 2
 
@@ -180,6 +182,21 @@ def test_errors_of_programs(board_line):
     with pytest.raises(FabricError) as caught:
         device.run(0, 1, [])
     assert caught.value.code is ErrorCode.WINDOW
+
+
+@pytest.mark.parametrize("opcode", [Opcode.PRUNE, Opcode.SURVEY, Opcode.MERGE])
+def test_engines_that_are_not_built(board_line, opcode):
+    commands = [(opcode, {"semaphore": 0}), (Opcode.WAIT, {"semaphore": 0, "count": 1}), (Opcode.END, {})]
+    program = np.array([encode_command(each, **fields) for each, fields in commands], dtype="<u4")
+    words = program.view(np.uint8).ravel()
+    for device in (
+        SerialDevice(SMALL, port=board_line, memory_bytes=1 << 12),
+        GoldenDevice(SMALL, memory_bytes=1 << 12),
+    ):
+        device.memory[: words.size] = words
+        with pytest.raises(FabricError) as caught:
+            device.run(0, len(commands), [Window(base=0, limit=255)])
+        assert caught.value.code is ErrorCode.COMMAND_RANGE
 
 
 def test_port_has_one_user(board):

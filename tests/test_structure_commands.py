@@ -1,5 +1,7 @@
 """Commands to the structure engine on the golden device: what they do to memory, and what they are refused for."""
 
+import dataclasses
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -21,8 +23,10 @@ BF16 = ml_dtypes.bfloat16
 class Bench:
     """A memory with three arrays in it, and an interpreter."""
 
-    def __init__(self, *, format="bf16"):
-        self.interpreter = CommandInterpreter(config=TINY.with_format(format))
+    def __init__(self, *, format="bf16", unstructured=True):
+        structure = dataclasses.replace(TINY.structure, unstructured=unstructured)
+        config = dataclasses.replace(TINY, structure=structure).with_format(format)
+        self.interpreter = CommandInterpreter(config=config)
         self.memory = np.full(SIZE, 0xA5, dtype=np.uint8)
         self.windows = [WindowRights(0, SIZE - 1, True, True)]
         rng = np.random.default_rng(3)
@@ -311,6 +315,13 @@ def test_arrays_of_a_pruning_lie_at_whole_beats(what):
     address = 0x4000 + 4
     fault = RewireBench().fault(prune_command(**{what: address}))
     assert (fault.code, fault.address) == (ErrorCode.MISALIGNED, address)
+
+
+@pytest.mark.parametrize("make", ["prune", "survey", "merge"])
+def test_engines_that_are_not_built(make):
+    commands = {"prune": prune_command, "survey": survey_command, "merge": merge_command}
+    fault = RewireBench(unstructured=False).fault(commands[make]())
+    assert (fault.code, fault.address) == (ErrorCode.COMMAND_RANGE, PROGRAM)
 
 
 def test_prunings_are_for_bf16():

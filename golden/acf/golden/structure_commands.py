@@ -119,6 +119,7 @@ class StructureCommands:
 
     def prune(self, values: dict[str, int]) -> None:
         """``acf.golden.structure.prune`` of a whole layer, to where ``shift`` says."""
+        self._require_unstructured("a pruning")
         self._require_bf16("a pruning")
         self._require_beats(values, "shift", "momentum", "master", "values", "indices", "pointers")
         pointers = self._read(values["pointers"], values["row_end"] + 1, np.dtype("<u4")).astype(np.int64)
@@ -188,6 +189,7 @@ class StructureCommands:
             self._write(address, getattr(merged, what).astype(dtype))
 
     def _require_rows_to_grow(self, values: dict[str, int], *arrays: str) -> None:
+        self._require_unstructured("growth")
         self._require_bf16("growth")
         self._require_seed(values, "random")
         candidates = () if values["random"] else ("candidate_stride", "candidates")
@@ -283,6 +285,9 @@ class StructureCommands:
     def _require_bf16(self, what: str) -> None:
         format = self._config.lane.format
         self._checks.require(format == "bf16", f"{what} needs weights in bf16, not in {format}")
+
+    def _require_unstructured(self, what: str) -> None:
+        self._checks.require(self._structure.unstructured, f"{what} anywhere in a layer is not built")
 
     def _require_seed(self, values: dict[str, int], flag: str) -> None:
         self._checks.require(not values[flag] or values["seed"] != 0, "seed 0, from which no other number follows")

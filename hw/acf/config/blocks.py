@@ -239,6 +239,9 @@ class StructureConfig:
         Entries of a row that one rewiring can exchange, at most.
     columns : int
         Columns of a layer that can be rewired, at most; a power of two.
+    unstructured : bool
+        Whether rows may change their number of entries: PRUNE, SURVEY and MERGE. Without them layers have constant
+        fan-in, and the engine is half as large.
     """
 
     burst_beats: int = 4
@@ -246,6 +249,7 @@ class StructureConfig:
     outstanding: int = 16
     exchanged: int = 1016
     columns: int = 4096
+    unstructured: bool = True
 
     def __post_init__(self) -> None:
         require_power_of_two("beats of a burst", self.burst_beats, 1, 64)
@@ -257,3 +261,7 @@ class StructureConfig:
         require_range("bursts of an array in flight", self.outstanding, 1, 64)
         require_range("entries exchanged in a row", self.exchanged, 1, 1 << 14)
         require_power_of_two("columns of a layer to rewire", self.columns, 64, 1 << 16)
+        require(
+            isinstance(self.unstructured, bool),
+            f"unstructured changes must be True or False, not {self.unstructured!r}",
+        )

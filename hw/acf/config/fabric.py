@@ -151,7 +151,7 @@ PRESETS = {
             name="ulx3s",
             rows=1,
             cols=1,
-            lanes=8,
+            lanes=16,
             reducing_adders=1,
             lane=LaneConfig(slots=4, operand_rows=64, accumulator_rows=64),
             noc=NocConfig(buffer_depth=4),
@@ -168,7 +168,9 @@ PRESETS = {
                 ranges=256,
             ),
             memory=MemoryConfig(data_width=64),
-            structure=StructureConfig(burst_beats=4, buffer_beats=8, outstanding=2, exchanged=248, columns=1024),
+            structure=StructureConfig(
+                burst_beats=4, buffer_beats=8, outstanding=2, exchanged=248, columns=1024, unstructured=False
+            ),
         ),
     )
 }

@@ -4,11 +4,12 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["modules_of", "named_modules", "run_tool", "run_yosys", "scratch_folder"]
+__all__ = ["named_modules", "repeated_modules", "run_tool", "run_yosys", "scratch_folder"]
 
 
 @contextmanager
@@ -49,20 +50,25 @@ def run_tool(folder: Path, name: str, package: str, function: str, arguments: Se
         raise RuntimeError(f"{name} could not {doing}: {errors[0] if errors else lines[-1]}")
 
 
-def modules_of(verilog: str) -> list[str]:
-    r"""Modules of a Verilog text that have names of their own; escaped ones, as ``\a.b``, are inside another."""
-    return re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)
-
-
 def named_modules(verilog: str, *, top: str) -> list[str]:
-    """``modules_of`` a text that must have one called ``top``.
+    r"""Modules of a Verilog text that have names of their own; escaped ones, as ``\a.b``, are inside another.
 
     Raises
     ------
     ValueError
-        If none is.
+        If none is called ``top``.
     """
-    named = modules_of(verilog)
+    named = _modules(verilog)
     if top not in named:
         raise ValueError(f"the Verilog text has no module {top!r}")
     return named
+
+
+def repeated_modules(verilog: str, *, more_than: int = 4) -> list[str]:
+    """Modules with names of their own of which some module has more than so many instances."""
+    counts = Counter(re.findall(r"^\s*([A-Za-z_]\w*)\s+\S+\s*\(", verilog, re.MULTILINE))
+    return [name for name in _modules(verilog) if counts[name] > more_than]
+
+
+def _modules(verilog: str) -> list[str]:
+    return re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)

@@ -68,12 +68,20 @@ class Blueprint:
     Raises
     ------
     ValueError
-        If the device's format cannot be trained in, or a size does not fit.
+        If the device's format cannot be trained in, it cannot change the structure so, or a size does not fit.
     """
 
     def __init__(self, config: FabricConfig, settings: Settings, *, features: int, classes: int, steps: int):
         if config.lane.format != "bf16":
             raise ValueError(f"networks are trained in bf16, not in {config.lane.format}")
+        is_unstructured = settings.method == "gradual" or (
+            settings.method in ("set", "rigl") and settings.structure == "unstructured"
+        )
+        if is_unstructured and not config.structure.unstructured:
+            raise ValueError(
+                f"{config.name} changes layers of constant fan-in only, not by the method {settings.method} with the "
+                f"structure {settings.structure}"
+            )
         if steps < 1:
             raise ValueError(f"training must have at least one step of a whole batch of {settings.batch} images, not 0")
         widest, most = max(features, *settings.hidden) + 1, config.structure.columns
@@ -90,7 +98,7 @@ class Blueprint:
         self.pruner: Pruner = make_pruner(settings, shapes, steps=steps)
         self.structures = {name: structure.with_bias() for name, structure in self.pruner.structures().items()}
         rewires = settings.method in ("set", "rigl")
-        regrows = rewires and settings.structure == "unstructured"
+        regrows = rewires and is_unstructured
         self.plan: NetworkPlan = plan_network(
             config,
             self.sizes,

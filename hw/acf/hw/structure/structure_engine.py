@@ -23,7 +23,8 @@ class StructureEngine(wiring.Component):
     """Takes COMMAND packets, hands each to the engine that carries it out, and reports.
 
     Commands are carried out one after the other; two wait. After the first fault an ERROR packet is sent and nothing
-    more is begun until reset. COMMAND_RANGE for a seed of 0 or a format other than bf16 tells no address.
+    more is begun until reset. COMMAND_RANGE for a seed of 0, a format other than bf16 or an engine that is not built
+    tells no address.
 
     Parameters
     ----------
@@ -64,16 +65,13 @@ class StructureEngine(wiring.Component):
         m.submodules.receiver = receiver = CommandReceiver(noc=config.noc)
         m.submodules.update = update = UpdateEngine(config=config)
         m.submodules.rewire = rewire = RewireEngine(config=config)
-        m.submodules.prune = prune = PruneEngine(config=config)
-        m.submodules.merge = merge = MergeEngine(config=config)
-        all_engines = (update, rewire, prune, merge)
-        engines = {
-            Opcode.UPDATE: update,
-            Opcode.REWIRE: rewire,
-            Opcode.PRUNE: prune,
-            Opcode.SURVEY: merge,
-            Opcode.MERGE: merge,
-        }
+        engines = {Opcode.UPDATE: update, Opcode.REWIRE: rewire}
+        prune = merge = None
+        if config.structure.unstructured:
+            m.submodules.prune = prune = PruneEngine(config=config)
+            m.submodules.merge = merge = MergeEngine(config=config)
+            engines |= {Opcode.PRUNE: prune, Opcode.SURVEY: merge, Opcode.MERGE: merge}
+        all_engines = list(dict.fromkeys(engines.values()))
         faults = [fault for engine in all_engines for fault in engine.faults]
         m.submodules.report = report = ReportSender(noc=config.noc, sources=1 + len(faults))
 
@@ -107,6 +105,9 @@ class StructureEngine(wiring.Component):
                                 m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE)
                             with m.Else():
                                 m.next = each.name
+                    if not config.structure.unstructured:
+                        with m.Case(Opcode.PRUNE, Opcode.SURVEY, Opcode.MERGE):
+                            m.d.comb += raise_fault(command_fault, ErrorCode.COMMAND_RANGE)
                     with m.Default():
                         m.d.comb += raise_fault(command_fault, ErrorCode.ILLEGAL_COMMAND)
             for each, engine in engines.items():
@@ -130,19 +131,20 @@ class StructureEngine(wiring.Component):
         updated = Signal(32)
         with m.If(update.i.valid & update.i.ready):
             m.d.sync += updated.eq(update.i.p.count)
-        self._count(
-            m,
-            {
-                StructureCounter.UPDATED: Mux(update.done.valid & update.done.ready, updated, 0),
-                StructureCounter.UPDATE_CYCLES: busy[Opcode.UPDATE],
-                StructureCounter.REWIRED: Mux(rewire.done.valid & rewire.done.ready, rewire.changed, 0),
-                StructureCounter.REWIRE_CYCLES: busy[Opcode.REWIRE],
+        amounts = {
+            StructureCounter.UPDATED: Mux(update.done.valid & update.done.ready, updated, 0),
+            StructureCounter.UPDATE_CYCLES: busy[Opcode.UPDATE],
+            StructureCounter.REWIRED: Mux(rewire.done.valid & rewire.done.ready, rewire.changed, 0),
+            StructureCounter.REWIRE_CYCLES: busy[Opcode.REWIRE],
+        }
+        if prune is not None and merge is not None:
+            amounts |= {
                 StructureCounter.PRUNED: Mux(prune.done.valid & prune.done.ready, prune.changed, 0),
                 StructureCounter.PRUNE_CYCLES: busy[Opcode.PRUNE],
                 StructureCounter.MERGED: Mux(merge.done.valid & merge.done.ready, merge.changed, 0),
                 StructureCounter.MERGE_CYCLES: busy[Opcode.SURVEY] | busy[Opcode.MERGE],
-            },
-        )
+            }
+        self._count(m, amounts)
         return m
 
     def _set_parameters(self, m, command, update, rewire, prune, merge):
@@ -155,6 +157,10 @@ class StructureEngine(wiring.Component):
             update.i.p.weights.eq(of(Opcode.UPDATE, "values")),
             update.i.p.count.eq(of(Opcode.UPDATE, "entries")),
             *(rewire.i.p[name].eq(of(Opcode.REWIRE, name)) for name, _ in rewire_job_layout),
+        ]
+        if prune is None or merge is None:
+            return
+        m.d.comb += [
             *(prune.i.p[name].eq(of(Opcode.PRUNE, name)) for name, _ in prune_job_layout),
             merge.i.p.merge.eq(command[0][:8] == Opcode.MERGE),
             merge.i.p.grow.eq(of(Opcode.SURVEY, "grow")),
