@@ -141,12 +141,11 @@ class CsrFetch(wiring.Component):
         early, job = Signal(csr_job_layout, name="early"), Signal(csr_job_layout, name="late")
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
-        # Half of what a cursor holds, so that the next run is read while this one is used.
-        run_entries = max(config.feeder.line_buffers // 2, 2) * config.memory.beat_bytes // 4
+        line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
         m.submodules.ranges = ranges = RowRanges(places=config.feeder.ranges)
         m.submodules.window = window = EntryWindow()
-        m.submodules.runs = runs = EntryRuns(length=run_entries)
-        m.submodules.tags = tags = RowTags(config=config, length=run_entries)
+        m.submodules.runs = runs = EntryRuns(length=line_entries)
+        m.submodules.tags = tags = RowTags(config=config, length=line_entries)
         m.submodules.indices = indices = LineFetch(config=config)
         m.submodules.values = values = LineFetch(config=config)
         m.submodules.cursors = cursors = CsrCursors(config=config)
