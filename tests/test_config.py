@@ -15,6 +15,7 @@ from acf.config import (
     NocConfig,
     preset,
 )
+from acf.config.checks import digest_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ from acf.config import (
         (lambda: LaneConfig(accumulator_rows=100), "accumulator rows must be a power of two, not 100"),
         (lambda: LaneConfig(slots=8.0), "slots of a lane must be an integer from 2 to 32, not 8.0"),  # type: ignore
         (lambda: LaneConfig(operand_banks=True), "operand banks must be an integer from 1 to 4, not True"),
+        (lambda: LaneConfig(skipping=0), "skipping of zeros must be True or False, not 0"),  # type: ignore
         (lambda: NocConfig(flit_width=32), "flit width must be 64, not 32"),
         (lambda: NocConfig(virtual_channels=0), "virtual channels must be an integer from 1 to 8, not 0"),
         (lambda: NocConfig(buffer_depth=5), "buffer depth of a virtual channel must be a power of two, not 5"),
@@ -115,7 +117,7 @@ def test_digest_leaves_out_the_name_and_nothing_else():
     assert dataclasses.replace(base, name="other").digest == base.digest
 
     changed = [dataclasses.replace(base, rows=3), dataclasses.replace(base, cols=3), dataclasses.replace(base, lanes=8)]
-    halved = {"format": "int8", "class_channels": (0, 1, 1, 1), "flit_width": None}
+    halved = {"format": "int8", "class_channels": (0, 1, 1, 1), "flit_width": None, "skipping": False}
     for part in ("lane", "noc", "feeder", "memory"):
         for field in dataclasses.fields(getattr(base, part)):
             value = getattr(getattr(base, part), field.name)
@@ -129,6 +131,15 @@ def test_digest_leaves_out_the_name_and_nothing_else():
             )
     digests = [config.digest for config in changed] + [base.digest]
     assert len(set(digests)) == len(digests)
+
+
+def test_digests_are_those_of_before_there_was_a_choice_of_skipping():
+    parameters = dataclasses.asdict(preset("tiny"))
+    del parameters["name"], parameters["lane"]["skipping"]
+    assert preset("tiny").digest == digest_of(parameters)
+    assert preset("tiny").without_skipping().digest != preset("tiny").digest
+    assert preset("tiny").without_skipping().lane.slots == preset("tiny").lane.slots
+    assert preset("tiny").without_skipping().with_format("int8").lane.skipping is False
 
 
 def test_digest_is_the_same_in_every_process():

@@ -11,9 +11,15 @@ def test_tile(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format))
 
 
+@pytest.mark.parametrize("format", ["bf16", pytest.param("int8", marks=pytest.mark.regress)])
+def test_tile_without_skipping(format):
+    run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format).without_skipping())
+
+
 @pytest.mark.regress
-def test_base_tile():
-    run_bench("tile", module="acf.tb.bench_tile", config=preset("base"), seed=2)
+@pytest.mark.parametrize("config", [preset("base"), preset("base").without_skipping()])
+def test_base_tile(config):
+    run_bench("tile", module="acf.tb.bench_tile", config=config, seed=2)
 
 
 @pytest.mark.skipif(not has_icarus(), reason="needs iverilog (Icarus Verilog)")

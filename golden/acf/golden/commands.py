@@ -184,8 +184,10 @@ class CommandInterpreter:
             f"operand rows {values['operand_first']} and {values['rows']} more, "
             f"but a bank has {config.lane.operand_rows}",
         )
+        packed, skipping = values["packed"], config.lane.skipping
+        self._checks.require(skipping or not packed, "operands are packed, but the lanes do not skip zeros")
         shares = self._checks.column_shares(values)
-        read = self._read_packed if values["packed"] else self._read_dense
+        read = self._read_packed if packed else self._read_dense
         for feeder in feeders:
             loaded = read(feeder, int(shares[feeder]), values)
             rows = slice(values["operand_first"], values["operand_first"] + values["rows"])

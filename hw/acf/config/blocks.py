@@ -76,6 +76,8 @@ class LaneConfig:
         Operand banks, of which one computes while others load; a power of two.
     accumulator_rows : int
         Rows of the accumulator bank; a power of two.
+    skipping : bool
+        Whether lanes skip zeros. Without it they have no hardware for that: the array to compare with.
     """
 
     format: str = "bf16"
@@ -85,6 +87,7 @@ class LaneConfig:
     operand_rows: int = 256
     operand_banks: int = 2
     accumulator_rows: int = 128
+    skipping: bool = True
 
     def __post_init__(self) -> None:
         require(
@@ -101,6 +104,7 @@ class LaneConfig:
             self.slots * self.accumulator_rows <= 1 << 16,
             f"accumulators of a lane must be at most 65536, not {self.slots * self.accumulator_rows!r}",
         )
+        require(isinstance(self.skipping, bool), f"skipping of zeros must be True or False, not {self.skipping!r}")
 
     @property
     def number_format(self) -> NumberFormat:

@@ -102,14 +102,23 @@ class FabricConfig:
 
     @property
     def digest(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of every parameter but the name."""
+        """First 12 hexadecimal digits of the SHA-256 of every parameter but the name.
+
+        Of ``skipping`` only where it is off: fabrics keep the digests of before there was a choice.
+        """
         parameters = dataclasses.asdict(self)
         del parameters["name"]
+        if self.lane.skipping:
+            del parameters["lane"]["skipping"]
         return digest_of(parameters)
 
     def with_format(self, format: str) -> "FabricConfig":
         """The same fabric in another number format."""
         return dataclasses.replace(self, lane=dataclasses.replace(self.lane, format=format))
+
+    def without_skipping(self) -> "FabricConfig":
+        """The same fabric whose lanes have no hardware that skips zeros."""
+        return dataclasses.replace(self, lane=dataclasses.replace(self.lane, skipping=False))
 
     def describe(self) -> dict[str, Any]:
         """Parameters and digest as plain data, for reports."""

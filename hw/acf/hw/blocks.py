@@ -33,6 +33,10 @@ def _fused_multiply_add(config: FabricConfig, library: ModuleLibrary) -> wiring.
 
 
 def _lane(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    if not config.lane.skipping:
+        from acf.hw.pe.dense_lane import DenseLane
+
+        return DenseLane(config=config)
     from acf.hw.pe.lane import Lane
 
     return Lane(config=config)

@@ -86,8 +86,20 @@ class Session:
     def place_operand(
         self, operand: np.ndarray, *, what: str = "the operand", form: OperandForm = OperandForm.DENSE
     ) -> PlacedOperand:
-        """A dense array, its rows padded to whole beats, or packed chunks."""
+        """A dense array, its rows padded to whole beats, or packed chunks.
+
+        Raises
+        ------
+        ValueError
+            If packed chunks are asked for where lanes do not skip zeros.
+        """
         config = self._device.config
+        if not config.lane.skipping:
+            if form is OperandForm.PACKED:
+                raise ValueError(
+                    f"{what} cannot be packed where lanes do not skip zeros, as in configuration {config.digest}"
+                )
+            form = OperandForm.DENSE
         columns = operand.shape[1]
         stride = round_up(columns * operand.itemsize, self._beat)
         if form is not OperandForm.DENSE and operand.size:

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from acf.config import FabricConfig, preset
 from acf.tb.netlist import OBSERVED, Fault, faulty_netlist, wrapper
-from acf.tb.runner import build_root, run_verilog
+from acf.tb.runner import bench_environment, build_root, run_verilog
 
 __all__ = ["BENCHES", "Bench", "Outcome", "Report", "judge", "plant", "read_observed"]
 
@@ -248,7 +248,7 @@ class _Plantation:
         netlist, self.faults, ports = faulty_netlist(block, config=config, faults=pool, seed=seed, module=module)
         self._verilog = wrapper(ports, top=self._top, module=module) + netlist
         self._name = f"faults-{block}-{config.name}-{config.lane.format}-{seed}"
-        self._env = {"ACF_CONFIG": f"{config.name}:{config.lane.format}", **bench.env}
+        self._env = {**bench_environment(config), **bench.env}
         self._folder = build_root() / "benches" / f"{self._name}-verilator"
         self._fault_free: dict[str, Observed] = {}
         self._seconds: dict[str, float] = {}

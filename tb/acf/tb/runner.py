@@ -25,7 +25,7 @@ from acf.sim.gate_level import gate_netlist
 from acf.sim.toolchain import verilator_environment
 from acf.sim.verilog_store import stored_verilog
 
-__all__ = ["bench_config", "build_root", "has_icarus", "run_bench", "run_verilog"]
+__all__ = ["bench_config", "bench_environment", "build_root", "has_icarus", "run_bench", "run_verilog"]
 
 _CONFIG_VARIABLE = "ACF_CONFIG"
 _RUNTIME_OBJECTS = ("verilated.o", "verilated_dpi.o", "verilated_threads.o", "verilated_vpi.o")
@@ -90,9 +90,14 @@ def build_root() -> Path:
 
 def bench_config() -> FabricConfig:
     """The configuration that the running bench was built with (called inside a bench)."""
-    name, _, format = os.environ[_CONFIG_VARIABLE].partition(":")
-    config = preset(name)
-    return config.with_format(format) if format else config
+    name, format, skipping = os.environ[_CONFIG_VARIABLE].split(":")
+    config = preset(name).with_format(format)
+    return config if skipping == "True" else config.without_skipping()
+
+
+def bench_environment(config: FabricConfig) -> dict[str, str]:
+    """What tells a bench its configuration: a preset, its number format, whether it skips zeros."""
+    return {_CONFIG_VARIABLE: f"{config.name}:{config.lane.format}:{config.lane.skipping}"}
 
 
 @contextlib.contextmanager
@@ -123,7 +128,8 @@ def run_bench(
     module : str
         Python module that holds the cocotb tests.
     config : FabricConfig or None
-        A preset, possibly in another number format; ``tiny`` when None. Benches get it by ``bench_config``.
+        A preset, possibly in another number format or without skipping; ``tiny`` when None. Benches get it by
+        ``bench_config``.
     simulator : str
         ``verilator`` or ``icarus``.
     netlist : bool
@@ -143,7 +149,7 @@ def run_bench(
     config = config or preset("tiny")
     top = f"acf_{block}_top"
     source = stored_verilog(f"{top}-{config.digest}", lambda: blocks.generate(block, config=config, top=top))
-    name = f"{block}-{config.name}-{config.lane.format}"
+    name = f"{block}-{config.name}-{config.lane.format}{'' if config.lane.skipping else '-dense'}"
     if netlist:
         source, name = gate_netlist(source, top=top), f"{name}-netlist"
     run_verilog(
@@ -154,7 +160,7 @@ def run_bench(
         simulator=simulator,
         seed=seed,
         testcase=testcase,
-        env={_CONFIG_VARIABLE: f"{config.name}:{config.lane.format}", **(env or {})},
+        env={**bench_environment(config), **(env or {})},
     )
 
 

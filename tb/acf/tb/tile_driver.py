@@ -172,7 +172,7 @@ class TileBench:
             columns=columns,
             tile_columns=tile_columns,
         )
-        self.bank, self.row_bank, self.dense = bank, row_bank, not skip
+        self.bank, self.row_bank, self.dense = bank, row_bank, not (skip and self.lane.skipping)
         share = min(max(columns - (self.x - 1) * tile_columns, 0), tile_columns)
         self.model.used[:] = [column < share for column in range(self.columns)]
 

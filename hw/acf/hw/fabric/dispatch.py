@@ -27,7 +27,8 @@ class Dispatch(wiring.Component):
     LOAD goes to the column feeders in ``targets``, CLEAR, STREAM and DRAIN to the row feeders, one packet each, lowest
     first; a command without targets is passed over. UPDATE, REWIRE, PRUNE, SURVEY and MERGE go to node (0, 0), the
     structure engine. WAIT holds everything behind it. A command costs three cycles, and nine more per target. END waits
-    until the last flit before it is taken; after it, or after an error, nothing happens until reset.
+    until the last flit before it is taken; after it, or after an error, nothing happens until reset. Where lanes do not
+    skip zeros, a LOAD of packed operands is an error (COMMAND_RANGE).
 
     Parameters
     ----------
@@ -141,6 +142,10 @@ class Dispatch(wiring.Component):
 
             with m.State("CHECK"):
                 m.d.comb += self.part.eq(COMMAND_FIELDS[Opcode.WAIT]["count"].word // 2)
+                if not self._config.lane.skipping:
+                    packed = _field([self.value] * COMMAND_PARTS, Opcode.LOAD, "packed")
+                    with m.If(to_columns):
+                        m.d.comb += self.part.eq(COMMAND_FIELDS[Opcode.LOAD]["packed"].word // 2)
                 m.d.sync += [
                     pending.eq(Mux(to_structure, 1, targets)),
                     self.count.eq(_field([first, self.value], Opcode.WAIT, "count")),
@@ -161,6 +166,10 @@ class Dispatch(wiring.Component):
                             fail(ErrorCode.COMMAND_RANGE)
                         with m.Elif((targets & ~feeders).any()):
                             fail(ErrorCode.COMMAND_RANGE)
+                        if not self._config.lane.skipping:
+                            # The tiles would not understand it.
+                            with m.Elif(to_columns & packed):
+                                fail(ErrorCode.COMMAND_RANGE)
                     with m.Case(*_STRUCTURE):
                         m.next = "HEAD"
                         with m.If(~has_semaphore & (self.semaphore != NO_SEMAPHORE)):

@@ -1,6 +1,6 @@
 """Accumulators of one lane."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -9,13 +9,18 @@ from amaranth.utils import ceil_log2
 from acf.config import LaneConfig
 from acf.hw.formats import mac_latency
 
-__all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles"]
+__all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles", "connect_sweep", "issue_delay"]
+
+
+def issue_delay(*, lane: LaneConfig) -> int:
+    """Cycles from an entry that is taken to its first product: without skipping there is no mask to look up."""
+    return 5 if lane.skipping else 2
 
 
 def clearing_cycles(*, lane: LaneConfig) -> int:
     """Cycles from the sweep of an accumulator to the first entry that may be taken for it: it is set to +0 when a
-    product's sum would be written, and an entry's first product is issued five cycles after the entry is taken."""
-    return max(1, mac_latency(format=lane.format) - 2)
+    product's sum would be written, and an entry's first product is issued ``issue_delay`` cycles after it is taken."""
+    return max(1, mac_latency(format=lane.format) + 3 - issue_delay(lane=lane))
 
 
 def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:
@@ -123,3 +128,48 @@ class AccumulatorBank(wiring.Component):
         m.d.sync += [read_odd.eq(self.read_address[0]), swept_odd.eq(self.sweep_address[0])]
         m.d.comb += [self.data.eq(Mux(read_odd, odd, even)), self.swept.eq(Mux(swept_odd, odd, even))]
         return m
+
+
+def connect_sweep(
+    m: Module,
+    sweep: wiring.PureInterface,
+    accumulators: AccumulatorBank,
+    *,
+    accumulator: Value,
+    clearing: Value,
+    depth: int,
+) -> None:
+    """Read what is swept, and write +0 ``depth`` cycles later.
+
+    Parameters
+    ----------
+    m : Module
+    sweep : In(accumulator_sweep)
+    accumulators : AccumulatorBank
+    accumulator : Value
+        Shows what was read.
+    clearing : Value
+        High while an accumulator that was swept is not yet +0.
+    depth : int
+        Cycles from reading an accumulator for a product to writing it.
+    """
+    swept, address = sweep.taken, Cat(sweep.slot, sweep.row)
+    m.d.comb += [
+        accumulators.sweep.eq(swept),
+        accumulators.sweep_address.eq(address),
+        accumulator.eq(accumulators.swept),
+    ]
+    on_the_way = []
+    for n in range(depth):
+        swept_next = Signal(name=f"swept_{n}")
+        address_next = Signal.like(accumulators.clear_address, name=f"swept_address_{n}", reset_less=True)
+        m.d.sync += swept_next.eq(swept)
+        with m.If(swept):
+            m.d.sync += address_next.eq(address)
+        swept, address = swept_next, address_next
+        on_the_way.append(swept)
+    m.d.comb += [
+        accumulators.clear.eq(swept),
+        accumulators.clear_address.eq(address),
+        clearing.eq(Cat(on_the_way).any()),
+    ]

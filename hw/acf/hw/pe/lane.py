@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
 from acf.hw.formats import mac
-from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep
+from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep
 from acf.hw.pe.interlock import Interlock
 from acf.hw.pe.issue import ProductIssue, lane_entry, masked_entry
 from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_write
@@ -117,7 +117,14 @@ class Lane(wiring.Component):
 
         waiting = self._look_up_mask(m, operands, issue)
         self._issue_products(m, issue, interlock, operands, accumulators, operator)
-        self._sweep(m, accumulators, depth=operator.latency + 2)
+        connect_sweep(
+            m,
+            self.sweep,
+            accumulators,
+            accumulator=self.accumulator,
+            clearing=self.clearing,
+            depth=operator.latency + 2,
+        )
         m.d.comb += self.idle.eq(~(waiting | issue.busy | interlock.busy))
         return m
 
@@ -225,27 +232,4 @@ class Lane(wiring.Component):
             accumulators.write_address.eq(interlock.write_address),
             accumulators.write_data.eq(operator.o),
             self.overflow.eq(interlock.write & operator.overflow),
-        ]
-
-    def _sweep(self, m, accumulators, *, depth):
-        """Read what is swept; write +0 ``depth`` cycles later."""
-        swept, address = self.sweep.taken, Cat(self.sweep.slot, self.sweep.row)
-        m.d.comb += [
-            accumulators.sweep.eq(swept),
-            accumulators.sweep_address.eq(address),
-            self.accumulator.eq(accumulators.swept),
-        ]
-        on_the_way = []
-        for n in range(depth):
-            swept_next = Signal(name=f"swept_{n}")
-            address_next = Signal.like(accumulators.clear_address, name=f"swept_address_{n}", reset_less=True)
-            m.d.sync += swept_next.eq(swept)
-            with m.If(swept):
-                m.d.sync += address_next.eq(address)
-            swept, address = swept_next, address_next
-            on_the_way.append(swept)
-        m.d.comb += [
-            accumulators.clear.eq(swept),
-            accumulators.clear_address.eq(address),
-            self.clearing.eq(Cat(on_the_way).any()),
         ]

@@ -37,17 +37,18 @@ def operand_write(*, lane: LaneConfig) -> wiring.Signature:
         Write the mask of ``row``.
     mask : Out(slots)
         Bit ``s`` is set when the operand of slot ``s`` is not zero; others need not be written.
+
+    Without ``lane.skipping`` there are no masks.
     """
-    return wiring.Signature(
-        {
-            "enable": Out(1),
-            "row": Out(operand_row_width(lane=lane)),
-            "slot": Out(ceil_log2(lane.slots)),
-            "value": Out(lane.number_format.operand_width),
-            "mask_enable": Out(1),
-            "mask": Out(lane.slots),
-        }
-    )
+    members = {
+        "enable": Out(1),
+        "row": Out(operand_row_width(lane=lane)),
+        "slot": Out(ceil_log2(lane.slots)),
+        "value": Out(lane.number_format.operand_width),
+    }
+    if lane.skipping:
+        members |= {"mask_enable": Out(1), "mask": Out(lane.slots)}
+    return wiring.Signature(members)
 
 
 class OperandBank(wiring.Component):
@@ -57,7 +58,7 @@ class OperandBank(wiring.Component):
     once, one from an even and one from an odd bank. With a single bank that is not possible.
 
     A row that is written while it is read gives undefined values; programs keep loading and computing in different
-    banks.
+    banks. Without ``lane.skipping`` there are no masks.
 
     Parameters
     ----------
@@ -91,23 +92,25 @@ class OperandBank(wiring.Component):
         self._lane = lane
         row = operand_row_width(lane=lane)
         width = lane.number_format.operand_width
-        super().__init__(
-            {
-                "write": In(operand_write(lane=lane)),
-                "read": In(1),
-                "row": In(row),
-                "slot": In(ceil_log2(lane.slots)),
-                "paired": In(1),
-                "partner_row": In(row),
-                "operand": Out(width),
-                "partner": Out(width),
+        members = {
+            "write": In(operand_write(lane=lane)),
+            "read": In(1),
+            "row": In(row),
+            "slot": In(ceil_log2(lane.slots)),
+            "paired": In(1),
+            "partner_row": In(row),
+            "operand": Out(width),
+            "partner": Out(width),
+        }
+        if lane.skipping:
+            members |= {
                 "look_up": In(1),
                 "mask_row": In(row),
                 "mask_paired": In(1),
                 "mask_partner_row": In(row),
                 "mask": Out(lane.slots),
             }
-        )
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
@@ -130,45 +133,54 @@ class OperandBank(wiring.Component):
             m.submodules[f"operands_{parity}"] = operand_memory = Memory(
                 shape=lane.number_format.operand_width, depth=rows * lane.slots, init=[], attrs=attributes
             )
-            m.submodules[f"masks_{parity}"] = mask_memory = Memory(
-                shape=lane.slots, depth=rows, init=[], attrs=attributes
-            )
-            operand_writer, operand_reader = operand_memory.write_port(), operand_memory.read_port(transparent_for=())
-            mask_writer, mask_reader = mask_memory.write_port(), mask_memory.read_port(transparent_for=())
             chosen = is_in(self.write.row, parity)
-            row, mask_row = self.row, self.mask_row
-            if parity:  # the memory of the partners; whose row it is does not matter to the other one
-                row, mask_row = (
-                    Mux(self.paired, self.partner_row, row),
-                    Mux(self.mask_paired, self.mask_partner_row, mask_row),
+            # The second memory is that of the partners; whose row it is does not matter to the other one.
+            row = Mux(self.paired, self.partner_row, self.row) if parity else self.row
+            if lane.skipping:
+                m.submodules[f"masks_{parity}"] = mask_memory = Memory(
+                    shape=lane.slots, depth=rows, init=[], attrs=attributes
                 )
+            operand_writer, operand_reader = operand_memory.write_port(), operand_memory.read_port(transparent_for=())
             m.d.comb += [
                 operand_writer.en.eq(self.write.enable & chosen),
                 operand_writer.addr.eq(Cat(self.write.slot, within(self.write.row))),
                 operand_writer.data.eq(self.write.value),
-                mask_writer.en.eq(self.write.mask_enable & chosen),
-                mask_writer.addr.eq(within(self.write.row)),
-                mask_writer.data.eq(self.write.mask),
+            ]
+            if lane.skipping:
+                mask_writer, mask_reader = mask_memory.write_port(), mask_memory.read_port(transparent_for=())
+                m.d.comb += [
+                    mask_writer.en.eq(self.write.mask_enable & chosen),
+                    mask_writer.addr.eq(within(self.write.row)),
+                    mask_writer.data.eq(self.write.mask),
+                ]
+            m.d.comb += [
                 operand_reader.en.eq(self.read & (self.paired | is_in(self.row, parity))),
                 operand_reader.addr.eq(Cat(self.slot, within(row))),
-                mask_reader.en.eq(self.look_up & (self.mask_paired | is_in(self.mask_row, parity))),
-                mask_reader.addr.eq(within(mask_row)),
             ]
             operands.append(operand_reader.data)
-            masks.append(mask_reader.data)
+            if lane.skipping:
+                mask_row = Mux(self.mask_paired, self.mask_partner_row, self.mask_row) if parity else self.mask_row
+                m.d.comb += [
+                    mask_reader.en.eq(self.look_up & (self.mask_paired | is_in(self.mask_row, parity))),
+                    mask_reader.addr.eq(within(mask_row)),
+                ]
+                masks.append(mask_reader.data)
 
         if memories == 1:
-            m.d.comb += [self.operand.eq(operands[0]), self.mask.eq(masks[0])]
+            m.d.comb += self.operand.eq(operands[0])
+            if lane.skipping:
+                m.d.comb += self.mask.eq(masks[0])
             return m
         odd = Signal()
         idle = Signal(2)  # memories that have no part in the mask
         with m.If(self.read):
             m.d.sync += odd.eq(~self.paired & is_in(self.row, 1))
-        with m.If(self.look_up):
-            m.d.sync += idle.eq(Mux(self.mask_paired, 0, Cat(is_in(self.mask_row, 1), is_in(self.mask_row, 0))))
-        m.d.comb += [
-            self.operand.eq(Mux(odd, operands[1], operands[0])),
-            self.partner.eq(operands[1]),
-            self.mask.eq((masks[0] | idle[0].replicate(lane.slots)) & (masks[1] | idle[1].replicate(lane.slots))),
-        ]
+        if lane.skipping:
+            with m.If(self.look_up):
+                m.d.sync += idle.eq(Mux(self.mask_paired, 0, Cat(is_in(self.mask_row, 1), is_in(self.mask_row, 0))))
+        m.d.comb += [self.operand.eq(Mux(odd, operands[1], operands[0])), self.partner.eq(operands[1])]
+        if lane.skipping:
+            m.d.comb += self.mask.eq(
+                (masks[0] | idle[0].replicate(lane.slots)) & (masks[1] | idle[1].replicate(lane.slots))
+            )
         return m

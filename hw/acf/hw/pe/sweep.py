@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.formats.narrow import round_to_bf16
@@ -44,29 +44,35 @@ class AccumulatorSweep(wiring.Component):
     accumulators : In(32).array(lanes)
         What they have read in the cycle before.
     look_up : Out(1)
-        Have all lanes look up the mask of ``gate_row``.
+        Have all lanes look up the mask of ``gate_row``; without ``lane.skipping`` there are no masks, and they look up
+        the operand of ``gate_row`` and ``gate_slot``, for each slot.
     gate_row : Out
         Counted through all banks.
+    gate_slot : Out
+        Only without ``lane.skipping``.
     masks : In(slots).array(lanes)
-        What they have looked up in the cycle before.
+        What they have looked up in the cycle before; without ``lane.skipping`` one bit, set where the operand is not
+        zero.
     """
 
     pairs: stream.Interface
 
     def __init__(self, *, config: FabricConfig):
         self._config = config
-        super().__init__(
-            {
-                "walk": In(sweep_walk(lane=config.lane)),
-                "pairs": Out(stream.Signature(config.noc.flit_width)),
-                "sender_idle": In(1),
-                "lanes": Out(accumulator_sweep(lane=config.lane)).array(config.lanes),
-                "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
-                "look_up": Out(1),
-                "gate_row": Out(operand_row_width(lane=config.lane)),
-                "masks": In(config.lane.slots).array(config.lanes),
-            }
-        )
+        lane = config.lane
+        members = {
+            "walk": In(sweep_walk(lane=lane)),
+            "pairs": Out(stream.Signature(config.noc.flit_width)),
+            "sender_idle": In(1),
+            "lanes": Out(accumulator_sweep(lane=lane)).array(config.lanes),
+            "accumulators": In(lane.number_format.accumulator_width).array(config.lanes),
+            "look_up": Out(1),
+            "gate_row": Out(operand_row_width(lane=lane)),
+            "masks": In(lane.slots if lane.skipping else 1).array(config.lanes),
+        }
+        if not lane.skipping:
+            members["gate_slot"] = Out(ceil_log2(lane.slots))
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
@@ -105,10 +111,13 @@ class AccumulatorSweep(wiring.Component):
                     with m.If(row_ends):
                         end_row("CLEAR")
             with m.State("ROW"):
-                m.d.comb += self.look_up.eq(walk.gate)
+                if config.lane.skipping:
+                    m.d.comb += self.look_up.eq(walk.gate)
                 m.next = "FETCH"
             with m.State("FETCH"):
                 fetch()
+                if not config.lane.skipping:
+                    m.d.comb += self.look_up.eq(walk.gate & all_taken)
                 with m.If(all_taken):
                     m.next = "ARRIVE"
             with m.State("ARRIVE"):
@@ -205,12 +214,14 @@ class AccumulatorSweep(wiring.Component):
         arrives = Signal()
         m.d.comb += self.gate_row.eq(Cat(walk.gate_row, walk.gate_bank))
         m.d.sync += arrives.eq(self.look_up)
+        if not self._config.lane.skipping:
+            m.d.comb += self.gate_slot.eq(slot)
         shown = []
         for n, (mask, accumulator) in enumerate(zip(self.masks, held, strict=True)):
             kept_mask = Signal.like(mask, name=f"mask_{n}", reset_less=True)
             with m.If(arrives):
                 m.d.sync += kept_mask.eq(mask)
             kept = Signal(name=f"kept_{n}")
-            m.d.comb += kept.eq(~walk.gate | kept_mask.bit_select(slot, 1))
+            m.d.comb += kept.eq(~walk.gate | (kept_mask.bit_select(slot, 1) if len(mask) > 1 else kept_mask))
             shown.append(Mux(kept, accumulator, 0))
         return shown

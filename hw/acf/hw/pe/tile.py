@@ -10,9 +10,12 @@ from acf.hw.counters import counter_bus
 from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.noc.flit import flit_stream
 from acf.hw.pe.cycle_counters import CycleCounters, lane_events
+from acf.hw.pe.dense_loader import DenseOperandLoader
 from acf.hw.pe.done_sender import DoneSender
 from acf.hw.pe.entry_decoder import EntryDecoder
 from acf.hw.pe.lane import Lane
+from acf.hw.pe.lockstep_issue import LockstepIssue
+from acf.hw.pe.lockstep_lane import LockstepLane
 from acf.hw.pe.operand_loader import OperandLoader
 from acf.hw.pe.reduce import ReducingSweep
 from acf.hw.pe.result_sender import ResultSender
@@ -30,6 +33,9 @@ class Tile(wiring.Component):
     behind it are acted on; only an ENTRY whose accumulators are not swept yet, or another DRAIN or CLEAR, has to wait.
     So all looks as if it had happened in order. OPERANDS packets are written to the banks meanwhile.
     Column ``k`` of the tile lives in lane ``k % lanes``, slot ``k // lanes``.
+
+    Without ``lane.skipping`` one ``LockstepIssue`` issues the products of all lanes, operands are not packed, and a
+    SETUP's ``skip`` means nothing.
 
     Parameters
     ----------
@@ -83,14 +89,19 @@ class Tile(wiring.Component):
         config = self._config
 
         m.submodules.decoder = decoder = EntryDecoder(config=config)
-        m.submodules.loader = loader = OperandLoader(config=config)
+        loads = OperandLoader if config.lane.skipping else DenseOperandLoader
+        m.submodules.loader = loader = loads(config=config)
         m.submodules.job = job = SweepJob(lane=config.lane)
         m.submodules.sweep = sweep = AccumulatorSweep(config=config)
         m.submodules.reduce = reduce = ReducingSweep(config=config)
         m.submodules.results = results = ResultSender(config=config)
         m.submodules.sender = sender = DoneSender(noc=config.noc)
         m.submodules.counting = counting = CycleCounters(lanes=config.lanes)
-        lanes = [Lane(config=config) for _ in range(config.lanes)]
+        if config.lane.skipping:
+            lanes = [Lane(config=config) for _ in range(config.lanes)]
+        else:
+            m.submodules.issue = issue = LockstepIssue(lane=config.lane)
+            lanes = [LockstepLane(config=config) for _ in range(config.lanes)]
         for n, lane in enumerate(lanes):
             place(m, f"lane_{n}", lane, library=self._library, key=(config,))
 
@@ -134,14 +145,19 @@ class Tile(wiring.Component):
         m.d.comb += [
             job.entry_row.eq(decoder.entry.p.accumulator[ceil_log2(config.lane.slots) :]),
             decoder.must_wait.eq(job.must_wait),
-            decoder.looking_up.eq(sweep.look_up),
+            decoder.looking_up.eq(sweep.look_up if config.lane.skipping else 0),
             decoder.swept.eq(~walk.active & ~clearing),
         ]
 
+        if config.lane.skipping:
+            m.d.comb += [
+                # Every lane takes the entry in the same cycle.
+                decoder.entry.ready.eq(Cat(lane.entry.ready for lane in lanes).all()),
+                decoder.idle.eq(Cat(lane.idle for lane in lanes).all()),
+            ]
+        else:
+            self._share_issue(m, issue, lanes, decoder, sweep)
         m.d.comb += [
-            # Every lane takes the entry in the same cycle.
-            decoder.entry.ready.eq(Cat(lane.entry.ready for lane in lanes).all()),
-            decoder.idle.eq(Cat(lane.idle for lane in lanes).all()),
             counting.held.eq(decoder.held),
             counting.sweeping.eq(~decoder.swept),
             counting.open.eq(decoder.open),
@@ -151,17 +167,20 @@ class Tile(wiring.Component):
         ]
         for n, lane in enumerate(lanes):
             connect(m, loader.writes[n], lane.load)
+            if config.lane.skipping:
+                m.d.comb += [
+                    lane.entry.payload.eq(decoder.entry.payload),
+                    lane.entry.p.row.eq(Mux(sweep.look_up, sweep.gate_row, decoder.entry.p.row)),
+                    lane.look_up.eq(sweep.look_up),
+                    lane.entry.valid.eq(decoder.entry.valid & decoder.entry.ready),
+                    lane.sampled.eq(decoder.sampled),
+                    lane.dense.eq(decoder.dense),
+                ]
             m.d.comb += [
-                lane.entry.payload.eq(decoder.entry.payload),
-                lane.entry.p.row.eq(Mux(sweep.look_up, sweep.gate_row, decoder.entry.p.row)),
-                lane.look_up.eq(sweep.look_up),
-                lane.entry.valid.eq(decoder.entry.valid & decoder.entry.ready),
-                lane.sampled.eq(decoder.sampled),
-                lane.dense.eq(decoder.dense),
                 lane.used.eq(decoder.used[n]),
                 sweep.accumulators[n].eq(lane.accumulator),
                 reduce.accumulators[n].eq(lane.accumulator),
-                sweep.masks[n].eq(lane.mask),
+                sweep.masks[n].eq(lane.mask if config.lane.skipping else lane.nonzero),
             ]
             for name in ("row", "slot", "urgent"):
                 choice = Mux(walk.reduce, getattr(reduce.lanes[n], name), getattr(sweep.lanes[n], name))
@@ -172,6 +191,24 @@ class Tile(wiring.Component):
                 sweep.lanes[n].taken.eq(lane.sweep.taken & sends),
             ]
             for name in lane_events.members:
-                m.d.comb += getattr(counting.events[n], name).eq(getattr(lane, name))
+                waits = not config.lane.skipping and name in ("hazard", "swept")
+                m.d.comb += getattr(counting.events[n], name).eq(getattr(issue if waits else lane, name))
             m.d.comb += counting.events[n].overflow.eq(lane.overflow | reduce.overflow[n])
         return m
+
+    def _share_issue(self, m, issue, lanes, decoder, sweep):
+        """Lanes without skipping: one of them issues products for all, and all wait where one has to."""
+        connect(m, decoder.entry, issue.entry)
+        m.d.comb += [
+            decoder.idle.eq(issue.idle),
+            issue.sampled.eq(decoder.sampled),
+            issue.used.eq(decoder.used[0]),  # no lane has more columns than the first
+            issue.hold.eq(Cat(lane.holds for lane in lanes).any()),
+        ]
+        for lane in lanes:
+            connect(m, issue.products, lane.products)
+            m.d.comb += [
+                lane.look_up.eq(sweep.look_up),
+                lane.look_up_row.eq(sweep.gate_row),
+                lane.look_up_slot.eq(sweep.gate_slot),
+            ]

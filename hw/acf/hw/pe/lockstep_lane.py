@@ -1,0 +1,139 @@
+"""Operands, operator and accumulators of a lane that goes in step with the others of its tile."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from acf.config import FabricConfig
+from acf.hw.formats import mac
+from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep
+from acf.hw.pe.lockstep_issue import lockstep_products
+from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_row_width, operand_write
+
+__all__ = ["LockstepLane"]
+
+
+class LockstepLane(wiring.Component):
+    """Carries out the products that ``LockstepIssue`` issues, on its own columns.
+
+    Memories, operator and times are those of ``Lane``. Zeros are not known before the operands are read: the product
+    takes its cycle, and then does not enable the operator and writes nothing, so that sums have the bits that ``Lane``
+    gives.
+
+    Parameters
+    ----------
+    config : FabricConfig
+
+    Members
+    -------
+    products : In(lockstep_products)
+    used : In(slots)
+        Slots that hold columns in this lane.
+    holds : Out(1)
+        The product must not be issued in this cycle: an accumulator is swept, or an operand looked up.
+    load : In(operand_write)
+        May go on while products read another bank.
+    sweep : In(accumulator_sweep)
+    accumulator : Out(32)
+        What ``sweep`` has read in the cycle before.
+    look_up : In(1)
+        Read an operand for the sweep.
+    look_up_row, look_up_slot : In
+        Which one; the row counts through all banks.
+    nonzero : Out(1)
+        The operand that was looked up in the cycle before is not zero.
+    clearing : Out(1)
+        An accumulator that was swept is not yet +0.
+    issued : Out(1)
+        A product of this lane is issued in this cycle.
+    effectual : Out(1)
+        One was two cycles before, and neither of its operands is zero.
+    overflow : Out(1)
+        The accumulator that is written has wrapped.
+    """
+
+    def __init__(self, *, config: FabricConfig):
+        self._lane = lane = config.lane
+        super().__init__(
+            {
+                "products": In(lockstep_products(lane=lane)),
+                "used": In(lane.slots),
+                "holds": Out(1),
+                "load": In(operand_write(lane=lane)),
+                "sweep": In(accumulator_sweep(lane=lane)),
+                "accumulator": Out(lane.number_format.accumulator_width),
+                "look_up": In(1),
+                "look_up_row": In(operand_row_width(lane=lane)),
+                "look_up_slot": In(ceil_log2(lane.slots)),
+                "nonzero": Out(1),
+                "clearing": Out(1),
+                "issued": Out(1),
+                "effectual": Out(1),
+                "overflow": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lane, product = self._lane, self.products
+
+        m.submodules.operator = operator = mac(format=lane.format)
+        m.submodules.operands = operands = OperandBank(lane=lane)
+        m.submodules.accumulators = accumulators = AccumulatorBank(lane=lane)
+        connect(m, flipped(self.load), operands.write)
+        connect_sweep(
+            m,
+            self.sweep,
+            accumulators,
+            accumulator=self.accumulator,
+            clearing=self.clearing,
+            depth=operator.latency + 2,
+        )
+
+        meets_sweep = product.valid & (product.address[0] == accumulators.sweep_address[0])
+        m.d.comb += [
+            self.sweep.taken.eq(self.sweep.read & (self.sweep.urgent | ~meets_sweep)),
+            self.holds.eq(self.look_up | (self.sweep.read & self.sweep.urgent & meets_sweep)),
+            self.issued.eq(product.issued & self.used.bit_select(product.slot, 1)),
+            operands.read.eq(self.issued | self.look_up),
+            operands.row.eq(Mux(self.look_up, self.look_up_row, product.row)),
+            operands.slot.eq(Mux(self.look_up, self.look_up_slot, product.slot)),
+            operands.paired.eq(product.sampled & ~self.look_up),
+            operands.partner_row.eq(product.partner_row),
+            self.nonzero.eq(is_nonzero(operands.operand, format=lane.format)),
+            accumulators.read.eq(self.issued),
+            accumulators.read_address.eq(product.address),
+        ]
+
+        # As in ``Lane`` the inputs of the operator are registered. Here they show whether a product is effectual.
+        x, y = (Signal(lane.number_format.operand_width, name=name, reset_less=True) for name in ("x", "y"))
+        a = Signal.like(accumulators.data, reset_less=True)
+        fetched, enable = Signal(), Signal()
+        m.d.sync += [fetched.eq(self.issued), enable.eq(fetched)]
+        with m.If(fetched):
+            m.d.sync += [
+                x.eq(Mux(product.sampled, operands.partner, product.value)),
+                y.eq(operands.operand),
+                a.eq(accumulators.data),
+            ]
+        m.d.comb += [
+            self.effectual.eq(enable & is_nonzero(x, format=lane.format) & is_nonzero(y, format=lane.format)),
+            operator.x.eq(x),
+            operator.y.eq(y),
+            operator.a.eq(a),
+            operator.enable.eq(self.effectual),
+        ]
+
+        write = self.effectual
+        for n in range(operator.latency):
+            write_next = Signal(name=f"write_{n}")
+            m.d.sync += write_next.eq(write)
+            write = write_next
+        m.d.comb += [
+            accumulators.write.eq(write),
+            accumulators.write_address.eq(product.write_address),
+            accumulators.write_data.eq(operator.o),
+            self.overflow.eq(write & operator.overflow),
+        ]
+        return m
