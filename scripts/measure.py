@@ -40,6 +40,15 @@ BLOCKS = [
     "rewire_engine",
     "prune_engine",
 ]
+COMPARED_BLOCKS = [("lane", "bf16"), ("tile", "bf16"), ("lane", "int8"), ("tile", "int8")]
+"""Beside the same without skipping."""
+COMPARED_RUNS = [
+    *(f"{product}-base-256x256x512-w0.1-a0.5" for product in PRODUCTS),
+    "gather-base-64x256x256-w0.2-a1",
+    "gather-base-64x256x256-w0.5-a1",
+]
+ARRAY = {"tile": 16, "node": 25, "row_feeder": 4, "column_feeder": 4, "command_processor": 1}
+"""Blocks of `base` that compute products, with their number: all but the structure engine and the memory port."""
 TIMED_BLOCKS = ["mac", "lane", "router"]
 SWEEPS: list[tuple[str, str, dict[str, str | int]]] = [
     ("4x4", "uniform", {"--channels": "kept", "--vcs": 2}),
@@ -93,6 +102,20 @@ def area_commands() -> dict[str, str]:
     commands = {f"area-{block}": f"acf area --preset base --block {block} --tech ecp5 --json" for block in BLOCKS}
     for block in ("mac", "lane", "tile"):
         commands[f"area-{block}-int8"] = f"acf area --preset base --format int8 --block {block} --tech ecp5 --json"
+    return commands
+
+
+def comparison_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    benches = " ".join(f"--bench docs/results/{name}.json" for name in COMPARED_RUNS)
+    commands = {}
+    for block, format in COMPARED_BLOCKS:
+        name, options = (
+            (f"area-compare-{block}", benches)
+            if format == "bf16"
+            else (f"area-compare-{block}-{format}", f"--format {format}")
+        )
+        commands[name] = f"acf area --preset base --block {block} --tech ecp5 --compare dense {options} --json"
     return commands
 
 
@@ -206,6 +229,68 @@ def area_table() -> list[str]:
     return lines
 
 
+def _compared(name: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Totals of a block with skipping and without."""
+    r = result(f"area-compare-{name}")
+    return r["total"], r["dense_total"]
+
+
+def array_areas(*, feeders: bool = True) -> tuple[dict[str, float], dict[str, float]]:
+    """Totals of the array with skipping, and of that without, there with feeders or not."""
+    totals: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for block, count in ARRAY.items():
+        pair = _compared("tile") if block == "tile" else (result(f"area-{block}")["total"],) * 2
+        for side, (total, counts) in enumerate(zip(totals, pair, strict=True)):
+            times = 0 if side and not feeders and block.endswith("feeder") else count
+            for name, number in counts.items():
+                total[name] = total.get(name, 0) + times * number
+    return totals
+
+
+def comparison_table() -> list[str]:
+    """Rows of the table of areas with skipping and without."""
+    lane = next(one for one in result("area-compare-tile")["compared_modules"] if one["name"] == "acf_lane")
+    own = next(one for one in result("area-compare-tile")["modules"] if one["name"] == "acf_lane")["counts"]
+    rows = [
+        ("lane alone", "bf16", _compared("lane")),
+        ("lane in a tile", "bf16", (own, lane["dense_counts"])),
+        ("tile", "bf16", _compared("tile")),
+        ("array", "bf16", array_areas()),
+        ("array, its feeders not counted on the side without", "bf16", array_areas(feeders=False)),
+        ("lane alone", "int8", _compared("lane-int8")),
+        ("tile", "int8", _compared("tile-int8")),
+    ]
+    titles = {"comb": "LUT slots", "lut4": "LUT4", "ff": "flip-flops", "dsp": "DSP", "bram": "block RAM"}
+    lines = [
+        "| of `base` | format | " + " | ".join(titles.values()) + " | skipping costs, of LUT slots |",
+        "|---|---|" + "---|" * len(titles) + "---|",
+    ]
+    for what, format, (skipping, dense) in rows:
+        counts = " | ".join(f"{skipping[name]:,} / {dense[name]:,}" for name in titles)
+        cost = 100 * (skipping["comb"] / dense["comb"] - 1)
+        lines.append(f"| {what} | {format} | {counts} | {cost:.1f} % |")
+    return lines
+
+
+def gain_table() -> list[str]:
+    """Rows of the table of throughput per area."""
+    lines = [
+        "| product | layer | weights | operands | speed-up | per LUT slot of a tile | of the array | break-even weight sparsity, array | per LUT slot, feeders not counted without |",  # noqa: E501
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    (skipping, dense), (_, alone) = array_areas(), array_areas(feeders=False)
+    for one in result("area-compare-tile")["benches"]:
+        speedup, density = one["speedup"], one["weight_density"]
+        gain = speedup * dense["comb"] / skipping["comb"]
+        lines.append(
+            f"| {one['product']} | {one['rows']} x {one['inner']} x {one['columns']} | {100 * density:.0f} % "
+            f"| {100 * one['operand_density']:.0f} % | {_times(speedup)} "
+            f"| {_times(one['throughput_per_area']['comb'])} | {_times(gain)} "
+            f"| {100 * max(0, 1 - density * gain):.0f} % | {_times(speedup * alone['comb'] / skipping['comb'])} |"
+        )
+    return lines
+
+
 def timing_table() -> list[str]:
     """Rows of the table of clocks."""
     lines = ["| block | format | Fmax, MHz | of all seeds | slowest path, ns: by way of |", "|---|---|---|---|---|"]
@@ -291,6 +376,7 @@ def main() -> int:
             **product_commands(),
             **update_commands(),
             **area_commands(),
+            **comparison_commands(),
             **timing_commands(),
             **network_commands(),
             **soak_commands(),
@@ -308,7 +394,14 @@ def main() -> int:
                 measure(name, command)
                 progress.advance(task)
     pages = {
-        README: {"throughput": product_table, "optimizer": update_table, "area": area_table, "timing": timing_table},
+        README: {
+            "throughput": product_table,
+            "optimizer": update_table,
+            "area": area_table,
+            "comparison": comparison_table,
+            "gain": gain_table,
+            "timing": timing_table,
+        },
         NETWORK: {"network": network_table, "soak": soak_table, "proofs": proof_table, "router": router_table},
     }
     stale = False

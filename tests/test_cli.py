@@ -45,7 +45,6 @@ def one_sentence(err):
         (("rtl", "--block", "mac", "-o", "/"), "'/'"),
         (("rtl", "--wrong"), "--wrong"),
         (("rtl", "surplus"), "surplus"),
-        (("area",), "--block"),
         (("area", "--block", "engine"), "'engine'"),
         (("area", "--block", "mac", "--tech", "paper"), "'paper'"),
         (("area", "--block", "mac", "--preset", ""), "''"),

@@ -49,7 +49,7 @@ class WithSkipping:
 def check_packed_is_refused(device):
     weights, _, operand = operands((5, 20, 9))
     with pytest.raises(
-        ValueError, match="^the operand cannot be packed where lanes do not skip zeros, as in configuration "
+        ValueError, match=r"^the operand cannot be packed where lanes do not skip zeros, as in configuration "
     ):
         run_gather(device, weights, operand, form=OperandForm.PACKED)
     assert run_gather(device, weights, operand, form=OperandForm.AUTO).forms == (OperandForm.DENSE,)

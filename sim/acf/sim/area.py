@@ -8,12 +8,21 @@ they are, without optimization across their borders: the cost of two blocks can 
 import json
 import time
 from collections import Counter
-from collections.abc import Set
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass, field, replace
 
 from acf.sim.yosys import named_modules, run_yosys, scratch_folder
 
-__all__ = ["RESOURCES", "TECHNOLOGIES", "AreaReport", "ModuleArea", "count_resources", "synthesize"]
+__all__ = [
+    "RESOURCES",
+    "TECHNOLOGIES",
+    "AreaReport",
+    "ModuleArea",
+    "count_resources",
+    "hierarchical_report",
+    "known_counts",
+    "synthesize",
+]
 
 RESOURCES: dict[str, tuple[str, dict[str, int]]] = {
     "comb": ("COMB", {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}),
@@ -47,12 +56,12 @@ class ModuleArea:
     instances : int
         How often it stands in the whole block.
     counts : dict
-        Number of each of ``RESOURCES`` in one instance.
+        How much of each resource is in one instance.
     """
 
     name: str
     instances: int
-    counts: dict[str, int]
+    counts: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -67,23 +76,36 @@ class AreaReport:
         Name and version of the synthesizer.
     seconds : float
         How long it took.
+    titles : dict
+        Resources by name, each with its title.
+    logic : str
+        The resource that stands for logic as a whole.
+    children : dict
+        Modules directly below each module, with their number.
     """
 
     modules: tuple[ModuleArea, ...]
     tool: str
     seconds: float
+    titles: dict[str, str] = field(default_factory=lambda: {name: title for name, (title, _) in RESOURCES.items()})
+    logic: str = "comb"
+    children: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
-    def total(self) -> dict[str, int]:
-        """Number of each of ``RESOURCES`` in the block, all instances together."""
-        return {name: sum(module.instances * module.counts[name] for module in self.modules) for name in RESOURCES}
+    def total(self) -> dict[str, float]:
+        """How much of each resource is in the block, all instances together."""
+        return {name: sum(module.instances * module.counts[name] for module in self.modules) for name in self.titles}
+
+    def only(self, names: Set[str]) -> "AreaReport":
+        """The report of some modules."""
+        return replace(self, modules=tuple(module for module in self.modules if module.name in names))
 
     def as_dict(self) -> dict:
         """Total and modules as plain data, for reports."""
         return {"total": self.total, "modules": [asdict(module) for module in self.modules]}
 
 
-def synthesize(verilog: str, *, top: str, technology: str = "ecp5") -> AreaReport:
+def synthesize(verilog: str, *, top: str, technology: str = "ecp5", known: AreaReport | None = None) -> AreaReport:
     """Synthesize Verilog text and count what each module takes.
 
     Parameters
@@ -94,6 +116,8 @@ def synthesize(verilog: str, *, top: str, technology: str = "ecp5") -> AreaRepor
         Name of the top module.
     technology : str
         One of ``TECHNOLOGIES``.
+    known : AreaReport or None
+        Of this technology, of modules that are the same, with all that is in them: they are not synthesized again.
 
     Raises
     ------
@@ -106,22 +130,75 @@ def synthesize(verilog: str, *, top: str, technology: str = "ecp5") -> AreaRepor
         raise ValueError(f"technology must be one of {', '.join(TECHNOLOGIES)}, not {technology!r}")
     named = named_modules(verilog, top=top)
     begin = time.monotonic()
-    statistics = _statistics(verilog, top=top, kept=[name for name in named if name != top])
+    boxes = known_counts(known)
+    statistics = _statistics(verilog, top=top, kept=[name for name in named if name != top], boxes=list(boxes))
     seconds = time.monotonic() - begin
 
-    cells = {name.lstrip("\\"): found["num_cells_by_type"] for name, found in statistics["modules"].items()}
+    cells = {
+        name: found.get("num_cells_by_type", {})
+        for name, found in ((name.lstrip("\\"), found) for name, found in statistics["modules"].items())
+        if name not in boxes
+    }
+    counts = {name: count_resources(name, types, {*cells, *boxes}) for name, types in cells.items()}
+    return hierarchical_report({**counts, **boxes}, cells, top=top, statistics=statistics, seconds=seconds, known=known)
+
+
+def known_counts(known: AreaReport | None) -> dict[str, Mapping[str, float]]:
+    """Counts of the modules of a report, by name; of none without one."""
+    return {} if known is None else {module.name: module.counts for module in known.modules}
+
+
+def hierarchical_report(
+    counts: Mapping[str, Mapping[str, float]],
+    cells: Mapping[str, Mapping[str, int]],
+    *,
+    top: str,
+    statistics: dict,
+    seconds: float,
+    known: AreaReport | None,
+    titles: dict[str, str] | None = None,
+    logic: str = "comb",
+) -> AreaReport:
+    """The report of a design.
+
+    Parameters
+    ----------
+    counts : dict
+        Of each module.
+    cells : dict
+        Cells of each module that was synthesized, by type.
+    top : str
+    statistics : dict
+        Of Yosys, which names itself in it.
+    seconds : float
+    known : AreaReport or None
+        Of the other modules.
+    titles : dict or None
+        Those of ``RESOURCES`` when None.
+    logic : str
+    """
+    children = {} if known is None else dict(known.children)
+    for name, types in cells.items():
+        children[name] = {kind: number for kind, number in types.items() if kind in counts}
     modules = [
-        ModuleArea(name=name, instances=number, counts=count_resources(name, cells[name], set(cells)))
-        for name, number in _instances(cells, top).items()
+        ModuleArea(name=name, instances=number, counts=counts[name])
+        for name, number in _instances(children, top).items()
     ]
-    modules.sort(key=lambda module: (module.name != top, -module.instances * module.counts["comb"], module.name))
-    tool = " ".join(statistics["creator"].split()[:2])
-    return AreaReport(modules=tuple(modules), tool=tool, seconds=seconds)
+    modules.sort(key=lambda module: (module.name != top, -module.instances * module.counts[logic], module.name))
+    return AreaReport(
+        modules=tuple(modules),
+        tool=" ".join(statistics["creator"].split()[:2]),
+        seconds=seconds,
+        titles={name: title for name, (title, _) in RESOURCES.items()} if titles is None else titles,
+        logic=logic,
+        children=children,
+    )
 
 
-def _statistics(verilog: str, *, top: str, kept: list[str]) -> dict:
+def _statistics(verilog: str, *, top: str, kept: list[str], boxes: list[str]) -> dict:
     script = [
         "read_verilog -sv design.v",
+        *(f"blackbox {name}" for name in boxes),
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in kept),
         f"synth_ecp5 -top {top}",
         "tee -q -o statistics.json stat -json",
@@ -132,15 +209,14 @@ def _statistics(verilog: str, *, top: str, kept: list[str]) -> dict:
         return json.loads((folder / "statistics.json").read_text())
 
 
-def _instances(cells: dict[str, dict[str, int]], top: str) -> Counter[str]:
+def _instances(children: Mapping[str, Mapping[str, int]], top: str) -> Counter[str]:
     """How often each module stands below ``top``, itself included."""
     total: Counter[str] = Counter()
 
     def visit(name: str, times: int) -> None:
         total[name] += times
-        for kind, number in cells[name].items():
-            if kind in cells:
-                visit(kind, times * number)
+        for child, number in children[name].items():
+            visit(child, times * number)
 
     visit(top, 1)
     return total

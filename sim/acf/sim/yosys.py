@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["named_modules", "repeated_modules", "run_tool", "run_yosys", "scratch_folder"]
+__all__ = ["named_modules", "repeated_modules", "run_tool", "run_yosys", "scratch_folder", "unchanged_modules"]
+
+_MODULE = re.compile(r"^\s*module\s+(\\\S+|[A-Za-z_]\w*).*?^\s*endmodule", re.MULTILINE | re.DOTALL)
+_WORD = re.compile(r"\\\S+|[A-Za-z_]\w*")
 
 
 @contextmanager
@@ -72,3 +75,15 @@ def repeated_modules(verilog: str, *, more_than: int = 4) -> list[str]:
 
 def _modules(verilog: str) -> list[str]:
     return re.findall(r"^\s*module\s+([A-Za-z_]\w*)", verilog, re.MULTILINE)
+
+
+def unchanged_modules(verilog: str, before: str) -> set[str]:
+    """Modules of a Verilog text with names of their own that are in another one too, with all that is in them."""
+    texts, others = ({found.group(1): found.group(0) for found in _MODULE.finditer(text)} for text in (verilog, before))
+    changed = {name for name, text in texts.items() if others.get(name) != text}
+    inside = {name: {word for word in _WORD.findall(text) if word in texts} for name, text in texts.items()}
+    found = set()
+    while found != changed:
+        found = set(changed)
+        changed |= {name for name, words in inside.items() if words & found}
+    return {name for name in texts if name not in changed and not name.startswith("\\")}

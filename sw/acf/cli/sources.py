@@ -33,7 +33,15 @@ class Source:
     config: dict[str, Any]
 
 
-def source_of(block: str, *, preset: str, format: str | None, mesh: str | None, network: NetworkOptions) -> Source:
+def source_of(
+    block: str,
+    *,
+    preset: str,
+    format: str | None,
+    mesh: str | None,
+    network: NetworkOptions,
+    skipping: bool = True,
+) -> Source:
     """Generate a block.
 
     Parameters
@@ -43,6 +51,8 @@ def source_of(block: str, *, preset: str, format: str | None, mesh: str | None, 
         Size of a network alone; without it the block is one of the preset.
     network : NetworkOptions
         The other options of a network alone.
+    skipping : bool
+        Whether the lanes of the preset skip zeros.
 
     Raises
     ------
@@ -53,6 +63,8 @@ def source_of(block: str, *, preset: str, format: str | None, mesh: str | None, 
 
     top = f"acf_{block}_top"
     config = configuration(preset, format)
+    if not skipping:
+        config = config.without_skipping()
     if mesh is not None:
         if block not in NETWORK_BLOCKS:
             raise ValueError(f"--mesh is for the blocks {' and '.join(NETWORK_BLOCKS)}, not {block!r}")
@@ -67,7 +79,7 @@ def source_of(block: str, *, preset: str, format: str | None, mesh: str | None, 
     return Source(
         verilog=blocks.generate(block, config=config, top=top),
         top=top,
-        what=f"{block} of {config.name} in {config.lane.format}",
+        what=f"{block} of {config.name} in {config.lane.format}" + ("" if skipping else " without skipping"),
         config={
             "block": block,
             "preset": config.name,
