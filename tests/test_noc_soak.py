@@ -10,7 +10,7 @@ import pytest
 from acf.cli import main
 from acf.config import ROUTINGS, TORUS_ROUTINGS, NetworkConfig
 from acf.hw.blocks import generate_network
-from acf.hw.noc import channel_choice, choosing_port, packet_network, packet_ports, packet_router
+from acf.hw.noc import channel_choice, choosing_port
 from acf.hw.noc.torus_routing import torus_routing
 from acf.sim.noc_harness import NetworkError, NetworkHarness
 from acf.sim.noc_soak import WATCHDOG, soak, soak_networks, traffic_of
@@ -24,7 +24,11 @@ RING_OPTIONS = ("--mesh", "1x5", "--topology", "torus", "--depth", "2", "--round
 def test_networks_are_of_all_kinds():
     networks = soak_networks()
     kinds = {(network.topology, network.routing, network.channels, network.datelines) for network in networks}
-    assert len(kinds) == len(networks) == 25
+    assert len(kinds) == len(networks) == 27
+    by_class = [network for network in networks if network.by_class]
+    assert {name for network in by_class for name in network.functions} > {"xy", "adaptive", "table"}
+    assert all(network.statistics for network in by_class)
+    networks = networks[: -len(by_class)]
     assert {network.routing for network in networks if network.topology == "mesh"} == set(ROUTINGS)
     for datelines in False, True:
         tori = [network for network in networks if network.topology == "torus" and network.datelines == datelines]
@@ -63,7 +67,7 @@ def test_deadlock_is_seen(monkeypatch):
     """The same ring without datelines: the proof is passed by, and its packets wait for each other all around."""
     ring = dataclasses.replace(RING, channels="free")
     routing = torus_routing("xy", height=1, width=5, datelines=False)
-    for module in channel_choice, choosing_port, packet_network, packet_ports, packet_router:
+    for module in channel_choice, choosing_port:
         monkeypatch.setattr(module, "proved_routing", lambda network: routing)
     with NetworkHarness(ring, verilog=generate_network(ring), ordered=False, quiet=True) as harness:
         message = f"nothing has moved for {WATCHDOG + 1} cycles, and [0-9]+ packets have not come; the oldest is packet"

@@ -341,6 +341,8 @@ def acf(capsys, monkeypatch):
         (("--rounds", "4"), "not 4"),
         (("--stages", "3"), "not 3"),
         (("--channels", "kept", "--stages", "2"), "not 2"),
+        (("--channels", "kept", "--statistics"), "have no statistics"),
+        (("--by-class", "--channels", "onward"), "'onward'"),
         (("--vcs", "9"), "not 9"),
         (("--depth", "3"), "not 3"),
         (("--packet", "0"), "not 0"),
@@ -394,6 +396,7 @@ def test_verilog_of_a_network(capsys, tmp_path):
         (("--block", "lane", "--mesh", "4x4"), "'lane'"),
         (("--block", "noc", "--vcs", "4"), "--vcs 4"),
         (("--block", "noc", "--topology", "torus"), "--topology torus"),
+        (("--block", "noc", "--by-class"), "--by-class means"),
     ):
         for command in "rtl", "area", "timing":
             assert main.run((command, *arguments)) == 2

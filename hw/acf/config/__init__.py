@@ -13,15 +13,28 @@ from acf.config.blocks import (
     StructureConfig,
 )
 from acf.config.fabric import PRESETS, FabricConfig, preset
-from acf.config.network import CHANNEL_RULES, ROUTINGS, TOPOLOGIES, TORUS_ROUTINGS, NetworkConfig
+from acf.config.network import (
+    CHANNEL_RULES,
+    ROUTINGS,
+    TABLE,
+    TOPOLOGIES,
+    TORUS_ROUTINGS,
+    TRAFFIC_CLASSES,
+    ClassPolicy,
+    NetworkConfig,
+    channel_shares,
+)
 
 __all__ = [
     "CHANNEL_RULES",
     "NUMBER_FORMATS",
     "PRESETS",
     "ROUTINGS",
+    "TABLE",
     "TOPOLOGIES",
     "TORUS_ROUTINGS",
+    "TRAFFIC_CLASSES",
+    "ClassPolicy",
     "FabricConfig",
     "FeederConfig",
     "LaneConfig",
@@ -30,5 +43,6 @@ __all__ = [
     "NocConfig",
     "NumberFormat",
     "StructureConfig",
+    "channel_shares",
     "preset",
 ]

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from acf.config import FabricConfig, NetworkConfig
 from acf.hw.hierarchy import ModuleLibrary, convert
 
-__all__ = ["BLOCKS", "block_names", "generate", "generate_board", "generate_network"]
+__all__ = ["BLOCKS", "block_names", "check_routing_tables", "generate", "generate_board", "generate_network"]
 
 # Of the link and a board alone.
 _CYCLES_PER_BIT = 4
@@ -265,3 +265,22 @@ def generate_network(network: NetworkConfig, *, block: str = "noc", top: str = "
     else:
         raise ValueError(f"block of a network must be noc or router, not {block!r}")
     return convert(component, name=top) + "\n" + library.verilog()
+
+
+def check_routing_tables(network: NetworkConfig, tables: list[list[list[list[int]]]]) -> None:
+    """Refuse routing tables with which packets of a network could wait for ever or get lost.
+
+    Parameters
+    ----------
+    network : NetworkConfig
+    tables : list of lists of int, (height, width, height, width)
+        By router and destination the number of the output: north, east, south, west, the node itself, from 0 to 4.
+
+    Raises
+    ------
+    ValueError
+        As ``acf.hw.noc.unicast_proof.check_tables``; of channels that can wait for each other in a circle it prints it.
+    """
+    from acf.hw.noc.unicast_proof import check_tables
+
+    check_tables(network, tables)

@@ -9,7 +9,9 @@
 // bit: a packet comes once, whole, to its destination, and (where the routing promises it) in the order of its flow. Where
 // packets are on their way and no flit goes in or out for a long time, the watchdog calls that a deadlock.
 //
-// Nodes come from the generated header "nodes.h": ACF_NODES(NODE) is NODE(y, x) for each node, row by row.
+// Nodes come from the generated header "nodes.h": ACF_NODES(NODE) is NODE(y, x) for each node, row by row. It also
+// defines ACF_BY_CLASS where policies of classes are inputs of the network, ACF_FUNCTIONS where one of several routing
+// functions is among them, ACF_TABLES where it has tables, and ACF_COUNTERS where it has statistics.
 
 #include <algorithm>
 #include <chrono>
@@ -27,6 +29,8 @@
 
 namespace {
 
+constexpr unsigned kClasses = 4;
+
 // Mirrored by acf.sim.noc_harness.
 struct Options {
     uint64_t probability;  // of a new packet at a source in a cycle, in 1 / 2^32
@@ -35,7 +39,8 @@ struct Options {
     uint64_t shortest, longest;  // flits of a packet, each number as likely
     uint64_t seed;
     uint64_t warm_up, measure, drain;  // cycles; drain is the most
-    uint64_t ordered;                  // packets of a flow must come in order
+    uint64_t ordered;                  // classes whose packets of a flow must come in order, a bit for each
+    uint64_t classes;                  // classes of packets, a bit for each; drawn for each packet
     uint64_t watchdog;                 // cycles in which something must move while packets are on their way; 0 for ever
 };
 
@@ -50,6 +55,7 @@ struct Statistics {
     uint64_t latency_sum;                    // of all packets delivered
     uint64_t out_of_order;                   // packets that came behind a later one of their flow
     uint64_t longest_silence;                // cycles in a row in which nothing moved while packets were on their way
+    uint64_t delivered_of[kClasses], latency_of[kClasses];  // of them by class, of those created in the measuring phase
 };
 
 enum Status { kRunning = 0, kDone = 1, kDrainLimit = 2, kFault = 3 };
@@ -57,7 +63,7 @@ enum Status { kRunning = 0, kDone = 1, kDrainLimit = 2, kFault = 3 };
 struct Record {
     uint64_t created;
     uint32_t to;
-    uint8_t flits;
+    uint8_t flits, traffic_class;
     bool measured, delivered;
 };
 
@@ -65,12 +71,13 @@ struct Node {
     CData *i_valid, *i_ready, *o_valid, *o_ready;
     VlWide<3> *i_payload, *o_payload;  // 64 bits of payload, head, tail
     uint64_t header;                   // of packets for this node
-    uint64_t random, stalls, gaps;     // generators: of packets, of the sink, of the source
+    uint64_t random, stalls, gaps, kinds;  // generators: of packets, of the sink, of the source, of classes
+    uint64_t injected[kClasses], ejected[kClasses];  // flits since the run began
     bool offers;                       // a flit that has not been taken
     std::deque<uint32_t> queue;  // numbers of packets that have not left
     uint64_t sent_flits;         // of the first in the queue
     std::vector<Record> records;
-    std::vector<int64_t> latest;  // by destination: number of the latest packet that came
+    std::vector<int64_t> latest;  // by destination and class: number of the latest packet that came
     int64_t open_source, open_number;
     uint64_t open_flits;
 };
@@ -86,7 +93,7 @@ class Harness {
         ACF_NODES(NODE)
 #undef NODE
         Options none{};
-        none.shortest = none.longest = 1;
+        none.shortest = none.longest = none.classes = 1;
         begin(none, nullptr);
     }
 
@@ -110,11 +117,14 @@ class Harness {
             node.random = roll(node.random);
             node.stalls = roll(node.random);
             node.gaps = ~node.stalls;
+            node.kinds = node.gaps ^ 0x5555;
+            std::fill_n(node.injected, kClasses, 0);
+            std::fill_n(node.ejected, kClasses, 0);
             node.offers = false;
             node.queue.clear();
             node.sent_flits = 0;
             node.records.clear();
-            node.latest.assign(nodes_.size(), -1);
+            node.latest.assign(nodes_.size() * kClasses, -1);
             node.open_source = -1;
             *node.i_valid = 0;
             *node.o_ready = 1;
@@ -170,6 +180,64 @@ class Harness {
         return -1;
     }
 
+    // How a class is treated from now on; the network must be empty.
+    bool set_policy(unsigned traffic_class, unsigned function, unsigned channels, bool is_urgent) {
+#ifdef ACF_BY_CLASS
+#ifdef ACF_FUNCTIONS
+        CData* const functions[] = {&top_->classes_0_function, &top_->classes_1_function, &top_->classes_2_function,
+                                    &top_->classes_3_function};
+        *functions[traffic_class] = function;
+#endif
+        CData* const sets[] = {&top_->classes_0_channels, &top_->classes_1_channels, &top_->classes_2_channels,
+                               &top_->classes_3_channels};
+        CData* const urgent[] = {&top_->classes_0_is_urgent, &top_->classes_1_is_urgent, &top_->classes_2_is_urgent,
+                                 &top_->classes_3_is_urgent};
+        *sets[traffic_class] = channels;
+        *urgent[traffic_class] = is_urgent;
+        return true;
+#else
+        return false;
+#endif
+    }
+
+    bool set_table(unsigned y, unsigned x, unsigned to_y, unsigned to_x, unsigned port) {
+#ifdef ACF_TABLES
+        top_->table_write = 1;
+        top_->table_y = y;
+        top_->table_x = x;
+        top_->table_to_y = to_y;
+        top_->table_to_x = to_x;
+        top_->table_port = port;
+        tick();
+        top_->table_write = 0;
+        return true;
+#else
+        return false;
+#endif
+    }
+
+    // Flits, stalls and occupancy of an input of a router; takes two cycles, in which nothing goes in or out.
+    bool read_counters(unsigned y, unsigned x, unsigned port, unsigned traffic_class, uint64_t* found) {
+#ifdef ACF_COUNTERS
+        top_->counters_y = y;
+        top_->counters_x = x;
+        top_->counters_port = port;
+        top_->counters_traffic_class = traffic_class;
+        for (Node& node : nodes_) *node.i_valid = *node.o_ready = 0;
+        tick();
+        tick();
+        found[0] = top_->counters_flits;
+        found[1] = top_->counters_stalls;
+        found[2] = top_->counters_occupancy;
+        return true;
+#else
+        return false;
+#endif
+    }
+
+    uint64_t injected(unsigned node, unsigned traffic_class) const { return nodes_[node].injected[traffic_class]; }
+    uint64_t ejected(unsigned node, unsigned traffic_class) const { return nodes_[node].ejected[traffic_class]; }
+
     const char* message() const { return message_.c_str(); }
     const Statistics& statistics() const { return statistics_; }
     const std::vector<uint64_t>& latencies() const { return latencies_; }
@@ -206,11 +274,19 @@ class Harness {
         if (message_.empty()) message_ = "cycle " + std::to_string(now_) + ": " + text;
     }
 
+    uint8_t draw_class(Node& node) {
+        if (options_.classes == 1) return 0;
+        for (;;) {
+            const unsigned drawn = roll(node.kinds) >> 32 & (kClasses - 1);
+            if (options_.classes >> drawn & 1) return drawn;
+        }
+    }
+
     void create(Node& node, uint32_t to, bool measured) {
         node.queue.push_back(static_cast<uint32_t>(node.records.size()));
         uint64_t flits = options_.longest;
         if (options_.shortest < flits) flits = options_.shortest + roll(node.random) % (flits - options_.shortest + 1);
-        node.records.push_back(Record{now_, to, static_cast<uint8_t>(flits), measured, false});
+        node.records.push_back(Record{now_, to, static_cast<uint8_t>(flits), draw_class(node), measured, false});
         statistics_.created++;
         statistics_.flits_created += flits;
         statistics_.measured += measured;
@@ -229,7 +305,8 @@ class Harness {
 
     // Bits of one flit: the header or, in a body, what is no header; source, number and place in the packet.
     uint64_t payload(uint64_t source, uint64_t number, uint64_t flit, uint64_t to) const {
-        const uint64_t low = flit ? (number * 40503 + flit * 10007) & 0xFFFF : nodes_[to].header;
+        const uint64_t header = nodes_[to].header | uint64_t{nodes_[source].records[number].traffic_class} << 10;
+        const uint64_t low = flit ? (number * 40503 + flit * 10007) & 0xFFFF : header;
         return low | source << 16 | (number & 0xFFFFFFFF) << 24 | flit << 56;
     }
 
@@ -262,6 +339,7 @@ class Harness {
                     moves = true;
                     node.offers = false;
                     if (measures) statistics_.flits_injected++;
+                    node.injected[node.records[node.queue.front()].traffic_class]++;
                     if (++node.sent_flits == node.records[node.queue.front()].flits) {
                         node.sent_flits = 0;
                         node.queue.pop_front();
@@ -315,13 +393,15 @@ class Harness {
                         static_cast<unsigned long long>(bits), head, tail, static_cast<unsigned long long>(flit),
                         static_cast<unsigned long long>(number), static_cast<unsigned long long>(source), record.to,
                         record.delivered ? ", which has come before" : "");
+        const unsigned traffic_class = record.traffic_class;
+        node.ejected[traffic_class]++;
         if (!last) return;
         node.open_source = -1;
         record.delivered = true;
-        int64_t& latest = nodes_[source].latest[at];
+        int64_t& latest = nodes_[source].latest[at * kClasses + traffic_class];
         if (static_cast<int64_t>(number) < latest) {
             statistics_.out_of_order++;
-            if (options_.ordered)
+            if (options_.ordered >> traffic_class & 1)
                 fail("packet %llu from %llu to %u comes behind packet %lld", static_cast<unsigned long long>(number),
                      static_cast<unsigned long long>(source), at, static_cast<long long>(latest));
         }
@@ -332,6 +412,8 @@ class Harness {
         in_system_--;
         if (record.measured) {
             statistics_.measured_delivered++;
+            statistics_.delivered_of[traffic_class]++;
+            statistics_.latency_of[traffic_class] += latency;
             latencies_.push_back(latency);
         }
     }
@@ -384,6 +466,21 @@ int64_t noc_alone(void* h, uint32_t source, uint32_t to, uint64_t flits, uint64_
 const char* noc_message(void* h) { return static_cast<Harness*>(h)->message(); }
 uint64_t noc_nodes(void* h) { return static_cast<Harness*>(h)->nodes(); }
 void noc_statistics(void* h, Statistics* statistics) { *statistics = static_cast<Harness*>(h)->statistics(); }
+int noc_policy(void* h, unsigned traffic_class, unsigned function, unsigned channels, int is_urgent) {
+    return static_cast<Harness*>(h)->set_policy(traffic_class, function, channels, is_urgent);
+}
+int noc_table(void* h, unsigned y, unsigned x, unsigned to_y, unsigned to_x, unsigned port) {
+    return static_cast<Harness*>(h)->set_table(y, x, to_y, to_x, port);
+}
+int noc_counters(void* h, unsigned y, unsigned x, unsigned port, unsigned traffic_class, uint64_t* found) {
+    return static_cast<Harness*>(h)->read_counters(y, x, port, traffic_class, found);
+}
+uint64_t noc_injected(void* h, unsigned node, unsigned traffic_class) {
+    return static_cast<Harness*>(h)->injected(node, traffic_class);
+}
+uint64_t noc_ejected(void* h, unsigned node, unsigned traffic_class) {
+    return static_cast<Harness*>(h)->ejected(node, traffic_class);
+}
 uint64_t noc_latencies(void* h, uint64_t* place, uint64_t room) {
     const auto& found = static_cast<Harness*>(h)->latencies();
     std::copy_n(found.begin(), std::min<uint64_t>(room, found.size()), place);

@@ -4,15 +4,17 @@ The cycle loop, the traffic and the checks of what comes are in ``noc_harness.cp
 """
 
 import ctypes
+import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from acf.config import NetworkConfig
+from acf.config import TABLE, TRAFFIC_CLASSES, ClassPolicy, NetworkConfig
 from acf.sim.build import build_library, load_library
+from acf.sim.noc_counters import PORTS, PortCounters, counting_errors
 
 __all__ = ["LARGEST_PACKET", "NetworkError", "NetworkHarness", "Phases", "RunStatistics"]
 
@@ -38,7 +40,7 @@ class _Options(ctypes.Structure):
         (name, ctypes.c_uint64)
         for name in (
             "probability", "stall", "gap", "shortest", "longest", "seed", "warm_up", "measure", "drain", "ordered",
-            "watchdog",
+            "classes", "watchdog",
         )
     )  # fmt: skip
 
@@ -49,8 +51,15 @@ _COUNTS = (
 )  # fmt: skip
 
 
+_OF_CLASSES = ctypes.c_uint64 * TRAFFIC_CLASSES
+
+
 class _Counts(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in _COUNTS)
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in _COUNTS),
+        ("delivered_of", _OF_CLASSES),
+        ("latency_of", _OF_CLASSES),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +122,8 @@ class RunStatistics:
         Packets that came behind a later one of their flow.
     longest_silence : int
         Cycles in a row in which no flit went into or out of the network while packets were on their way.
+    delivered_of, latency_of : tuple of int
+        By traffic class: measured packets that came, and the sum of their latencies.
     latencies : ndarray of uint64
         Cycles from creation to the arrival of the tail, of measured packets, in the order in which they came.
     """
@@ -131,10 +142,13 @@ class RunStatistics:
     latency_sum: int
     out_of_order: int
     longest_silence: int
+    delivered_of: tuple[int, ...]
+    latency_of: tuple[int, ...]
     latencies: np.ndarray
 
 
 _HANDLE = ctypes.c_void_p
+_UNSIGNED = ctypes.c_uint
 _NUMBERS = ctypes.POINTER(ctypes.c_uint64)
 _FUNCTIONS = {
     "noc_open": (_HANDLE, []),
@@ -146,12 +160,17 @@ _FUNCTIONS = {
     "noc_message": (ctypes.c_char_p, [_HANDLE]),
     "noc_nodes": (ctypes.c_uint64, [_HANDLE]),
     "noc_statistics": (None, [_HANDLE, ctypes.POINTER(_Counts)]),
+    "noc_policy": (ctypes.c_int, [_HANDLE, *[_UNSIGNED] * 3, ctypes.c_int]),
+    "noc_table": (ctypes.c_int, [_HANDLE, *[_UNSIGNED] * 5]),
+    "noc_counters": (ctypes.c_int, [_HANDLE, *[_UNSIGNED] * 4, _NUMBERS]),
+    "noc_injected": (ctypes.c_uint64, [_HANDLE, _UNSIGNED, _UNSIGNED]),
+    "noc_ejected": (ctypes.c_uint64, [_HANDLE, _UNSIGNED, _UNSIGNED]),
     "noc_latencies": (ctypes.c_uint64, [_HANDLE, _NUMBERS, ctypes.c_uint64]),
 }
 
 
 class NetworkHarness:
-    """A network, reset and empty.
+    """A network, reset and empty. One by class begins with ``network.default_policies``, and with no table written.
 
     Parameters
     ----------
@@ -162,7 +181,8 @@ class NetworkHarness:
     top : str
         Name of its top module.
     ordered : bool
-        Packets of a flow, from one node to another, must come in order; it is an error if they do not.
+        Packets of a flow, from one node to another, must come in order; it is an error if they do not. In a network by
+        class those of classes must whose policy keeps the order.
     quiet : bool
         No progress on standard error while the simulator is built.
 
@@ -182,20 +202,31 @@ class NetworkHarness:
         quiet: bool = False,
     ):
         self.network = network
-        self._ordered = ordered
+        self._ordered = (1 << TRAFFIC_CLASSES) - 1 if ordered else 0
+        self._classes = (1 << TRAFFIC_CLASSES) - 1 if network.by_class or network.statistics else 1
         nodes = " ".join(f"NODE({y}, {x})" for y in range(network.height) for x in range(network.width))
         once = (_NODE,) if network.nodes * network.virtual_channels > _FLAT_BUFFERS else ()
+        has = {
+            "ACF_BY_CLASS": network.by_class,
+            "ACF_FUNCTIONS": network.by_class and len(network.functions) > 1,
+            "ACF_TABLES": TABLE in network.functions,
+            "ACF_COUNTERS": network.statistics,
+        }
+        defined = "".join(f"#define {name}\n" for name, is_there in has.items() if is_there)
         library = build_library(
             verilog,
             top=top,
             harness=HARNESS,
-            headers={"nodes.h": f"#define ACF_NODES(NODE) {nodes}\n"},
+            headers={"nodes.h": f"#define ACF_NODES(NODE) {nodes}\n{defined}"},
             compiled_once=once,
             quiet=quiet,
         )
         self._library = load_library(library, _FUNCTIONS)
         self._handle = _HANDLE(self._library.noc_open())
         self._finalizer = weakref.finalize(self, self._library.noc_close, self._handle)
+
+        if network.by_class:
+            self.set_policies(network.default_policies)
 
     def close(self) -> None:
         """End the simulation."""
@@ -206,6 +237,76 @@ class NetworkHarness:
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+    def set_policies(self, policies: Sequence[ClassPolicy]) -> None:
+        """Say how classes are treated from now on. The network must be empty.
+
+        Raises
+        ------
+        ValueError
+            If packets could wait for ever, see ``NetworkConfig.check_policies``.
+        """
+        self.network.check_policies(policies)
+        self._ordered = 0
+        for n, policy in enumerate(policies):
+            number = self.network.functions.index(policy.function)
+            channels = sum(1 << channel for channel in policy.channels)
+            self._library.noc_policy(self._handle, n, number, channels, policy.is_urgent)
+            self._ordered |= self.network.keeps_order(policy) << n
+
+    def set_tables(self, tables: np.ndarray) -> None:
+        """Write the routing tables. The network must be empty.
+
+        Parameters
+        ----------
+        tables : ndarray of int, (height, width, height, width)
+            By router and destination the number of a port. ``acf.hw.blocks.check_routing_tables`` proves them.
+
+        Raises
+        ------
+        ValueError
+            If the network has no tables.
+        """
+        for (y, x, to_y, to_x), port in np.ndenumerate(tables):
+            if not self._library.noc_table(self._handle, y, x, to_y, to_x, int(port)):
+                raise ValueError(f"a network with routing {self.network.routing!r} has no tables")
+
+    def counters(self) -> list[PortCounters]:
+        """What all inputs of all routers have counted since the run began, by class; those without a flit are left out.
+
+        The network must be empty.
+
+        Raises
+        ------
+        ValueError
+            If the network has no statistics.
+        NetworkError
+            If they are not those of the flits that were sent.
+        """
+        if not self.network.statistics:
+            raise ValueError(f"a network without statistics has no counters: {self.network.name}")
+        found = []
+        numbers = (ctypes.c_uint64 * 3)()
+        places = [divmod(n, self.network.width) for n in range(self.network.nodes)]
+        for (y, x), (number, port), n in itertools.product(places, enumerate(PORTS), range(TRAFFIC_CLASSES)):
+            self._library.noc_counters(self._handle, y, x, number, n, numbers)
+            if any(numbers):
+                flits, stalls, occupancy = numbers
+                found.append(
+                    PortCounters(
+                        node=(y, x), port=port, traffic_class=n, flits=flits, stalls=stalls, occupancy=occupancy
+                    )
+                )
+        if errors := counting_errors(self.network, found, self._flits_of):
+            raise NetworkError(f"the network counts wrong: {errors[0]}")
+        return found
+
+    def _flits_of(self, node: int, traffic_class: int) -> tuple[int, int]:
+        """Flits of a class that a node has sent and taken since the run began."""
+        return (
+            self._library.noc_injected(self._handle, node, traffic_class),
+            self._library.noc_ejected(self._handle, node, traffic_class),
+        )
 
     def alone(self, source: int, to: int, *, flits: int, max_cycles: int = 10_000) -> int:
         """Latency in cycles of one packet in the empty network; nodes are numbered row by row.
@@ -289,6 +390,7 @@ class NetworkHarness:
             measure=phases.measure,
             drain=phases.drain,
             ordered=self._ordered,
+            classes=self._classes,
             watchdog=watchdog,
         )
         sums = self._destination_sums(destinations)
@@ -334,7 +436,13 @@ class NetworkHarness:
         latencies = np.empty(counts.measured_delivered, dtype=np.uint64)
         self._library.noc_latencies(self._handle, latencies.ctypes.data_as(_NUMBERS), latencies.size)
         values = {name: int(getattr(counts, name)) for name in _COUNTS}
-        return RunStatistics(drained=drained, latencies=latencies, **values)
+        return RunStatistics(
+            drained=drained,
+            latencies=latencies,
+            delivered_of=tuple(counts.delivered_of),
+            latency_of=tuple(counts.latency_of),
+            **values,
+        )
 
     def _check(self) -> None:
         message = self._library.noc_message(self._handle).decode()

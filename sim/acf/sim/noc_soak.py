@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from acf.config import CHANNEL_RULES, ROUTINGS, TOPOLOGIES, NetworkConfig
+from acf.config import CHANNEL_RULES, ROUTINGS, TABLE, TOPOLOGIES, TRAFFIC_CLASSES, ClassPolicy, NetworkConfig
 from acf.sim.noc_harness import NetworkHarness, Phases
 from acf.sim.traffic import PATTERNS, destinations
 
-__all__ = ["UNITS", "WATCHDOG", "soak", "soak_networks", "traffic_of"]
+__all__ = ["UNITS", "WATCHDOG", "dimension_tables", "random_policies", "soak", "soak_networks", "traffic_of"]
 
 WATCHDOG = 2000
 """Cycles in which something must move while packets are on their way."""
@@ -40,7 +40,7 @@ def soak_networks() -> list[NetworkConfig]:
     """Each topology with each routing and each rule for virtual channels that go together, of 16 nodes each.
 
     Numbers of virtual channels, depths of buffers, rounds of allocation and stages of routers change from one to the
-    next. A torus is there twice, with and without datelines.
+    next. A torus is there twice, with and without datelines. Behind them come two networks by class.
     """
     networks = []
     sizes = {"mesh": [(4, 4)], "torus": [(4, 4), (2, 8)]}
@@ -66,7 +66,40 @@ def soak_networks() -> list[NetworkConfig]:
                 )
                 networks.append(network)
                 break
-    return networks
+    by_class = {"channels": "free", "by_class": True, "statistics": True, "virtual_channels": 4, "rounds": 2}
+    return [
+        *networks,
+        NetworkConfig(height=4, width=4, routing="xy,west-first,adaptive/table", **by_class),
+        NetworkConfig(height=2, width=8, routing="xy/yx", topology="torus", stages=2, **by_class),
+    ]
+
+
+def random_policies(network: NetworkConfig, random: np.random.Generator) -> list[ClassPolicy]:
+    """Policies that a network by class may have, drawn at random."""
+    while True:
+        policies = []
+        for _ in range(TRAFFIC_CLASSES):
+            function = network.functions[random.integers(len(network.functions))]
+            channels = tuple(channel for channel in network.channel_sets[function] if random.integers(2))
+            policies.append(ClassPolicy(function=function, channels=channels, is_urgent=bool(random.integers(2))))
+        with contextlib.suppress(ValueError):
+            network.check_policies(policies)
+            return policies
+
+
+def dimension_tables(network: NetworkConfig, *, row_first: bool) -> np.ndarray:
+    """Routing tables of a mesh that say what ``xy`` or ``yx`` does.
+
+    Returns
+    -------
+    ndarray of int, (height, width, height, width)
+        By router and destination the number of a port, see ``acf.sim.noc_counters.PORTS``.
+    """
+    y, x, to_y, to_x = np.indices((network.height, network.width) * 2)
+    north_or_south = np.select([to_y < y, to_y > y], [0, 2], -1)
+    east_or_west = np.select([to_x > x, to_x < x], [1, 3], -1)
+    first, second = (east_or_west, north_or_south) if row_first else (north_or_south, east_or_west)
+    return np.select([first >= 0, second >= 0], [first, second], 4)
 
 
 def traffic_of(network: NetworkConfig) -> dict[str, np.ndarray]:
@@ -97,7 +130,8 @@ def soak(
         At least so many are sent.
     seed : int
         Of all random numbers. Lengths of packets, load, pauses of sinks and pauses of sources are drawn for each run
-        of about 10,000 flits, or of as many as the kind has.
+        of about 10,000 flits, or of as many as the kind has; so are policies of a network by class and, where they
+        share their virtual channels with no other function, whether its tables are those of ``xy`` or of ``yx``.
     progress : callable or None
         Called with the number of flits delivered so far.
 
@@ -112,8 +146,8 @@ def soak(
     ValueError
         If ``flits`` is not positive.
     acf.sim.noc_harness.NetworkError
-        If a flit is lost, doubled, changed or misdelivered, comes out of order where the network promises order, or
-        nothing moves for more than ``WATCHDOG`` cycles.
+        If a flit is lost, doubled, changed or misdelivered, comes out of order where the network promises order, is not
+        counted as it should be, or nothing moves for more than ``WATCHDOG`` cycles.
     """
     if flits <= 0:
         raise ValueError(f"flits of a soak must be positive, not {flits}")
@@ -127,6 +161,12 @@ def soak(
             shortest, longest = _LENGTHS[random.integers(len(_LENGTHS))]
             load = _LOADS[random.integers(len(_LOADS))]
             stall, gap = (_PAUSES[k] for k in random.integers(len(_PAUSES), size=2))
+            if harness.network.by_class:
+                harness.set_policies(random_policies(harness.network, random))
+            if TABLE in harness.network.functions:
+                is_alone = TABLE in harness.network.routing.split("/")
+                row_first = not is_alone or bool(random.integers(2))
+                harness.set_tables(dimension_tables(harness.network, row_first=row_first))
             cycles = math.ceil(min(_RUN_FLITS, of_kind) / (load * senders))
             harness.run(
                 table,
@@ -140,6 +180,8 @@ def soak(
                 watchdog=WATCHDOG,
             )
             found = harness.flush(max_cycles=10_000_000)
+            if harness.network.statistics:
+                harness.counters()  # or it raises
             total["flits"] += found.flits_created
             total["packets"] += found.delivered
             total["cycles"] += found.cycles

@@ -5,6 +5,7 @@ network is saturated where the mean latency is more than three times that of a p
 come before the end of the drain phase.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,11 @@ UNITS = {
     "source_stall": "cycles in which a source offers a flit in vain / (senders x measuring cycles)",
     "zero_load_latency": "mean latency in cycles of packets that are alone in the network, by the probabilities of the "
     "traffic",
+    "classes": "by traffic class: its policy, measured packets that came, and their mean latency; only of a network by "
+    "class",
+    "counters": "of every input of a router, by traffic class, since the run at that load began: flits that came, "
+    "cycles in which one was the first in a buffer and did not go on (stalls), flits in the buffers summed over all "
+    "cycles (occupancy); only of a network with statistics, at the highest load that does not saturate it",
     "saturation": "highest offered load, by bisection, whose mean latency is at most 3 x zero_load_latency; null if "
     "none is, or all are",
 }
@@ -128,6 +134,7 @@ def sweep(
     progress("packets alone")
     alone = zero_load_latency(harness, table, flits=wanted.flits, seed=wanted.seed)
     points: dict[float, dict[str, Any]] = {}
+    counted: dict[float, dict[str, Any]] = {}
 
     def saturates(load: float) -> bool:
         load = round(load, 6)
@@ -137,9 +144,14 @@ def sweep(
             progress=lambda cycles: progress(f"load {load:g}, cycle {cycles:,}"),
         )  # fmt: skip
         points[load] = point = _point(found, load=load, senders=senders, wanted=wanted)
+        if network.by_class:
+            point["classes"] = _by_class(found)
         point["saturated"] = not found.drained or point["latency_mean"] > SATURATED * alone["mean"]
         if not point["saturated"]:
             harness.flush()
+            if network.statistics:
+                inputs = [dataclasses.asdict(one) for one in harness.counters()]
+                counted[load] = {"offered_load": load, "cycles": found.cycles, "inputs": inputs}
         return point["saturated"]
 
     low, high = _bracket(saturates, step=wanted.step)
@@ -158,7 +170,15 @@ def sweep(
         "saturation": round(low, 6) if found else None,
         "saturation_between": [round(low, 6), round(high, 6) if high <= 1 else None],
         "points": [points[load] for load in sorted(points)],
+        **({"counters": counted[max(counted)] if counted else None} if network.statistics else {}),
     }
+
+
+def _by_class(found: RunStatistics) -> list[dict[str, Any]]:
+    return [
+        {"packets": packets, "latency_mean": latency / packets if packets else None}
+        for packets, latency in zip(found.delivered_of, found.latency_of, strict=True)
+    ]
 
 
 def _bracket(saturates: Callable[[float], bool], *, step: float) -> tuple[float, float]:

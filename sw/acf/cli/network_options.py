@@ -8,9 +8,9 @@ from typing import Annotated, get_type_hints
 
 import typer
 
-from acf.config import CHANNEL_RULES, ROUTINGS, TOPOLOGIES, NetworkConfig
+from acf.config import CHANNEL_RULES, ROUTINGS, TABLE, TOPOLOGIES, TRAFFIC_CLASSES, ClassPolicy, NetworkConfig
 
-__all__ = ["MeshOption", "NetworkOptions", "takes_network_options"]
+__all__ = ["MeshOption", "NetworkOptions", "policies_of", "takes_network_options"]
 
 MeshOption = Annotated[
     str | None,
@@ -32,7 +32,13 @@ class NetworkOptions:
         typer.Option("--topology", help=f"{' or '.join(TOPOLOGIES)}; mesh if none is given.", metavar="NAME"),
     ] = None
     routing: Annotated[
-        str | None, typer.Option("--routing", help=f"{', '.join(ROUTINGS)}; xy if none is given.", metavar="NAME")
+        str | None,
+        typer.Option(
+            "--routing",
+            help=f"{', '.join(ROUTINGS)}; xy if none is given. Several of them, and {TABLE}, by class: commas between "
+            "those that share virtual channels, slashes between those that do not.",
+            metavar="NAME",
+        ),
     ] = None
     channels: Annotated[
         str | None,
@@ -50,6 +56,16 @@ class NetworkOptions:
     ] = None
     virtual_channels: Annotated[int | None, typer.Option("--vcs", help="Virtual channels of a link; 2.")] = None
     depth: Annotated[int | None, typer.Option("--depth", help="Flits of a virtual channel; 8.")] = None
+    by_class: Annotated[
+        bool | None,
+        typer.Option(
+            "--by-class",
+            help="Inputs say for each traffic class how it is routed, in which virtual channels, and what goes first.",
+        ),
+    ] = None
+    statistics: Annotated[
+        bool | None, typer.Option("--statistics", help="Routers count flits, stalls and occupied places.")
+    ] = None
 
     def configuration(self, mesh: str) -> NetworkConfig:
         """A network alone, whose size is written as ``4x4``, height and width.
@@ -64,6 +80,9 @@ class NetworkOptions:
             raise ValueError(f"a mesh must be written as 4x4, height and width, not {mesh!r}")
         routing = "xy" if self.routing is None else self.routing
         channels = self.channels
+        by_class = bool(self.by_class) or routing == TABLE or not {*routing}.isdisjoint(",/")
+        if channels is None and by_class:
+            channels = "free"
         if channels is None:
             channels = "onward" if routing in ("xy", "yx") else "free"
         rounds = self.rounds
@@ -79,6 +98,8 @@ class NetworkOptions:
             rounds=rounds,
             stages=1 if self.stages is None else self.stages,
             topology="mesh" if self.topology is None else self.topology,
+            by_class=by_class,
+            statistics=bool(self.statistics),
         )
 
     def check_none_given(self) -> None:
@@ -92,8 +113,44 @@ class NetworkOptions:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                name = "vcs" if field.name == "virtual_channels" else field.name
-                raise ValueError(f"--{name} {value} means nothing without --mesh")
+                name = "vcs" if field.name == "virtual_channels" else field.name.replace("_", "-")
+                given = f"--{name}" if value is True else f"--{name} {value}"
+                raise ValueError(f"{given} means nothing without --mesh")
+
+
+def policies_of(network: NetworkConfig, texts: list[str]) -> tuple[ClassPolicy, ...]:
+    """The policies of a network by class, as its options say; those of other classes are the default ones.
+
+    Parameters
+    ----------
+    network : NetworkConfig
+    texts : list of str
+        ``CLASS=FUNCTION``, ``CLASS=FUNCTION:0,1`` with virtual channels, and ``:urgent`` behind either.
+
+    Raises
+    ------
+    ValueError
+        If one is written otherwise, or packets could wait for ever.
+    """
+    policies = list(network.default_policies)
+    for text in texts:
+        number, equals, rest = text.partition("=")
+        function, *more = rest.split(":")
+        is_urgent = more[-1:] == ["urgent"]
+        numbers = more[: len(more) - is_urgent]
+        listed = [channel for part in numbers for channel in part.split(",")]
+        if not (
+            equals
+            and number.isdecimal()
+            and int(number) < TRAFFIC_CLASSES
+            and len(numbers) <= 1
+            and all(channel.isdecimal() for channel in listed)
+        ):
+            raise ValueError(f"a class must be written as 0=xy, 0=xy:0,1 or 0=xy:0,1:urgent, not {text!r}")
+        channels = tuple(int(channel) for channel in listed) if numbers else network.channel_sets.get(function, ())
+        policies[int(number)] = ClassPolicy(function=function, channels=channels, is_urgent=is_urgent)
+    network.check_policies(policies)
+    return tuple(policies)
 
 
 def takes_network_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,16 +1,20 @@
 """``acf noc``: measure the network alone."""
 
+import dataclasses
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acf.cli.network_options import NetworkOptions, takes_network_options
+from acf.cli.network_options import NetworkOptions, policies_of, takes_network_options
 from acf.cli.options import JsonOption, SeedOption
-from acf.config import NetworkConfig
+from acf.config import TABLE, NetworkConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["app"]
 
@@ -33,6 +37,16 @@ def sweep(
     ] = "uniform",
     *,
     network: NetworkOptions,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="Of a network by class, for a traffic class from 0 to 3: its routing function, virtual channels, and "
+            "whether it is urgent. May be given several times.",
+            metavar="N=FUNCTION[:0,1][:urgent]",
+            show_default=False,
+        ),
+    ] = None,
     packet: Annotated[int, typer.Option("--packet", help="Flits of a packet.")] = 1,
     warm_up: Annotated[int, typer.Option("--warmup", help="Cycles before packets count.")] = 2000,
     measure: Annotated[int, typer.Option("--measure", help="Cycles in which packets are created that count.")] = 10_000,
@@ -55,12 +69,17 @@ def sweep(
     from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
     from acf.sim.noc_harness import LARGEST_PACKET, NetworkHarness, Phases
     from acf.sim.noc_picture import PICTURE_FORMATS, draw_sweep
+    from acf.sim.noc_soak import dimension_tables
     from acf.sim.noc_sweep import UNITS, Sweep
     from acf.sim.noc_sweep import sweep as run_sweep
     from acf.sim.traffic import destinations
 
     alone = network.configuration(mesh)
     destinations(traffic, alone)
+    treated = policies_of(alone, policies or []) if alone.by_class or policies else None
+    tables = dimension_tables(alone, row_first=True) if TABLE in alone.functions else None
+    if tables is not None:
+        blocks.check_routing_tables(alone, tables.tolist())
     if not 1 <= packet <= LARGEST_PACKET:
         raise ValueError(f"flits of a packet must be from 1 to {LARGEST_PACKET}, not {packet}")
     if not 0 <= seed < 1 << 63:
@@ -75,6 +94,10 @@ def sweep(
     heading = f"{traffic} on {alone.name}"
     verilog = blocks.generate_network(alone, top=_TOP)
     with NetworkHarness(alone, verilog=verilog, top=_TOP, ordered=alone.in_order) as harness:
+        if treated is not None:
+            harness.set_policies(treated)
+        if tables is not None:
+            harness.set_tables(tables)
         console = Console(stderr=True, highlight=False)
         with console.status(heading) as status:
             found = run_sweep(harness, wanted, progress=lambda text: status.update(f"{heading}: {text}"))
@@ -93,6 +116,7 @@ def sweep(
         "seed": seed,
         "phases": {"warm_up": warm_up, "measure": measure, "drain": drain},
         "resolution": resolution,
+        **({} if treated is None else {"policies": [dataclasses.asdict(policy) for policy in treated]}),
         **found,
         "units": UNITS,
         "config": alone.digest,
@@ -131,7 +155,7 @@ def soak(
 
     from acf.hw import blocks
     from acf.sim.noc_harness import NetworkHarness
-    from acf.sim.noc_soak import UNITS, soak_networks, traffic_of
+    from acf.sim.noc_soak import UNITS, dimension_tables, soak_networks, traffic_of
     from acf.sim.noc_soak import soak as run_soak
 
     if flits <= 0:
@@ -140,6 +164,8 @@ def soak(
         raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
     if mesh is not None:
         networks = [network.configuration(mesh)]
+        if TABLE in networks[0].functions:
+            blocks.check_routing_tables(networks[0], dimension_tables(networks[0], row_first=True).tolist())
     else:
         network.check_none_given()
         networks = soak_networks()
@@ -211,6 +237,17 @@ def _print_table(report: dict[str, Any], heading: str) -> None:
         f"packets alone take {report['zero_load_latency']:.2f}",
         soft_wrap=True,
     )
+    for n, policy in enumerate(report.get("policies", [])):
+        latencies = [point["classes"][n]["latency_mean"] for point in report["points"] if not point["saturated"]]
+        numbers = ", ".join("-" if latency is None else f"{latency:.1f}" for latency in latencies)
+        channels = ", ".join(map(str, policy["channels"]))
+        console.print(
+            f"class {n}: {policy['function']} in virtual channels {channels or 'of escape'}"
+            f"{', urgent' if policy['is_urgent'] else ''}: mean latencies {numbers}",
+            soft_wrap=True,
+        )
+    if report.get("counters"):
+        _print_counters(console, report["counters"])
     low, high = report["saturation_between"]
     if report["saturation"] is not None:
         console.print(f"saturation: {low:g} (at {high:g} the mean latency is more than 3 times that)")
@@ -218,3 +255,21 @@ def _print_table(report: dict[str, Any], heading: str) -> None:
         console.print(
             "saturation: none up to 1 flit per node per cycle" if high is None else f"saturation: below {high:g}"
         )
+
+
+def _print_counters(console: "Console", counters: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=f"inputs of routers at an offered load of {counters['offered_load']:g}, {counters['cycles']:,} cycles",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("node", "input", "class", "flits", "stalls", "flits held"):
+        table.add_column(name, justify="left" if name == "input" else "right")
+    for one in counters["inputs"]:
+        y, x = one["node"]
+        counts = f"{one['flits']:,}", f"{one['stalls']:,}", f"{one['occupancy'] / counters['cycles']:.3f}"
+        table.add_row(f"{y}, {x}", one["port"], str(one["traffic_class"]), *counts)
+    console.print(table)

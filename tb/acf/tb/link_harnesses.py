@@ -1,6 +1,8 @@
 """Environments for formal proofs of what shares and feeds one link: the arbiter, a sender and the queue behind it."""
 
+import functools
 import itertools
+import operator
 
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal
 
@@ -114,7 +116,7 @@ class SenderHarness(Harness):
     """Credits of a link neither run out nor over, grants are one at most, and packets of a channel follow each other.
 
     Sources keep to their side: a head is offered only where it may start, what follows only in the channel that the
-    head was given; each marks its flits with its number.
+    head was given; each marks its flits with its number. A link of two stages makes its rounds at once.
     """
 
     def __init__(
@@ -122,61 +124,96 @@ class SenderHarness(Harness):
     ):
         super().__init__()
         self._noc = noc = NocConfig(virtual_channels=2, buffer_depth=depth, class_channels=(0, 0, 0, 0))
+        self._at_once = stages == 2
         self._device = device(
-            noc=noc, sources=sources, groups=((0, 1),), rounds=rounds, stages=stages, opens_empty_only=True
+            noc=noc,
+            sources=sources,
+            groups=((0, 1),),
+            rounds=rounds,
+            at_once=self._at_once,
+            stages=stages,
+            opens_empty_only=True,
         )
         self._late = stages - 1  # cycles from the grant of a flit to the flit
         layout = flit_layout(noc=noc)
+        answers = rounds if self._at_once else 1
         self._requests = [self.free(f"requests_{n}", rounds) for n in range(sources)]
-        self._channels = [self.free(f"channels_{n}", 2) for n in range(sources)]
+        self._channels = [[self.free(f"channels_{n}_{k}", 2) for k in range(answers)] for n in range(sources)]
         self._flits = [self.free(f"flit_{n}", layout) for n in range(sources)]
-        self._is_head = [self.free(f"is_head_{n}") for n in range(sources)]
-        self._is_tail = [self.free(f"is_tail_{n}") for n in range(sources)]
+        self._are_heads = [self.free(f"are_heads_{n}", answers) for n in range(sources)]
+        self._are_tails = [self.free(f"are_tails_{n}", answers) for n in range(sources)]
+        self._are_left = [self.free(f"are_left_{n}", rounds) for n in range(sources)]
         self._freed = self.free("freed", 2)
 
     def build(self, m: Module) -> None:
         device, depth = self._device, self._noc.buffer_depth
         rounds = len(self._requests[0])
         is_open = [Signal(2, name=f"is_open_{n}") for n in range(len(device.sources))]  # by source, then by channel
-        granted = []
+        granted, tails = [], []
         for n, source in enumerate(device.sources):
-            flit, channels = self._flits[n], self._channels[n]
-            is_head, is_tail = self._is_head[n], self._is_tail[n]
+            flit = self._flits[n]
+            grants = Cat(source.grant)
+            taken = Signal(name=f"taken_{n}")
+            channels, is_head, is_tail = Signal(2, name=f"channels_{n}"), Signal(), Signal()
+            if self._at_once:
+                # Nothing of an earlier round is granted, here or elsewhere.
+                m.d.comb += [
+                    Cat(source.is_left).eq(self._are_left[n]),
+                    *(Assume(~self._are_left[n][k] | ~grants[:k].any()) for k in range(rounds)),
+                    Assume(self._are_left[n][0]),
+                    taken.eq((grants & self._are_left[n]).any()),
+                    *(Assert(source.is_open[k]) for k in range(rounds)),
+                ]
+                answered = [grants[k] for k in range(rounds)]
+            else:
+                m.d.comb += taken.eq(grants.any())
+                m.d.comb += [Assert(~source.is_open[k] | ~grants[:k].any()) for k in range(1, rounds)]
+                answered = [taken]
+            said = zip(answered, self._channels[n], strict=True)
+            m.d.comb += [
+                channels.eq(functools.reduce(operator.or_, (Mux(bit, value, 0) for bit, value in said))),
+                is_head.eq((Cat(answered) & self._are_heads[n]).any()),
+                is_tail.eq((Cat(answered) & self._are_tails[n]).any()),
+            ]
             may_head = Mux(is_tail, source.may_start, source.may_open)
             may = Mux(is_head, may_head, source.may_go_on & is_open[n])
-            taken = Cat(source.grant).any()
             granted.append(taken)
+            tails.append(is_tail)
             m.d.comb += [
                 Cat(source.request).eq(self._requests[n]),
-                source.channels.eq(channels),
-                source.is_tail.eq(is_tail),
+                Cat(source.channels).eq(Cat(self._channels[n])),
+                Cat(source.is_tail).eq(self._are_tails[n]),
                 source.flit.eq(flit),
-                Assume(flit.head == self.later(m, is_head, self._late)),
-                Assume(flit.tail == self.later(m, is_tail, self._late)),
+                Assume(~self.later(m, taken, self._late) | (flit.head == self.later(m, is_head, self._late))),
+                Assume(~self.later(m, taken, self._late) | (flit.tail == self.later(m, is_tail, self._late))),
                 Assume((self._requests[n] & ~Cat(source.is_open)) == 0),
                 Assume(~taken | (at_most_one(channels) & ((channels & may) != 0))),
                 Assume(flit.payload[:2] == n),
-                Assert((Cat(source.grant) & ~self._requests[n]) == 0),
+                Assert((grants & ~self._requests[n]) == 0),
                 # What an input assumes of its outputs.
+                Assert(at_most_one(grants)),
                 Assert(at_most_one(source.may_start)),
                 Assert((source.may_open & ~source.may_start) == 0),
                 Assert((source.may_start & ~Cat(device.is_free)) == 0),
                 Assert(source.is_open[0]),
-                *(Assert(~source.is_open[k] | ~Cat(source.grant[:k]).any()) for k in range(1, rounds)),
             ]
             for channel in range(2):
                 with m.If(taken & channels[channel]):
                     m.d.sync += is_open[n][channel].eq(~is_tail)
+        certain = [requests[:1] if self._at_once else requests for requests in self._requests]
+        asked = Cat(requests.any() for requests in self._requests).any()
         m.d.comb += [
             Assert(at_most_one(Cat(granted))),
-            Assert(Cat(granted).any() == Cat(requests.any() for requests in self._requests).any()),
+            Assert(~Cat(granted).any() | asked),
+            # Of rounds at once the first one serves somebody for certain.
+            Assert(Cat(granted).any() | ~Cat(requests.any() for requests in certain).any()),
         ]
         turns_stay_in_order(m, device.arbiter, len(device.sources))
         # Of a flit that was granted and is not on the link yet.
         tail, sender = Signal(), Signal(2)
         for n, taken in enumerate(granted):
             with m.If(taken):
-                m.d.sync += [tail.eq(self._is_tail[n]), sender.eq(n)]
+                m.d.sync += [tail.eq(tails[n]), sender.eq(n)]
         for channel in range(2):
             crosses = device.crossing[channel] if self._late else Const(0)
             self._watch(m, channel, Cat(bits[channel] for bits in is_open), depth, (crosses, tail, sender))

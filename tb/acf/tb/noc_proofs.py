@@ -76,7 +76,7 @@ def _router(stages: int, *, depth: int) -> Proof:
         if not with_bug:
             return PacketRouter
         sender = planted(ChannelSender, "is_free.eq(is_tail)", "is_free.eq(1)")
-        return planted(PacketRouter, "rounds=network.rounds", "rounds=network.rounds", ChannelSender=sender)
+        return planted(PacketRouter, "rounds=network.offers", "rounds=network.offers", ChannelSender=sender)
 
     return Proof(
         what="packets of a virtual channel are not interleaved at any output; no receiver is overrun",

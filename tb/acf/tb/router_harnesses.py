@@ -63,7 +63,7 @@ class PortHarness(Harness):
     """A router's input hands on its flits in order, each once, and offers them where they may go alone.
 
     A head is offered where a packet may start, what follows only to the output and in the channel of its head. Outputs
-    grant what they please. Any one flit is followed through the buffer of its channel.
+    grant what they please, each one flit at most. Any one flit is followed through the buffer of its channel.
     """
 
     def __init__(self, device: type = ChoosingPort, *, stages: int = 1):
@@ -71,6 +71,7 @@ class PortHarness(Harness):
         network = NetworkConfig(height=4, width=4, buffer_depth=2, channels="onward", rounds=2, stages=stages)
         self._late = stages - 1  # cycles from the grant of a flit to the flit
         self._rounds = network.rounds
+        self._at_once = network.allots_at_once
         self._device = device(network=network, arrival=Port.WEST)
         self._arrivals = Arrivals(self, network.noc, Port.WEST)
         outputs = range(len(self._device.branches))
@@ -91,11 +92,13 @@ class PortHarness(Harness):
             opened = Signal(2, name=f"opened_{n}")  # channels in which a packet of this input goes on there
             of_origin = Array(Signal(name=f"of_origin_{n}_{k}") for k in range(2))
             took, may_head, may_follow = Signal(name=f"took_{n}"), Signal(name=f"may_{n}"), Signal(name=f"follow_{n}")
-            channels = Signal(2, name=f"channels_{n}")
+            channels, is_tail = Signal(2, name=f"channels_{n}"), Signal(name=f"is_tail_{n}")
+            went = grants & Cat(branch.is_left) if self._at_once else grants
             m.d.comb += [
-                took.eq(grants.any()),
-                channels.eq(branch.channels),
-                may_head.eq((channels & Mux(branch.is_tail, self._start[n], self._open[n])).any()),
+                took.eq(went.any()),
+                channels.eq(branch.channels[0]),
+                is_tail.eq(branch.is_tail[0]),
+                may_head.eq((channels & Mux(is_tail, self._start[n], self._open[n])).any()),
                 may_follow.eq((channels & self._go_on[n] & opened).any()),
                 branch.may_start.eq(self._start[n]),
                 branch.may_open.eq(self._open[n]),
@@ -105,17 +108,20 @@ class PortHarness(Harness):
                 Cat(branch.grant).eq(grants),
                 Assume((self._open[n] & ~self._start[n]) == 0),
                 Assume((self._start[n] & opened) == 0),
-                Assume(self._is_open[n][0] & ~(self._is_open[n][1] & (grants[0] != 0))),
+                Assume(at_most_one(grants)),
+                Assume(self._is_open[n].all() if self._at_once else self._is_open[n][0]),
+                Assume(self._at_once | ~(self._is_open[n][1] & (grants[0] != 0))),
                 Assume((grants & ~Cat(branch.request)) == 0),
                 Assert((Cat(branch.request) & ~self._is_open[n]) == 0),
             ]
+            if self._at_once:
+                with m.If(went[1]):
+                    m.d.comb += [channels.eq(branch.channels[1]), is_tail.eq(branch.is_tail[1])]
             with m.If(took):
                 m.d.comb += Assert(at_most_one(channels))
                 for k in range(2):
                     with m.If(channels[k]):
-                        m.d.sync += opened[k].eq(~branch.is_tail)
-            is_tail = Signal(name=f"is_tail_{n}")
-            m.d.comb += is_tail.eq(branch.is_tail)
+                        m.d.sync += opened[k].eq(~is_tail)
             took, channels, may_head, may_follow, is_tail = (
                 self.later(m, signal, self._late) for signal in (took, channels, may_head, may_follow, is_tail)
             )
@@ -130,7 +136,11 @@ class PortHarness(Harness):
         for r in range(self._rounds):
             requests = Cat(branch.request[r] for branch in device.branches)
             before = Cat(grants[:r].any() for grants in self._grants).any() if r else Const(0)
-            m.d.comb += [Assert(at_most_one(requests)), Assert(~before | ~requests.any())]
+            m.d.comb += Assert(at_most_one(requests))
+            if self._at_once:
+                m.d.comb += [Assert(branch.is_left[r] == ~before) for branch in device.branches]
+            else:
+                m.d.comb += Assert(~before | ~requests.any())
 
         flit = device.branches[0].flit  # the same for all
         leaves = [Cat(taken).any() & (flit.payload[_ORIGIN][0] == n) for n in range(2)]

@@ -9,7 +9,7 @@ from acf.hw.noc.routing import FACING, STEP, Port
 from acf.hw.noc.unicast_proof import proved_routing
 from acf.hw.noc.unicast_routing import unicast_departures
 
-__all__ = ["admitted_channels", "channel_groups", "entering_channels"]
+__all__ = ["admitted_channels", "bit", "channel_groups", "entering_channels"]
 
 _OPPOSITE = {Port.NORTH: Port.SOUTH, Port.SOUTH: Port.NORTH, Port.EAST: Port.WEST, Port.WEST: Port.EAST}
 # Where most packets from a node go first.
@@ -18,7 +18,7 @@ _ORDER = (Port.EAST, Port.WEST, Port.NORTH, Port.SOUTH, Port.LOCAL)
 
 def channel_groups(network: NetworkConfig) -> tuple[tuple[int, ...], ...]:
     """Groups of virtual channels, of which a link offers one at a time: layers, or each on its own."""
-    if network.channels == "onward":
+    if network.channels == "onward" or network.by_class:
         return tuple((channel,) for channel in range(network.virtual_channels))
     return proved_routing(network).shares(network.virtual_channels)
 
@@ -53,7 +53,7 @@ def admitted_channels(
                 targets = shares[onward_layer]
                 rules = _rules(network, routing, arrival, port, onward_layer, targets, y=y, x=x, **place)
                 for target, rule in zip(targets, rules, strict=True):
-                    admitted[port][target] |= _bit(condition) & came_so & rule
+                    admitted[port][target] |= bit(condition) & came_so & rule
     return admitted
 
 
@@ -114,9 +114,10 @@ def _by_output(arrival: Port, offers: dict[Port, Any], count: int):
 def _any(conditions):
     found = Const(0)
     for condition in conditions:
-        found |= _bit(condition)
+        found |= bit(condition)
     return found
 
 
-def _bit(condition) -> Value:
+def bit(condition: Any) -> Value:
+    """A condition as one bit, be it a number or a value."""
     return Value.cast(condition)[:1] if not isinstance(condition, int) else Const(int(bool(condition)), 1)

@@ -16,7 +16,9 @@ _MEAN_BITS = 3
 _AWAY = 2  # cycles from a grant in which its credit cannot have come back, besides the stages of the link
 
 
-def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature:
+def channel_source_signature(
+    *, noc: NocConfig, rounds: int, at_once: bool = False, has_urgent: bool = False
+) -> wiring.Signature:
     """One source of a link, seen from the source.
 
     Members
@@ -33,15 +35,20 @@ def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature
         Nobody has been granted in an earlier round of this cycle.
     request : Out(1).array(rounds)
         A flit is offered, in this round of the cycle; only where ``is_open``.
-    channels : Out(virtual_channels)
-        The virtual channel of the flit, one bit; valid with ``grant``.
-    is_tail : Out(1)
-        Whether the flit is the last of its packet; valid with ``grant``.
+    channels : Out(virtual_channels).array(rounds or 1)
+        The virtual channel of the flit, one bit; valid with ``grant``. With ``at_once`` that of each round.
+    is_tail : Out(1).array(rounds or 1)
+        Whether the flit is the last of its packet; valid with ``grant``. With ``at_once`` that of each round.
     flit : Out(flit_layout)
         Valid with ``grant``; where the link has two stages, in the cycle after it.
     grant : In(1).array(rounds)
-        The flit offered in this round is taken.
+        The flit offered in this round is taken. With ``at_once`` only where ``is_left``.
+    is_left : Out(1).array(rounds)
+        With ``at_once`` alone: nothing that the source offered in an earlier round, here or elsewhere, is granted.
+    is_urgent : Out(1).array(rounds)
+        With ``has_urgent`` alone: the flit offered in this round goes before others that are not urgent.
     """
+    answers = rounds if at_once else 1
     return wiring.Signature(
         {
             "may_start": In(noc.virtual_channels),
@@ -50,10 +57,12 @@ def channel_source_signature(*, noc: NocConfig, rounds: int) -> wiring.Signature
             "waiting": In(range((noc.virtual_channels * noc.buffer_depth << _MEAN_BITS) + 1)),
             "is_open": In(1).array(rounds),
             "request": Out(1).array(rounds),
-            "channels": Out(noc.virtual_channels),
-            "is_tail": Out(1),
+            "channels": Out(noc.virtual_channels).array(answers),
+            "is_tail": Out(1).array(answers),
             "flit": Out(flit_layout(noc=noc)),
             "grant": In(1).array(rounds),
+            **({"is_left": Out(1).array(rounds)} if at_once else {}),
+            **({"is_urgent": Out(1).array(rounds)} if has_urgent else {}),
         }
     )
 
@@ -74,8 +83,13 @@ class ChannelSender(wiring.Component):
         Every virtual channel is in one of them.
     rounds : int
         Rounds of allocation in a cycle.
+    at_once : bool
+        All rounds are made together: in each one source is granted without regard to the others, and of the flits of
+        all rounds the one of the earliest goes, if nothing of an earlier round is granted to its source elsewhere.
     stages : int
         1: a flit is chosen and crosses to the link in one cycle; 2: it crosses in the cycle after.
+    has_urgent : bool
+        Sources say whether their flits are urgent; in each round those go first.
     opens_empty_only : bool
         Packets of several flits are offered virtual channels only while the receiver's queue is empty.
 
@@ -98,7 +112,9 @@ class ChannelSender(wiring.Component):
         sources: int,
         groups: tuple[tuple[int, ...], ...],
         rounds: int = 1,
+        at_once: bool = False,
         stages: int = 1,
+        has_urgent: bool = False,
         opens_empty_only: bool = False,
     ):
         if sources <= 0:
@@ -109,6 +125,8 @@ class ChannelSender(wiring.Component):
             raise ValueError(f"stages of a link must be 1 or 2, not {stages!r}")
         self._noc = noc
         self._groups = groups
+        self._at_once = at_once
+        self._has_urgent = has_urgent
         self._stages = stages
         self._crossing_domain = "comb" if stages == 1 else "sync"
         self._opens_empty_only = opens_empty_only
@@ -120,7 +138,9 @@ class ChannelSender(wiring.Component):
         self.crossing = Signal(noc.virtual_channels)  # the virtual channel of a flit that crosses to the link now
         super().__init__(
             {
-                "sources": In(channel_source_signature(noc=noc, rounds=rounds)).array(sources),
+                "sources": In(
+                    channel_source_signature(noc=noc, rounds=rounds, at_once=at_once, has_urgent=has_urgent)
+                ).array(sources),
                 "link": Out(link_signature(noc=noc)),
             }
         )
@@ -133,20 +153,42 @@ class ChannelSender(wiring.Component):
         m.submodules.arbiter = arbiter = self.arbiter
         is_open = Const(1)
         granted = Const(0, len(sources))
+        sent_now = []  # of each answer of the sources: to which of them it holds
         for n, (requests, grants) in enumerate(zip(arbiter.requests, arbiter.grants, strict=True)):
-            m.d.comb += requests.eq(Cat(source.request[n] for source in sources))
+            asks = Cat(source.request[n] for source in sources)
+            if self._has_urgent:
+                urgent = asks & Cat(source.is_urgent[n] for source in sources)
+                asks = Mux(urgent.any(), urgent, asks)
+            m.d.comb += requests.eq(asks)
+            goes = grants
+            if self._at_once:
+                goes = Signal(len(sources), name=f"goes_{n}")
+                m.d.comb += goes.eq(Mux(is_open, grants & Cat(source.is_left[n] for source in sources), 0))
+                sent_now.append(goes)
             for source, grant in zip(sources, grants, strict=True):
-                m.d.comb += [source.is_open[n].eq(is_open), source.grant[n].eq(grant)]
+                m.d.comb += [
+                    source.is_open[n].eq(1 if self._at_once else is_open),
+                    source.grant[n].eq(grant & is_open if self._at_once else grant),
+                ]
             is_open &= ~requests.any()
-            granted |= grants
+            granted |= goes
         m.d.comb += arbiter.used.eq(granted)
+        if not self._at_once:
+            sent_now.append(granted)
+
+        def said(what):
+            """What the source says whose flit is sent; 0 when there is none."""
+            return Cat(
+                bit & what(source, n)
+                for n, bits in enumerate(sent_now)
+                for bit, source in zip(bits, sources, strict=True)
+            ).any()
 
         # All but what is read from buffers follows at once on the arbiter.
         channels = Signal(noc.virtual_channels)
-        is_tail = Cat(bit & source.is_tail for bit, source in zip(granted, sources, strict=True)).any()
+        is_tail = said(lambda source, n: source.is_tail[n])
         for channel in range(noc.virtual_channels):
-            sent = Cat(bit & source.channels[channel] for bit, source in zip(granted, sources, strict=True)).any()
-            m.d.comb += channels[channel].eq(sent)
+            m.d.comb += channels[channel].eq(said(lambda source, n, channel=channel: source.channels[n][channel]))
 
         counts, start, is_empty, has_room = [], [], [], []
         for channel in range(noc.virtual_channels):

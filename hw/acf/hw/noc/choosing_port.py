@@ -2,17 +2,18 @@
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from acf.config import NetworkConfig
-from acf.hw.noc.arbiter import LeastRecentArbiter
+from acf.config import TABLE, TRAFFIC_CLASSES, NetworkConfig
+from acf.hw.noc.allotment import Candidates, allot_at_once, allot_in_turn
 from acf.hw.noc.channel_choice import admitted_channels
 from acf.hw.noc.channel_sender import channel_source_signature
+from acf.hw.noc.class_policy import RouteTable, admitted_by_class, control_members
 from acf.hw.noc.flit import HEADER, flit_layout, link_signature
 from acf.hw.noc.input_port import picked, place_of
+from acf.hw.noc.port_statistics import PortStatistics, counter_members
 from acf.hw.noc.routing import Port
-from acf.hw.noc.unicast_proof import proved_routing
-from acf.hw.noc.unicast_routing import unicast_departures
+from acf.hw.noc.unicast_proof import departures_of, proved_functions, proved_routing
 
 __all__ = ["ChoosingPort"]
 
@@ -23,8 +24,7 @@ class ChoosingPort(wiring.Component):
     While a flit is written to its buffer, the virtual channels that its packet may have at each output are worked out
     and kept beside it. A head that comes to the front of its buffer is offered to an output where one of them is free:
     of two such outputs to the one with fewer flits waiting behind it, to each in turn when they are equal. The flits
-    behind it follow. In each round of allocation the input chooses one virtual channel, the one that has waited
-    longest; where it is not granted, it has a chance in the next round at outputs that nobody has got yet.
+    behind it follow. In each round of allocation the input chooses one virtual channel: see ``allotment``.
 
     A flit that arrives in one cycle may be granted an output in the next. It leaves at once, or in a router of two
     stages one cycle later. The credit is sent in the cycle after the grant.
@@ -41,23 +41,34 @@ class ChoosingPort(wiring.Component):
         The router.
     link : In(link_signature)
     branches : Out(channel_source_signature).array(n)
-        One source for each of the outputs ``unicast_departures(routing, arrival)``.
+        One source for each of the outputs ``departures_of(network, arrival)``.
+    classes, table : In
+        Of a network by class, see ``control_members``.
+    counters : In(counter_signature)
+        Of a network that counts. Only the class is looked at; the answer comes in the same cycle.
     """
 
     def __init__(self, *, network: NetworkConfig, arrival: Port):
         self._network = network
         self._arrival = arrival
-        self._routing = proved_routing(network)
-        self._departures = unicast_departures(self._routing, arrival)
+        functions = proved_functions(network) if network.by_class else (proved_routing(network),)
+        # Virtual channels by layer; those of the last layers are taken where there is no other.
+        self._shares = functions[0].shares(network.virtual_channels)
+        self._is_adaptive = any(function.is_adaptive for function in functions)
+        self._departures = departures_of(network, arrival)
         noc = network.noc
         self._admitted = data.ArrayLayout(noc.virtual_channels, len(self._departures))
-        source = channel_source_signature(noc=noc, rounds=network.rounds)
+        source = channel_source_signature(
+            noc=noc, rounds=network.offers, at_once=network.allots_at_once, has_urgent=network.by_class
+        )
         super().__init__(
             {
                 "y": In(4),
                 "x": In(4),
                 "link": In(link_signature(noc=noc)),
                 "branches": Out(source).array(len(self._departures)),
+                **control_members(network),
+                **counter_members(network),
             }
         )
 
@@ -68,47 +79,40 @@ class ChoosingPort(wiring.Component):
         branches = list(self.branches)
 
         # The flit at the front of each buffer: what its packet may have at each output, nothing when there is none.
-        note = data.StructLayout({"admitted": self._admitted, "is_tail": 1})
+        by_class, counts = self._network.by_class, self._network.statistics
+        more = {**({"is_urgent": 1} if by_class else {}), **({"traffic_class": 2} if counts else {})}
+        note = data.StructLayout({"admitted": self._admitted, "is_tail": 1, **more})
         fronts = [Signal(note, name=f"front_{n}") for n in channels]
         # Amid a packet: the output and the virtual channel that its head was given.
         is_amid = [Signal(name=f"is_amid_{n}") for n in channels]
         way = [Signal(len(branches), name=f"way_{n}") for n in channels]
         given = [Signal(noc.virtual_channels, name=f"given_{n}") for n in channels]
 
-        grants = [Cat(branch.grant[n] for branch in branches) for n in range(self._network.rounds)]
-        granted = Cat(grants).any()
-        chosen = Signal(noc.virtual_channels)
-        leaves = Signal(noc.virtual_channels)
-        at_output = [Signal(noc.virtual_channels, name=f"at_{port.name.lower()}") for port in self._departures]
-        m.d.comb += leaves.eq(Mux(granted, chosen, 0))
+        arriving = Signal(note)  # what is known of a flit that comes, and to which buffer it comes
+        arrives = Signal(noc.virtual_channels)
+        m.d.comb += arrives.eq(self.link.valid << self.link.channel)
+        levels = [Signal(range(noc.buffer_depth + 1), name=f"level_{n}") for n in channels]
 
         turn = Signal()  # who goes first where there is no other reason
         m.d.sync += turn.eq(~turn)
-        wanted = [self._wanted(m, n, fronts[n], is_amid[n], way[n], given[n]) for n in channels]
-        m.submodules.chooser = chooser = LeastRecentArbiter(count=len(channels), rounds=self._network.rounds)
-        m.d.comb += chooser.used.eq(leaves)
-        is_left = Const(1)
-        final = chooser.grants[0]
-        for n, picks in enumerate(chooser.grants):
-            offers = [self._offers(m, f"{n}_{k}", fronts[k], wanted[k], turn, n) for k in channels]
-            for channel in channels:
-                m.d.comb += chooser.requests[n][channel].eq(Cat(offers[channel]).any() & is_left)
-            for b, branch in enumerate(branches):
-                m.d.comb += branch.request[n].eq(Cat(offers[k][b] & picks[k] for k in channels).any())
-            if n:
-                final = Mux(is_left, picks, final)
-            is_left &= ~grants[n].any()
-        m.d.comb += chosen.eq(final)
+        wanted = [self._wanted(m, n, fronts[n], is_amid[n], way[n], given[n], turn) for n in channels]
+        flits = Candidates(
+            branches=branches,
+            wanted=wanted,
+            offers=lambda number: [
+                self._offers(m, f"{number}_{k}", fronts[k], wanted[k], turn, number) for k in channels
+            ],
+            are_tails=[front.is_tail for front in fronts],
+            will_be_there=[arrives[n] | level.any() for n, level in enumerate(levels)],
+            are_urgent=[front.is_urgent for front in fronts] if by_class else None,
+        )
+        allot = allot_at_once if self._network.allots_at_once else allot_in_turn
+        chosen, leaves, taken = allot(m, flits, rounds=self._network.offers)
 
-        flit = self._buffer(m, fronts=fronts, note=note, chosen=chosen, leaves=leaves)
-        for b, branch in enumerate(branches):
-            m.d.comb += [
-                at_output[b].eq(picked(chosen, [wanted[k][b] for k in channels])),
-                branch.channels.eq(at_output[b]),
-                branch.is_tail.eq(picked(chosen, [front.is_tail for front in fronts])),
-                branch.flit.eq(flit),
-            ]
-        taken = Cat(Cat(branch.grant).any() for branch in branches)
+        flit = self._buffer(m, fronts, levels, arrives, arriving, chosen=chosen, leaves=leaves)
+        for branch in branches:
+            m.d.comb += branch.flit.eq(flit)
+        at_output = [picked(chosen, [wanted[k][b] for k in channels]) for b in range(len(branches))]
         for n in channels:
             with m.If(leaves[n]):
                 m.d.sync += [
@@ -119,17 +123,56 @@ class ChoosingPort(wiring.Component):
                     ),
                 ]
         m.d.sync += self.link.credit.eq(leaves)
+        if counts:
+            self._count(m, fronts, levels, arriving, leaves)
         return m
 
-    def _wanted(self, m, n, front, is_amid, way, given):
+    def _count(self, m, fronts, levels, arriving, leaves):
+        """Count what comes, waits and goes on."""
+        noc = self._network.noc
+        m.submodules.statistics = statistics = PortStatistics(most=noc.buffer_depth * noc.virtual_channels)
+        waits = Cat(level.any() for level in levels) & ~leaves
+        m.d.comb += [
+            statistics.arrives.eq(self.link.valid),
+            statistics.arriving_class.eq(arriving.traffic_class),
+            statistics.leaves.eq(leaves.any()),
+            statistics.leaving_class.eq(picked(leaves, [front.traffic_class for front in fronts])),
+            *(
+                statistics.waits[n].eq(
+                    Cat(bit & (front.traffic_class == n) for bit, front in zip(waits, fronts, strict=True)).any()
+                )
+                for n in range(TRAFFIC_CLASSES)
+            ),
+        ]
+        m.d.comb += statistics.traffic_class.eq(self.counters.traffic_class)
+        for name in "flits", "stalls", "occupancy":
+            m.d.comb += getattr(self.counters, name).eq(getattr(statistics, name))
+
+    def _one_of(self, m, name, free, turn):
+        """One of the virtual channels that are free: the first or the last one in turn, one of escape only at last."""
+        network = self._network
+        escapes = {channel for function in network.functions for channel in network.escapes_beside(function)}
+        order = [channel for channel in range(network.virtual_channels) if channel not in escapes]
+        one, others = Signal(len(free), name=f"one_{name}"), Signal(name=f"others_{name}")
+        m.d.comb += others.eq(Cat(free[channel] for channel in order).any())
+        for n, channel in enumerate(order):
+            before, behind = (Cat(free[k] for k in part).any() for part in (order[:n], order[n + 1 :]))
+            m.d.comb += one[channel].eq(free[channel] & ~Mux(turn, behind, before))
+        for channel in escapes:
+            m.d.comb += one[channel].eq(free[channel] & ~others & ~Cat(free[k] for k in escapes if k < channel).any())
+        return one
+
+    def _wanted(self, m, n, front, is_amid, way, given, turn):
         """For every output the virtual channel that the flit at the front of buffer ``n`` can have now, if any."""
-        shares = self._routing.shares(self._network.virtual_channels)
+        shares = self._shares
         found = []
         for b, branch in enumerate(self.branches):
             free = Signal(self._network.virtual_channels, name=f"free_{n}_{b}")
             m.d.comb += free.eq(front.admitted[b] & Mux(front.is_tail, branch.may_start, branch.may_open))
             first = free
-            if len(shares) > 1:  # of two layers the first
+            if self._network.by_class:
+                first = self._one_of(m, f"{n}_{b}", free, turn)
+            elif len(shares) > 1:  # of two layers the first
                 mask = sum(1 << channel for channel in shares[0])
                 first = Mux((free & mask).any(), free & mask, free)
             wanted = Signal(self._network.virtual_channels, name=f"wanted_{n}_{b}")
@@ -150,7 +193,7 @@ class ChoosingPort(wiring.Component):
             [b for b, port in enumerate(self._departures) if port in pair]
             for pair in ((Port.EAST, Port.WEST), (Port.NORTH, Port.SOUTH))
         ]
-        if not (self._routing.is_adaptive and all(sides)):
+        if not (self._is_adaptive and all(sides)):
             return can_go
         # At most one of each pair is on a shortest way.
         can_side = [Cat(can_go[b] for b in side).any() for side in sides]
@@ -166,7 +209,7 @@ class ChoosingPort(wiring.Component):
                 offers[b] = can_go[b] & may
         return offers
 
-    def _buffer(self, m, *, fronts, note, chosen, leaves):
+    def _buffer(self, m, fronts, levels, arrives, arriving, *, chosen, leaves):
         """Keep flits and what their packets may have; the answer is the flit at the front of the chosen buffer."""
         noc = self._network.noc
         depth = noc.buffer_depth
@@ -176,18 +219,15 @@ class ChoosingPort(wiring.Component):
         write_flit = flits.write_port()
         read_flit = flits.read_port(domain="comb", transparent_for=())
 
-        arriving = Signal(note)
+        note = arriving.shape()
         m.d.comb += [
-            arriving.admitted.eq(self._admit(m)),
+            Cat(arriving[name] for name in note.members if name != "is_tail").eq(self._admit(m)),
             arriving.is_tail.eq(self.link.flit.tail),
         ]
-        arrives = Signal(noc.virtual_channels)
-        m.d.comb += arrives.eq(self.link.valid << self.link.channel)
-
         write_at = [Signal(range(depth), name=f"write_at_{n}") for n in range(noc.virtual_channels)]
         read_at = [Signal(range(depth), name=f"read_at_{n}") for n in range(noc.virtual_channels)]
         for channel, front in enumerate(fronts):
-            level = Signal(range(depth + 1), name=f"level_{channel}")
+            level = levels[channel]
             # Whether the first flit leaves is known last in the cycle: it only selects, here and below.
             less = Mux(arrives[channel], level, level - 1)[: len(level)]
             more = Mux(arrives[channel], level + 1, level)[: len(level)]
@@ -232,23 +272,34 @@ class ChoosingPort(wiring.Component):
         return read_flit.data
 
     def _admit(self, m):
-        """What the packet of the flit that arrives may have at each output; body flits follow their head."""
+        """What the packet of the flit that arrives may have at each output, whether it is urgent, and its class.
+
+        Body flits follow their head.
+        """
         flit = self.link.flit
         header = data.View(HEADER, flit.payload[: HEADER.size])
-        found = admitted_channels(
-            self._network,
-            self._arrival,
-            channel=self.link.channel,
-            y=self.y,
-            x=self.x,
-            to_y=header.y,
-            to_x=header.x,
-        )
+        place = {"channel": self.link.channel, "y": self.y, "x": self.x}
+        if self._network.by_class:
+            entry = Const(0)
+            if TABLE in self._network.functions:
+                m.submodules.table = table = RouteTable(network=self._network)
+                connect(m, flipped(self.table), table.table)
+                m.d.comb += [table.y.eq(self.y), table.x.eq(self.x), table.to_y.eq(header.y), table.to_x.eq(header.x)]
+                entry = table.port
+            found = admitted_by_class(
+                m, self._network, self._arrival, classes=self.classes, header=header, entry=entry, **place
+            )
+            more = [Array(policy.is_urgent for policy in self.classes)[header.traffic_class]]
+        else:
+            found = admitted_channels(self._network, self._arrival, to_y=header.y, to_x=header.x, **place)
+            more = []
+        if self._network.statistics:
+            more.append(header.traffic_class)
         of_head = Cat(Cat(found[port]) for port in self._departures)
-        admitted = Signal(self._admitted)
-        opened = Array(Signal(self._admitted.size, name=f"opened_{n}") for n in range(self._network.virtual_channels))
+        said = Signal(len(of_head) + len(Cat(more)))
+        opened = Array(Signal(len(said), name=f"opened_{n}") for n in range(self._network.virtual_channels))
         of_packet = opened[self.link.channel]
-        m.d.comb += admitted.as_value().eq(Mux(flit.head, of_head, of_packet))
+        m.d.comb += said.eq(Mux(flit.head, Cat(of_head, *more), of_packet))
         with m.If(self.link.valid):
-            m.d.sync += of_packet.eq(admitted.as_value())
-        return admitted
+            m.d.sync += of_packet.eq(said)
+        return said

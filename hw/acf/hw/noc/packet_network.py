@@ -1,18 +1,23 @@
 """A network alone: for measurements of the network, and for those who want nothing but it."""
 
+import functools
+import operator
+
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from acf.config import NetworkConfig
 from acf.hw.hierarchy import ModuleLibrary, place
+from acf.hw.noc.class_policy import control_members, hand_on
 from acf.hw.noc.flit import flit_stream, link_signature
 from acf.hw.noc.mesh import join_links
 from acf.hw.noc.packet_ports import PacketEjector, PacketInjector
 from acf.hw.noc.packet_router import PacketRouter
+from acf.hw.noc.port_statistics import counter_members
 from acf.hw.noc.router import Router
 from acf.hw.noc.routing import Port
-from acf.hw.noc.unicast_proof import proved_routing
+from acf.hw.noc.unicast_proof import departures_of
 
 __all__ = ["PacketNetwork", "PacketNode", "packet_router"]
 
@@ -39,6 +44,10 @@ class PacketNode(wiring.Component):
         Packets, see ``PacketInjector``.
     o : Out(flit_stream)
         Packets, see ``PacketEjector``.
+    classes, table : In
+        Of a network by class, see ``control_members``.
+    counters : In(counter_signature)
+        Of a network that counts; as that of the router.
     """
 
     def __init__(self, *, network: NetworkConfig):
@@ -54,6 +63,8 @@ class PacketNode(wiring.Component):
                 **{f"{side}_o": Out(link) for side in sides},
                 "i": In(flit_stream(noc=network.noc)),
                 "o": Out(flit_stream(noc=network.noc)),
+                **control_members(network),
+                **counter_members(network),
             }
         )
 
@@ -68,6 +79,10 @@ class PacketNode(wiring.Component):
             m.d.comb += [part.y.eq(self.y), part.x.eq(self.x)]
         for side in self._sides:
             connect(m, flipped(getattr(self, side)), getattr(router, side))
+        for part in router, injector:
+            hand_on(m, self, part)
+        if self._network.statistics:
+            connect(m, flipped(self.counters), router.counters)
         connect(m, flipped(self.i), injector.i)
         connect(m, injector.link, router.local_i)
         connect(m, router.local_o, ejector.link)
@@ -92,6 +107,10 @@ class PacketNetwork(wiring.Component):
     -------
     i : In(flit_stream).array(height, width)
     o : Out(flit_stream).array(height, width)
+    classes, table : In
+        Of a network by class, see ``control_members``. They may change while the network is empty.
+    counters : In(counter_signature)
+        Of a network that counts.
 
     Raises
     ------
@@ -100,12 +119,19 @@ class PacketNetwork(wiring.Component):
     """
 
     def __init__(self, *, network: NetworkConfig, library: ModuleLibrary | None = None):
-        proved_routing(network)  # or it raises
+        departures_of(network, Port.LOCAL)  # or it raises
         self._network = network
         self._library = library
         packets = flit_stream(noc=network.noc)
         shape = network.height, network.width
-        super().__init__({"i": In(packets).array(*shape), "o": Out(packets).array(*shape)})
+        super().__init__(
+            {
+                "i": In(packets).array(*shape),
+                "o": Out(packets).array(*shape),
+                **control_members(network),
+                **counter_members(network),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -116,8 +142,18 @@ class PacketNetwork(wiring.Component):
                 node = PacketNode(network=self._network)
                 place(m, f"node_{y}_{x}", node, library=self._library, key=(self._network,))
                 m.d.comb += [node.y.eq(y), node.x.eq(x)]
+                hand_on(m, self, node)
                 connect(m, flipped(self.i[y][x]), node.i)
                 connect(m, node.o, flipped(self.o[y][x]))
                 nodes[y, x] = node
+        if self._network.statistics:
+            for node in nodes.values():
+                m.d.comb += [
+                    getattr(node.counters, name).eq(getattr(self.counters, name))
+                    for name in ("y", "x", "port", "traffic_class")
+                ]
+            for name in "flits", "stalls", "occupancy":
+                answers = (getattr(node.counters, name) for node in nodes.values())
+                m.d.sync += getattr(self.counters, name).eq(functools.reduce(operator.or_, answers))
         join_links(m, nodes, around=self._network.topology == "torus")
         return m

@@ -1,5 +1,8 @@
 """The ways into and out of a network alone: one stream of packets each, whatever their class."""
 
+import functools
+import operator
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -8,9 +11,9 @@ from acf.config import NetworkConfig, NocConfig
 from acf.hw.noc.arbiter import LeastRecentArbiter
 from acf.hw.noc.channel_choice import entering_channels
 from acf.hw.noc.channel_sender import ChannelSender
+from acf.hw.noc.class_policy import allowed_channels, control_members
 from acf.hw.noc.ejector import EjectorQueue
 from acf.hw.noc.flit import HEADER, flit_stream, link_signature
-from acf.hw.noc.unicast_proof import proved_routing
 
 __all__ = ["PacketEjector", "PacketInjector"]
 
@@ -30,12 +33,22 @@ class PacketInjector(wiring.Component):
         The node.
     i : In(flit_stream)
     link : Out(link_signature)
+    classes, table : In
+        Of a network by class, see ``control_members``.
     """
 
     def __init__(self, *, network: NetworkConfig):
         self._network = network
         noc = network.noc
-        super().__init__({"y": In(4), "x": In(4), "i": In(flit_stream(noc=noc)), "link": Out(link_signature(noc=noc))})
+        super().__init__(
+            {
+                "y": In(4),
+                "x": In(4),
+                "i": In(flit_stream(noc=noc)),
+                "link": Out(link_signature(noc=noc)),
+                **control_members(network),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -44,27 +57,31 @@ class PacketInjector(wiring.Component):
             noc=network.noc,
             sources=1,
             groups=tuple((channel,) for channel in range(network.virtual_channels)),
-            opens_empty_only=bool(proved_routing(network).escapes),
+            opens_empty_only=network.has_escapes,
         )
         connect(m, sender.link, flipped(self.link))
         source = sender.sources[0]
 
         header = data.View(HEADER, self.i.p.payload[: HEADER.size])
-        place = {"y": self.y, "x": self.x, "to_y": header.y, "to_x": header.x}
-        admitted = Cat(entering_channels(network, **place))
+        if network.by_class:
+            allowed = allowed_channels(m, network, self.classes, header)
+            admitted = functools.reduce(operator.or_, (Mux(is_taken, channels, 0) for is_taken, channels in allowed))
+        else:
+            place = {"y": self.y, "x": self.x, "to_y": header.y, "to_x": header.x}
+            admitted = Cat(entering_channels(network, **place))
         m.submodules.chooser = chooser = LeastRecentArbiter(count=network.virtual_channels)
         of_packet = Signal(network.virtual_channels)
         m.d.comb += [
             chooser.requests[0].eq(admitted & Mux(self.i.p.tail, source.may_start, source.may_open)),
             chooser.used.eq(Mux(self.i.valid & self.i.p.head, chooser.grants[0], 0)),
-            source.channels.eq(Mux(self.i.p.head, chooser.grants[0], of_packet & source.may_go_on)),
-            source.request[0].eq(self.i.valid & source.channels.any()),
-            source.is_tail.eq(self.i.p.tail),
+            source.channels[0].eq(Mux(self.i.p.head, chooser.grants[0], of_packet & source.may_go_on)),
+            source.request[0].eq(self.i.valid & source.channels[0].any()),
+            source.is_tail[0].eq(self.i.p.tail),
             source.flit.eq(self.i.p),
             self.i.ready.eq(source.grant[0]),
         ]
         with m.If(self.i.ready & self.i.p.head):
-            m.d.sync += of_packet.eq(source.channels)
+            m.d.sync += of_packet.eq(source.channels[0])
         return m
 
 

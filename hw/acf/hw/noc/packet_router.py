@@ -1,6 +1,6 @@
 """A mesh router whose packets choose their way and their virtual channels at every hop."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Array, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -8,10 +8,11 @@ from acf.config import NetworkConfig
 from acf.hw.noc.channel_choice import channel_groups
 from acf.hw.noc.channel_sender import ChannelSender
 from acf.hw.noc.choosing_port import ChoosingPort
+from acf.hw.noc.class_policy import control_members, hand_on
 from acf.hw.noc.flit import link_signature
+from acf.hw.noc.port_statistics import counter_members
 from acf.hw.noc.routing import Port
-from acf.hw.noc.unicast_proof import proved_routing
-from acf.hw.noc.unicast_routing import unicast_departures
+from acf.hw.noc.unicast_proof import departures_of
 
 __all__ = ["PacketRouter"]
 
@@ -37,6 +38,10 @@ class PacketRouter(wiring.Component):
         Where the router is; constant.
     north_i, east_i, south_i, west_i, local_i : In(link_signature)
     north_o, east_o, south_o, west_o, local_o : Out(link_signature)
+    classes, table : In
+        Of a network by class, see ``control_members``.
+    counters : In(counter_signature)
+        Of a network that counts. The answer comes in the next cycle, 0 where another router is asked.
     """
 
     def __init__(self, *, network: NetworkConfig):
@@ -48,22 +53,25 @@ class PacketRouter(wiring.Component):
                 "x": In(4),
                 **{f"{port.name.lower()}_i": In(link) for port in Port},
                 **{f"{port.name.lower()}_o": Out(link) for port in Port},
+                **control_members(network),
+                **counter_members(network),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         network = self._network
-        routing = proved_routing(network)
-
+        inputs = []
         crossings = {port: [] for port in Port}  # by output
         for port in Port:
             name = f"{port.name.lower()}_i"
             inward = ChoosingPort(network=network, arrival=port)
             m.submodules[name] = inward
+            inputs.append(inward)
             connect(m, flipped(getattr(self, name)), inward.link)
             m.d.comb += [inward.y.eq(self.y), inward.x.eq(self.x)]
-            for branch, output in zip(inward.branches, unicast_departures(routing, port), strict=True):
+            hand_on(m, self, inward)
+            for branch, output in zip(inward.branches, departures_of(network, port), strict=True):
                 crossings[output].append(branch)
 
         for port, branches in crossings.items():
@@ -73,13 +81,22 @@ class PacketRouter(wiring.Component):
                 noc=network.noc,
                 sources=len(branches),
                 groups=channel_groups(network),
-                rounds=network.rounds,
+                rounds=network.offers,
+                at_once=network.allots_at_once,
                 stages=network.stages,
-                opens_empty_only=bool(routing.escapes) and port is not Port.LOCAL,
+                has_urgent=network.by_class,
+                opens_empty_only=network.has_escapes and port is not Port.LOCAL,
             )
             m.submodules[name] = sender
             connect(m, sender.link, flipped(getattr(self, name)))
             for branch, source in zip(branches, sender.sources, strict=True):
                 connect(m, branch, source)
 
+        if network.statistics:
+            is_meant = (self.counters.y == self.y) & (self.counters.x == self.x)
+            for inward in inputs:
+                m.d.comb += inward.counters.traffic_class.eq(self.counters.traffic_class)
+            for name in "flits", "stalls", "occupancy":
+                found = Array(getattr(inward.counters, name) for inward in inputs)[self.counters.port]
+                m.d.sync += getattr(self.counters, name).eq(Mux(is_meant, found, 0))
         return m

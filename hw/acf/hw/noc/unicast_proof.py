@@ -6,22 +6,32 @@ it has one, layers of *escape* channels must break it (Duato, 1993): wherever a 
 channel, and no circle is left among escape channels alone when a packet may take any others in between. That holds for
 queues whose first flit is always that of a packet which may choose, so a packet of several flits must enter empty
 queues only.
+
+Functions that share virtual channels are proved together: the graphs are those of packets of all of them. What one of
+them tells apart as layers the other may not, so there are as many layers as virtual channels can be told apart by any.
+A graph that stands for all virtual channels of a set holds that for each choice of some of them, as that only takes
+edges away.
 """
 
+import dataclasses
+import itertools
+from collections.abc import Sequence
 from functools import lru_cache
 
 import networkx
 
-from acf.config import NetworkConfig
+from acf.config import TABLE, NetworkConfig
 from acf.hw.noc.routing import FACING, STEP, Port
 from acf.hw.noc.torus_routing import torus_routing
-from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, UnicastRouting
+from acf.hw.noc.unicast_routing import UNICAST_ROUTINGS, Offers, UnicastRouting, table_routing, unicast_departures
 
-__all__ = ["check_unicast", "proved_routing"]
+__all__ = ["check_tables", "check_together", "check_unicast", "departures_of", "proved_functions", "proved_routing"]
 
 Node = tuple[int, int]
 Channel = tuple[int, int, Port, int]
 """An output of the router ``(y, x)``, in a layer."""
+
+Tables = Sequence[Sequence[Sequence[Sequence[int]]]]
 
 State = tuple[Node, Port, int]
 """A router, where a packet came in, and in which layer."""
@@ -71,9 +81,25 @@ class _Ways:
         if not links and (y, x) != self._to:
             raise ValueError(f"{packet} that came by {arrival.name} is lost at {(y, x)}")
         for link in links:
-            if self.distance(self.behind(link)[0]) >= self.distance((y, x)):
+            following, _, _ = self.behind(link)
+            if not (0 <= following[0] < self._size[0] and 0 <= following[1] < self._size[1]):
+                raise ValueError(f"{packet} leaves the mesh at {(y, x)}, {link[2].name}")
+            if self._routing.is_shortest and self.distance(following) >= self.distance((y, x)):
                 raise ValueError(f"{packet} leaves the shortest way at {(y, x)}, {link[2].name}")
         return links
+
+    def nearest_first(self) -> list[State]:
+        """All states, each behind those that may follow it."""
+        if self._routing.is_shortest:
+            return sorted(self.offers, key=lambda state: self.distance(state[0]))
+        graph = networkx.DiGraph()
+        graph.add_nodes_from(self.offers)
+        for state, offers in self.offers.items():
+            graph.add_edges_from((state, self.behind(channel)) for channel in offers)
+        if not networkx.is_directed_acyclic_graph(graph):
+            (node, _, _), *_ = networkx.find_cycle(graph)[0]
+            raise ValueError(f"routing function {self._routing.name}: a packet to {self._to} comes back to {node}")
+        return list(networkx.topological_sort(graph))[::-1]
 
 
 @lru_cache
@@ -93,32 +119,67 @@ def check_unicast(routing: UnicastRouting, *, height: int, width: int, wraps: bo
         If channels can wait for each other in a circle, which the message prints, or a packet does not come to its
         destination.
     """
-    every, escapes = networkx.DiGraph(), networkx.DiGraph()
+    check_together((routing,), height=height, width=width, wraps=wraps)
+
+
+def check_together(
+    routings: Sequence[UnicastRouting],
+    *,
+    height: int,
+    width: int,
+    wraps: bool = False,
+    escapes: Sequence[int] | None = None,
+    numbers: Sequence[int] | None = None,
+) -> None:
+    """Prove that packets of several routing functions, which have the same layers, do not wait for each other for ever.
+
+    Parameters
+    ----------
+    routings : sequence of UnicastRouting
+    height, width : int
+    wraps : bool
+        Whether it is a torus.
+    escapes : sequence of int or None
+        Layers of escape for all packets; those of the first function if None.
+    numbers : sequence of int or None
+        What layers are called in messages, if not by their own number.
+
+    Raises
+    ------
+    ValueError
+        As ``check_unicast``.
+    """
+    escapes = routings[0].escapes if escapes is None else escapes
+    names = ", ".join(routing.name for routing in routings)
+    what = f"routing function {names} is" if len(routings) == 1 else f"routing functions {names} together are"
+    every, of_escape = networkx.DiGraph(), networkx.DiGraph()
     lacking: str | None = None
-    for to in ((y, x) for y in range(height) for x in range(width)):
+    nodes = [(y, x) for y in range(height) for x in range(width)]
+    for to, routing in itertools.product(nodes, routings):
         ways = _Ways(routing, height=height, width=width, wraps=wraps, to=to)
         for offers in ways.offers.values():
             for held in offers:
                 every.add_edges_from((held, channel) for channel in ways.offers[ways.behind(held)])
-        if not routing.escapes:
+        if not escapes and routing.is_shortest:
             continue
-        nearest_first = sorted(ways.offers, key=lambda state: ways.distance(state[0]))
         ahead: dict[State, set[Channel]] = {}  # escape channels that a packet may come to wait for
-        for state in nearest_first:
+        for state in ways.nearest_first():
             offers = ways.offers[state]
-            own = {channel for channel in offers if channel[3] in routing.escapes}
+            own = {channel for channel in offers if channel[3] in escapes}
             if offers and not own:
                 lacking = f"a packet to {to} has no escape at {state[0]}"
             ahead[state] = own.union(*(ahead[ways.behind(channel)] for channel in offers))
-            escapes.add_edges_from((channel, other) for channel in own for other in ahead[ways.behind(channel)])
+            of_escape.add_edges_from((channel, other) for channel in own for other in ahead[ways.behind(channel)])
     circle = _circle(every)
-    if circle and routing.escapes:
+    if circle and escapes:
         if lacking:
-            raise ValueError(f"routing function {routing.name} is cyclic, and {lacking}")
-        circle = _circle(escapes)
+            raise ValueError(f"{what} cyclic, and {lacking}")
+        circle = _circle(of_escape)
     if circle:
-        way = " -> ".join(f"({y}, {x}).{port.name}[{layer}]" for y, x, port, layer in circle)
-        raise ValueError(f"routing function {routing.name} is cyclic: {way}")
+        way = " -> ".join(
+            f"({y}, {x}).{port.name}[{layer if numbers is None else numbers[layer]}]" for y, x, port, layer in circle
+        )
+        raise ValueError(f"{what} cyclic: {way}")
 
 
 def _circle(graph: networkx.DiGraph) -> list[Channel] | None:
@@ -137,11 +198,103 @@ def proved_routing(network: NetworkConfig) -> UnicastRouting:
     ValueError
         If its channels can wait for each other in a circle, which the message prints.
     """
-    wraps = network.topology == "torus"
-    size = {"height": network.height, "width": network.width}
-    if wraps:
-        routing = torus_routing(network.routing, datelines=network.datelines, **size)
-    else:
-        routing = UNICAST_ROUTINGS[network.routing]
-    check_unicast(routing, wraps=wraps, **size)
+    routing = _routing(network, network.routing)
+    check_unicast(routing, height=network.height, width=network.width, wraps=network.topology == "torus")
     return routing
+
+
+@lru_cache
+def proved_functions(network: NetworkConfig) -> tuple[UnicastRouting, ...]:
+    """The routing functions of a network by class, in their order, those that share virtual channels proved together.
+
+    Nothing is proved of tables, see ``check_tables``.
+
+    Raises
+    ------
+    ValueError
+        If channels can wait for each other in a circle, which the message prints.
+    """
+    functions = tuple(table_routing() if name == TABLE else _routing(network, name) for name in network.functions)
+    _check_sets(network, {function.name: function for function in functions if function.name != TABLE})
+    return functions
+
+
+def check_tables(network: NetworkConfig, tables: Tables) -> None:
+    """Prove that a network may have these tables: they and the functions beside them cannot deadlock, nothing is lost.
+
+    Parameters
+    ----------
+    network : NetworkConfig
+    tables : sequences of int, (height, width, height, width)
+        By router (row, column) and destination (row, column) the number of the output, a ``Port``.
+
+    Raises
+    ------
+    ValueError
+        If the network has no tables, they have other sizes or hold what is no port, a packet leaves the mesh, goes
+        round, goes back where it came from or ends elsewhere, or channels can wait for each other in a circle, which
+        the message prints.
+    """
+    if TABLE not in network.functions:
+        raise ValueError(f"a network with routing {network.routing!r} has no tables")
+    places = [(y, x) for y in range(network.height) for x in range(network.width)]
+    if {(len(tables), len(rows), len(to), len(entries)) for rows in tables for to in rows for entries in to} != {
+        (network.height, network.width) * 2
+    }:
+        raise ValueError(f"tables must be those of a network of {network.height}x{network.width}")
+    for (y, x), (to_y, to_x) in itertools.product(places, places):
+        if tables[y][x][to_y][to_x] not in list(Port):
+            raise ValueError(f"tables must hold ports from 0 to {max(Port)}, not {tables[y][x][to_y][to_x]!r}")
+
+    def with_entry(arrival: Port, layer: int, *, y: int, x: int, to_y: int, to_x: int) -> Offers:
+        return table_routing().function(arrival, layer, entry=tables[y][x][to_y][to_x])
+
+    routings = {function.name: function for function in proved_functions(network)}
+    routings[TABLE] = dataclasses.replace(routings[TABLE], function=with_entry)
+    _check_sets(network, routings)
+
+
+def departures_of(network: NetworkConfig, arrival: Port) -> tuple[Port, ...]:
+    """The ports by which packets of a network from ``arrival`` may go on, in the order of ``Port``."""
+    functions = proved_functions(network) if network.by_class else (proved_routing(network),)
+    found = [unicast_departures(function, arrival) for function in functions]
+    return tuple(sorted({port for ports in found for port in ports}))
+
+
+def _routing(network: NetworkConfig, name: str) -> UnicastRouting:
+    if network.topology == "torus":
+        size = {"height": network.height, "width": network.width}
+        return torus_routing(name, datelines=network.datelines, **size)
+    return UNICAST_ROUTINGS[name]
+
+
+def _check_sets(network: NetworkConfig, routings: dict[str, UnicastRouting]) -> None:
+    """Prove those of the functions together that share virtual channels."""
+    for names in network.routing.split("/"):
+        together = [name for name in names.split(",") if name in routings]
+        if not together:
+            continue
+        kinds: dict[tuple[int, ...], int] = {}  # the layers that a virtual channel is in, and the first one that is
+        for channel in network.channel_sets[together[0]]:
+            of_functions = [network.shares_of(name) for name in together]
+            kind = tuple(next(n for n, share in enumerate(shares) if channel in share) for shares in of_functions)
+            kinds.setdefault(kind, channel)
+        beside = network.escapes_beside(together[0])
+        check_together(
+            [_with_layers(routings[name], [kind[n] for kind in kinds]) for n, name in enumerate(together)],
+            height=network.height,
+            width=network.width,
+            wraps=network.topology == "torus",
+            escapes=[n for n, channel in enumerate(kinds.values()) if channel in beside],
+            numbers=list(kinds.values()),
+        )
+
+
+def _with_layers(routing: UnicastRouting, layers: list[int]) -> UnicastRouting:
+    """The same function with more layers, each of which is one of its own."""
+
+    def function(arrival: Port, layer: int, **place: int) -> Offers:
+        offers = routing.function(arrival, layers[layer], **place)
+        return {port: tuple(conditions[own] for own in layers) for port, conditions in offers.items()}
+
+    return dataclasses.replace(routing, function=function, layers=len(layers), escapes=())

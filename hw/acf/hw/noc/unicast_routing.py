@@ -8,15 +8,15 @@ numbers by the proof, with Amaranth values by the router.
 Here are those of a mesh, which ``unicast_proof`` proves; ``torus_routing`` has others.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from acf.config import ROUTINGS
+from acf.config import ROUTINGS, TABLE, channel_shares
 from acf.hw.noc.routing import Port, xy
 
-__all__ = ["UNICAST_ROUTINGS", "Offers", "UnicastRouting", "unicast_departures"]
+__all__ = ["UNICAST_ROUTINGS", "Offers", "UnicastRouting", "table_routing", "unicast_departures"]
 
 Offers = dict[Port, tuple[Any, ...]]
 """By port, for each layer, a condition of one bit: whether the packet may go on there."""
@@ -39,6 +39,8 @@ class UnicastRouting:
         Layers of escape channels, the last ones, if it has any.
     is_adaptive : bool
         Whether a packet may be offered several outputs.
+    is_shortest : bool
+        Whether all of its ways are shortest ones.
     """
 
     name: str
@@ -46,13 +48,11 @@ class UnicastRouting:
     layers: int = 1
     escapes: tuple[int, ...] = ()
     is_adaptive: bool = False
+    is_shortest: bool = True
 
     def shares(self, virtual_channels: int) -> tuple[tuple[int, ...], ...]:
         """The virtual channels of each layer: one for each of escape, the others divided evenly."""
-        free = virtual_channels - len(self.escapes)
-        layers = self.layers - len(self.escapes)
-        bounds = [n * free // layers for n in range(layers)] + list(range(free, virtual_channels + 1))
-        return tuple(tuple(range(begin, end)) for begin, end in itertools.pairwise(bounds))
+        return channel_shares(range(virtual_channels), layers=self.layers, escapes=len(self.escapes))
 
 
 def _one_layer(offers: dict[Port, Any]) -> Offers:
@@ -165,6 +165,19 @@ UNICAST_ROUTINGS = {
 """Routing functions of a mesh by name, those of ``acf.config.ROUTINGS``."""
 
 assert tuple(UNICAST_ROUTINGS) == ROUTINGS
+
+
+@lru_cache
+def table_routing() -> UnicastRouting:
+    """Packets go where an entry of a table says, which the function is given besides: the number of a port.
+
+    None goes back where it came from.
+    """
+
+    def function(arrival: Port, layer: int, *, entry: Any = 0, **place: Any) -> Offers:
+        return _one_layer({port: entry == port for port in Port if port is not arrival or port is Port.LOCAL})
+
+    return UnicastRouting(TABLE, function, is_shortest=False)
 
 
 def unicast_departures(routing: UnicastRouting, arrival: Port) -> tuple[Port, ...]:
