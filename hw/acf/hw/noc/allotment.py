@@ -27,7 +27,8 @@ class Candidates:
     branches : sequence of ``channel_source_signature``
         By output.
     wanted : sequence of sequences of Value
-        By virtual channel and output: the virtual channel that the flit can have there, one bit or none.
+        By virtual channel and output: the virtual channel that the flit gets there, one bit; looked at where the flit
+        is offered.
     offers : callable
         ``f(round)``: by virtual channel and output, whether the flit is offered there in that round; one output at
         most.

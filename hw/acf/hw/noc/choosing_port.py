@@ -56,6 +56,8 @@ class ChoosingPort(wiring.Component):
         self._shares = functions[0].shares(network.virtual_channels)
         self._is_adaptive = any(function.is_adaptive for function in functions)
         self._departures = departures_of(network, arrival)
+        # Of its layer a packet may have one virtual channel alone, its head and its body.
+        self._has_one_way = network.channels == "onward" and len(self._shares) == 1
         noc = network.noc
         self._admitted = data.ArrayLayout(noc.virtual_channels, len(self._departures))
         source = channel_source_signature(
@@ -98,7 +100,8 @@ class ChoosingPort(wiring.Component):
         wanted = [self._wanted(m, n, fronts[n], is_amid[n], way[n], given[n], turn) for n in channels]
         flits = Candidates(
             branches=branches,
-            wanted=wanted,
+            # The one that a packet may have is known before it is known whether it can have it now.
+            wanted=[list(front.admitted) for front in fronts] if self._has_one_way else wanted,
             offers=lambda number: [
                 self._offers(m, f"{number}_{k}", fronts[k], wanted[k], turn, number) for k in channels
             ],
@@ -176,7 +179,7 @@ class ChoosingPort(wiring.Component):
                 mask = sum(1 << channel for channel in shares[0])
                 first = Mux((free & mask).any(), free & mask, free)
             wanted = Signal(self._network.virtual_channels, name=f"wanted_{n}_{b}")
-            if self._network.channels == "onward" and len(shares) == 1:  # a packet may have one alone, head and body
+            if self._has_one_way:
                 goes_on = front.admitted[b] & branch.may_go_on
             else:
                 goes_on = Mux(front.admitted[b].any() & way[b], branch.may_go_on & given, 0)
