@@ -15,6 +15,7 @@ from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import OperandForm
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
+from acf.runtime.measure_formats import measure_formats
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.program import Program
 from acf.sim.memory_timing import MemoryTiming
@@ -233,6 +234,19 @@ def test_gate_relu_and_narrow(devices):
         assert len({result.accumulators.tobytes() for result in relu}) == 1
         for result in (*gated, *relu):
             assert result.run.bytes_written in (None, result.accumulators.nbytes)
+
+
+@pytest.mark.parametrize("product", ["gather", "scatter"])
+def test_formats_of_weights(devices, product):
+    """The bits of the golden product from each format; formats of one path cost the same."""
+    weights, activation = operands(devices, 21, 40, 19)
+    operand = activation if product == "gather" else operands(devices, 40, 21, 19)[1]
+    costs = {cost.stored.name: cost for cost in measure_formats(product, devices["rough"], weights, operand)}
+    assert {cost.bit_exact for cost in costs.values()} == {True, None}
+    assert costs["coo"].cycles == costs["csr-uint16"].cycles
+    assert (costs["csr-uint16"].bytes_read or 0) < (costs["csr-int32"].bytes_read or 0)
+    cycles = [cost.cycles or 0 for cost in costs.values() if cost.bit_exact]
+    assert cycles == sorted(cycles)
 
 
 def update_program(address: dict[str, int], *, entries: int, **options: int) -> Program:

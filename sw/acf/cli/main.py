@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acf.cli import area, bench, board, demo, doctor, noc, presets, rtl, timing, train
+from acf.cli import area, bench, board, demo, doctor, formats, noc, presets, rtl, timing, train
 from acf.cli.errors import DEBUG_VARIABLE, INTERNAL, INTERRUPTED, READER_GONE, report
 
 __all__ = ["app", "main", "run"]
@@ -24,6 +24,7 @@ app.command("rtl")(rtl.rtl)
 app.command("area")(area.area)
 app.command("timing")(timing.timing)
 app.add_typer(bench.app, name="bench")
+app.command("formats")(formats.formats)
 app.add_typer(noc.app, name="noc")
 app.add_typer(board.app, name="board")
 app.command("demo")(demo.demo)

@@ -152,6 +152,14 @@ class CsrMatrix:
         entries = np.lexsort((indices, self.row_of_entry))
         return CsrMatrix(self.shape, self.pointers, indices[entries], self.values[entries], self.format)
 
+    def transposed(self) -> "CsrMatrix":
+        """The transpose in CSR, which is this matrix in CSC; entries of a column as they stood."""
+        order = np.argsort(self.indices, kind="stable")
+        counts = np.bincount(self.indices, minlength=self.shape[1])
+        pointers = np.concatenate([[0], np.cumsum(counts)])
+        rows, columns = self.shape
+        return CsrMatrix((columns, rows), pointers, self.row_of_entry[order], self.values[order], self.format)
+
     def to_dense(self) -> np.ndarray:
         """All elements in the storage type.
 

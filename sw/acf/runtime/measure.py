@@ -22,6 +22,8 @@ __all__ = [
     "PRODUCTS",
     "UNITS",
     "Measurement",
+    "expected_product",
+    "is_exact",
     "measure_product",
     "product_memory_bytes",
     "random_operands",
@@ -211,9 +213,9 @@ def measure_product(
         single = weights.canonical()
         dense = run(device, single, *operands, dense=True, skip=False)
     progress("golden product")
-    exact = _is_exact(sparse, _expected(product, weights, operands, sparse, everywhere=False))
+    exact = is_exact(sparse, expected_product(product, weights, operands, sparse))
     if dense is not None:
-        exact = exact and _is_exact(dense, _expected(product, single, operands, dense, everywhere=True))
+        exact = exact and is_exact(dense, expected_product(product, single, operands, dense, everywhere=True))
     return Measurement(
         product=product,
         weights=weights,
@@ -226,13 +228,13 @@ def measure_product(
     )
 
 
-def _expected(
+def expected_product(
     product: str,
     matrix: CsrMatrix,
     operands: Sequence[np.ndarray],
     result: GatherResult | ProductResult,
     *,
-    everywhere: bool,
+    everywhere: bool = False,
 ) -> Product:
     """What ``result`` should be; ``everywhere`` sampled products are those of all elements."""
     pointers, indices = matrix.pointers, matrix.indices
@@ -277,7 +279,8 @@ def product_memory_bytes(
     return memory_bytes(config, rows=rows, inner=inner, columns=columns, entries=entries)
 
 
-def _is_exact(result: GatherResult | ProductResult, expected: Product) -> bool:
+def is_exact(result: GatherResult | ProductResult, expected: Product) -> bool:
+    """Whether a result has the bits of the golden product, and the effectual products were counted right."""
     return (
         result.accumulators.dtype == expected.accumulators.dtype
         and result.accumulators.shape == expected.accumulators.shape

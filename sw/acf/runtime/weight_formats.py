@@ -1,0 +1,154 @@
+"""Formats in which weights may lie in memory: what each takes of it, and which a matrix can have."""
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from acf.config import FabricConfig
+from acf.runtime.matrices import CsrMatrix
+
+__all__ = ["FormatPath", "StoredFormat", "stored_formats"]
+
+_POINTER_BYTES = 4
+_BLOCK = 4
+_PATTERNS = ((2, 4), (1, 4))
+
+
+class FormatPath(enum.StrEnum):
+    """How a product comes about from a format."""
+
+    CSR_UINT16 = "csr-uint16"
+    """The CSR decoder, indices of 16 bits."""
+    CSR_INT32 = "csr-int32"
+    """The CSR decoder, indices of 32 bits."""
+    CSC = "csc"
+    """CSC of ``W`` is CSR of its transpose: the CSR decoder in the other dataflow, indices as short as they may be."""
+    DENSE = "dense"
+    """The DENSE decoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFormat:
+    """A matrix in one format.
+
+    Parameters
+    ----------
+    name : str
+    arrays : dict
+        Bytes of each array, by name; empty where the matrix cannot have the format.
+    path : FormatPath or None
+        How a product comes about from it; None where the fabric has no decoder for it.
+    note : str
+        What else there is to say: why the matrix cannot have the format, or what it costs besides.
+    """
+
+    name: str
+    arrays: dict[str, int] = field(default_factory=dict)
+    path: FormatPath | None = None
+    note: str = ""
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes of all arrays; None where the matrix cannot have the format."""
+        return sum(self.arrays.values()) if self.arrays else None
+
+
+def stored_formats(config: FabricConfig, weights: CsrMatrix) -> list[StoredFormat]:
+    """Each format, with its bytes, or why ``weights`` cannot have it."""
+    rows, inner = weights.shape
+    operand_bytes = config.lane.number_format.operand_bytes
+    entries, values = weights.entries, weights.entries * operand_bytes
+    pointers = (rows + 1) * _POINTER_BYTES
+    wide = StoredFormat(
+        name="csr-int32",
+        arrays={"values": values, "indices": 4 * entries, "pointers": pointers},
+        path=FormatPath.CSR_INT32,
+    )
+    csc_index = 2 if rows <= 1 << 16 else 4
+    short = _csr_uint16(weights, values=values, pointers=pointers)
+    return [
+        short,
+        wide,
+        StoredFormat(
+            name="csc",
+            arrays={"values": values, "indices": csc_index * entries, "pointers": (inner + 1) * _POINTER_BYTES},
+            path=FormatPath.CSC,
+            note="read as CSR of the transpose, in the other dataflow",
+        ),
+        StoredFormat(
+            name="coo",
+            arrays={"values": values, "row indices": 4 * entries, "column indices": 4 * entries},
+            path=short.path or wide.path,
+            note=f"the host converts it to {short.path or wide.path} on load, which is not measured",
+        ),
+        _where_single(
+            weights, StoredFormat(name="dense", arrays={"values": rows * inner * operand_bytes}, path=FormatPath.DENSE)
+        ),
+        _where_single(weights, _bitmap(weights, values=values, pointers=pointers)),
+        *(_where_single(weights, _n_of_m(weights, n, m, operand_bytes=operand_bytes)) for n, m in _PATTERNS),
+        _where_single(weights, _blocks(weights, _BLOCK, operand_bytes=operand_bytes)),
+    ]
+
+
+def _csr_uint16(weights: CsrMatrix, *, values: int, pointers: int) -> StoredFormat:
+    name, inner = "csr-uint16", weights.shape[1]
+    if inner > 1 << 16:
+        return StoredFormat(name=name, note=f"indices of 16 bits allow 65536 columns, not {inner}")
+    arrays = {"values": values, "indices": 2 * weights.entries, "pointers": pointers}
+    return StoredFormat(name=name, arrays=arrays, path=FormatPath.CSR_UINT16)
+
+
+def _bitmap(weights: CsrMatrix, *, values: int, pointers: int) -> StoredFormat:
+    """A bit for each column of each row."""
+    rows, inner = weights.shape
+    return StoredFormat(
+        name="bitmap", arrays={"values": values, "bitmap": rows * -(-inner // 8), "pointers": pointers}, note=_NOT_BUILT
+    )
+
+
+_NOT_BUILT = "there is no decoder for it: bytes only"
+
+
+def _n_of_m(weights: CsrMatrix, n: int, m: int, *, operand_bytes: int) -> StoredFormat:
+    """``n`` entries in each ``m`` successive columns, zeros where there are fewer, and the place of each in them."""
+    rows, inner = weights.shape
+    name, groups = f"{n}:{m}", -(-inner // m)
+    counts = np.bincount(weights.row_of_entry * groups + weights.indices // m, minlength=rows * groups)
+    over = np.flatnonzero(counts > n)
+    if over.size:
+        row, group = divmod(int(over[0]), groups)
+        last = min((group + 1) * m, inner) - 1
+        return StoredFormat(
+            name=name, note=f"row {row} has {counts[over[0]]} entries in group {group} (columns {group * m} to {last})"
+        )
+    kept = rows * groups * n
+    index_bits = (m - 1).bit_length()
+    return StoredFormat(
+        name=name,
+        arrays={"values": kept * operand_bytes, "indices": rows * -(-groups * n * index_bits // 8)},
+        note=_NOT_BUILT,
+    )
+
+
+def _blocks(weights: CsrMatrix, size: int, *, operand_bytes: int) -> StoredFormat:
+    """All elements of each block of ``size x size`` that has an entry, one column index for each."""
+    rows, inner = weights.shape
+    across = -(-inner // size)
+    count = np.unique(weights.row_of_entry // size * max(1, across) + weights.indices // size).size
+    arrays = {
+        "values": count * size * size * operand_bytes,
+        "indices": count * (2 if across <= 1 << 16 else 4),
+        "pointers": (-(-rows // size) + 1) * _POINTER_BYTES,
+    }
+    return StoredFormat(name=f"blocks-{size}x{size}", arrays=arrays, note=_NOT_BUILT)
+
+
+def _where_single(weights: CsrMatrix, stored: StoredFormat) -> StoredFormat:
+    """``stored``, unless an element has two entries, which only formats with an index for each can have."""
+    places = np.sort(weights.row_of_entry * max(1, weights.shape[1]) + weights.indices)
+    twice = np.flatnonzero(places[1:] == places[:-1])
+    if not twice.size:
+        return stored
+    row, column = divmod(int(places[twice[0]]), weights.shape[1])
+    return StoredFormat(name=stored.name, note=f"element ({row}, {column}) has more than one entry")

@@ -1,0 +1,179 @@
+"""Formats of weights: their bytes, which matrix can have them, and ``acf formats``."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from acf.cli.main import run
+from acf.config import preset
+from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
+from acf.runtime.measure_formats import formats_memory_bytes, measure_formats
+from acf.runtime.weight_formats import stored_formats
+
+TINY = preset("tiny")
+MEASURED = {"csr-uint16", "csr-int32", "csc", "coo", "dense"}
+
+
+def by_name(weights, config=TINY):
+    return {stored.name: stored for stored in stored_formats(config, weights)}
+
+
+def matrix(rows, format="bf16"):
+    return CsrMatrix.from_dense(np.array(rows, dtype=np.float64), format=format)
+
+
+def test_bytes_of_a_matrix_by_hand():
+    """Two rows of six columns, five entries, in four blocks of which one has none."""
+    formats = by_name(matrix([[1, 0, 2, 0, 0, 0], [3, 4, 0, 0, 0, 5]]))
+    assert {name: stored.arrays for name, stored in formats.items()} == {
+        "csr-uint16": {"values": 10, "indices": 10, "pointers": 12},
+        "csr-int32": {"values": 10, "indices": 20, "pointers": 12},
+        "csc": {"values": 10, "indices": 10, "pointers": 28},
+        "coo": {"values": 10, "row indices": 20, "column indices": 20},
+        "dense": {"values": 24},
+        "bitmap": {"values": 10, "bitmap": 2, "pointers": 12},
+        "2:4": {"values": 16, "indices": 2},  # four of two bits in each row, of two groups
+        "1:4": {},
+        "blocks-4x4": {"values": 64, "indices": 4, "pointers": 8},
+    }
+    assert formats["coo"].bytes == 50
+    assert formats["1:4"].bytes is None
+
+
+def test_bytes_of_int8():
+    formats = by_name(matrix([[1, 0, 2], [0, 0, 3]], "int8"), TINY.with_format("int8"))
+    assert formats["csr-uint16"].arrays == {"values": 3, "indices": 6, "pointers": 12}
+    assert formats["dense"].arrays == {"values": 6}
+
+
+def test_groups_that_are_too_full_are_named():
+    rows = np.zeros((4, 10))
+    rows[2, 8:] = 1
+    formats = by_name(matrix(rows))
+    assert formats["2:4"].arrays
+    assert formats["1:4"].note == "row 2 has 2 entries in group 2 (columns 8 to 9)"
+    rows[3, [0, 1, 3]] = 1
+    assert by_name(matrix(rows))["2:4"].note == "row 3 has 3 entries in group 0 (columns 0 to 3)"
+
+
+def test_elements_with_two_entries_are_named():
+    double = CsrMatrix((2, 3), np.array([0, 1, 4]), np.array([0, 1, 2, 1]), np.ones(4, dtype=np.int8), "int8")
+    formats = by_name(double, TINY.with_format("int8"))
+    for name in ("dense", "bitmap", "2:4", "1:4", "blocks-4x4"):
+        assert formats[name].note == "element (1, 1) has more than one entry"
+        assert not formats[name].arrays
+    assert formats["csc"].arrays["values"] == 4
+
+
+def test_short_indices_have_an_end():
+    wide = CsrMatrix.from_scipy(scipy.sparse.csr_array((1, (1 << 16) + 1)), format="bf16")
+    formats = by_name(wide)
+    assert formats["csr-uint16"].note == "indices of 16 bits allow 65536 columns, not 65537"
+    assert "csr-int32" in formats["coo"].note
+    assert formats["csc"].arrays["indices"] == 0
+    tall = by_name(wide.transposed())
+    assert tall["csr-uint16"].arrays
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (5, 8)])
+def test_transposed(shape):
+    weights = random_weights(rows=shape[0], inner=shape[1], density=0.5, seed=1, format="bf16")
+    assert (weights.transposed().to_dense() == weights.to_dense().T).all()
+    twice = weights.transposed().transposed()
+    assert (twice.indices == weights.indices).all()
+    assert (twice.pointers == weights.pointers).all()
+
+
+@pytest.mark.parametrize("product", ["gather", "scatter"])
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+@pytest.mark.parametrize("shape", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 1), (37, 45, 20)])
+def test_every_format_gives_the_golden_bits(product, format, shape):
+    config = TINY.with_format(format)
+    rows, inner, columns = shape
+    weights = random_weights(rows=rows, inner=inner, density=0.3, seed=1, format=format)
+    size = {"gather": inner, "scatter": rows}[product]
+    operand = random_operand(inner=size, columns=columns, density=0.5, seed=1, format=format)
+    memory = formats_memory_bytes(product, config, weights, columns=columns)
+    costs = measure_formats(product, GoldenDevice(config, memory_bytes=memory), weights, operand)
+    run = {cost.stored.name for cost in costs if cost.bit_exact is not None}
+    assert run == MEASURED
+    assert all(cost.bit_exact for cost in costs[: len(run)])
+    sizes = [cost.stored.bytes or 0 for cost in costs[: len(run)]]
+    assert sizes == sorted(sizes)
+
+
+def test_products_are_checked():
+    weights = matrix([[1]])
+    with pytest.raises(ValueError, match="product must be one of gather, scatter, not 'sampled'"):
+        measure_formats("sampled", GoldenDevice(TINY), weights, np.zeros((1, 1)))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "w.npz"
+    scipy.sparse.save_npz(path, scipy.sparse.random_array((13, 29), density=0.2, rng=np.random.default_rng(1)).tocsr())
+    return str(path)
+
+
+ARGUMENTS = ["--preset", "tiny", "--device", "golden", "--cols", "11"]
+
+
+def test_report(capsys, file):
+    assert run(["formats", file, *ARGUMENTS, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rows"], report["inner"], report["columns"]) == (13, 29, 11)
+    assert {cost["name"] for cost in report["formats"] if cost["bit_exact"]} == MEASURED
+    best = report["formats"][0]
+    assert report["best"] == best["name"] == "csr-uint16"
+    assert best["bytes"] == sum(best["arrays"].values())
+    assert best["cycles"] is None
+    assert set(report["units"]) <= set(best)
+
+
+def test_table(capsys, file):
+    assert run(["formats", file, *ARGUMENTS, "--product", "scatter"]) == 0
+    shown = capsys.readouterr().out
+    assert "* csr-uint16" in shown
+    assert "2:4: row 0 has 3 entries in group" in shown
+    assert TINY.digest in shown
+
+
+class WrongDevice(GoldenDevice):
+    """Adds one to the last bit of one result."""
+
+    def run(self, program_address, commands, windows):
+        result = super().run(program_address, commands, windows)
+        self.memory[windows[-1].base] ^= 1
+        return result
+
+
+def test_a_wrong_bit_is_exit_status_1(capsys, monkeypatch, file):
+    monkeypatch.setattr("acf.runtime.devices.GoldenDevice", WrongDevice)
+    assert run(["formats", file, *ARGUMENTS, "--json"]) == 1
+    captured = capsys.readouterr()
+    assert not any(cost["bit_exact"] for cost in json.loads(captured.out)["formats"])
+    assert "differs from the golden product (seed 1)" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.mtx"], "missing.mtx: there is no such file"),
+        (["pyproject.toml"], "must end in .mtx"),
+        (["FILE", "--product", "sampled"], "product must be one of gather, scatter, not 'sampled'"),
+        (["FILE", "--seed", "-1"], "seed must not be negative, not -1"),
+        (["FILE", "--cols", "-2"], "columns, not -2"),
+        (["FILE", "--operand-density", "2"], "operand density must be from 0 to 1, not 2.0"),
+        (["FILE", "--memory-latency", "10"], "the golden device has no time"),
+    ],
+)
+def test_bad_input(capsys, file, arguments, message):
+    arguments = [file if argument == "FILE" else argument for argument in arguments]
+    assert run(["formats", *arguments, "--preset", "tiny", "--device", "golden"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
