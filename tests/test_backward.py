@@ -15,7 +15,7 @@ from acf.runtime.backward import sampled_chains, scatter_steps, tile_sampled
 from acf.runtime.compiler import add_clear
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
-from acf.runtime.layout import Weights
+from acf.runtime.layout import WeightForm, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
 from acf.runtime.program import Program
@@ -93,7 +93,7 @@ def test_scatter_of_any_shape(format, shape):
     config = tiny(format)
     check_scatter(config, weights, gradient)
     check_scatter(config, weights, gradient, skip=False, index_size=IndexSize.UINT16)
-    check_scatter(config, weights, gradient, dense=True)
+    check_scatter(config, weights, gradient, weight_form=WeightForm.DENSE)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -252,7 +252,7 @@ def test_a_dense_sampled_product_is_the_whole_gradient():
     weights, gradient, activation = operands((9, 14, 20))
     every = CsrMatrix.from_dense(np.ones(weights.shape), format="bf16")
     config = tiny()
-    result = run_sampled(device_for(config, weights, 20), weights, gradient, activation, dense=True)
+    result = run_sampled(device_for(config, weights, 20), weights, gradient, activation, weight_form=WeightForm.DENSE)
     expected = run_sampled(device_for(config, every, 20), every, gradient, activation)
     assert result.accumulators.tobytes() == expected.accumulators.tobytes()
     exact = gradient.astype(np.float64) @ activation.astype(np.float64).T

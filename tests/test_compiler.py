@@ -13,7 +13,7 @@ from acf.runtime.compiler import compile_gather, tile_gather
 from acf.runtime.drains import MOST_PARTS
 from acf.runtime.gather import gather_memory_bytes, run_gather
 from acf.runtime.golden_device import GoldenDevice
-from acf.runtime.layout import Operand, Weights
+from acf.runtime.layout import Operand, WeightForm, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 
 FORMATS = ("bf16", "int8")
@@ -66,12 +66,12 @@ SHAPES = [
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dense", [False, True])
-def test_any_shape_gives_the_bits_of_the_product(format, shape, dense):
+@pytest.mark.parametrize("weight_form", WeightForm)
+def test_any_shape_gives_the_bits_of_the_product(format, shape, weight_form):
     rows, inner, columns = shape
     weights = random_weights(rows=rows, inner=inner, density=0.3, seed=sum(shape), format=format)
     operand = random_operand(inner=inner, columns=columns, density=0.6, seed=sum(shape), format=format)
-    check(tiny(format), weights, operand, dense=dense, skip=not dense)
+    check(tiny(format), weights, operand, weight_form=weight_form, skip=weight_form is not WeightForm.DENSE)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -94,7 +94,7 @@ def test_skipping_changes_no_bit():
     operand = random_operand(inner=40, columns=20, density=0.5, seed=1, format="bf16")
     config = tiny()
     results = [
-        check(config, weights, operand, skip=skip, dense=dense) for skip in (True, False) for dense in (True, False)
+        check(config, weights, operand, skip=skip, weight_form=form) for skip in (True, False) for form in WeightForm
     ]
     assert len({result.accumulators.tobytes() for result in results}) == 1
 

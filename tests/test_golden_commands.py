@@ -7,6 +7,7 @@ import pytest
 from acf.config import preset
 from acf.golden.commands import CommandFault, CommandInterpreter, WindowRights
 from acf.isa import (
+    BITMAP_COLUMNS,
     COMMAND_BYTES,
     VERSION,
     Decoder,
@@ -175,17 +176,58 @@ def test_dense_and_short_indices(bench):
     assert dense.row_feeders[FeederCounter.ZEROS_DROPPED].tolist() == [5, 6]
 
 
+def put_bitmap(bench, *, behind=0):
+    """The bits of ``W``, a beat for each row, with others behind the last column."""
+    bench.put(INDICES, [sum(1 << column for column in np.flatnonzero(row)) | behind << 4 for row in W], "<u8")
+
+
+def test_a_bitmap(bench):
+    outcome = bench.run(clear(), load(), stream(), drain())
+    expected = result(bench)
+    put_bitmap(bench, behind=0x5A5)
+    bits = bench.run(clear(), load(), stream(decoder=Decoder.BITMAP), drain())
+    assert (result(bench) == expected).all()
+    assert (bits.effectual == outcome.effectual).all()
+    assert bits.row_feeders[FeederCounter.ENTRIES].tolist() == [3, 2]
+
+
+def test_a_bitmap_whose_rows_take_beats(bench):
+    """Rows of 70 columns take two beats of 64 bits; columns 62 to 65 are read, some before the border, some behind."""
+    rows = [sum(1 << 62 + int(column) for column in np.flatnonzero(row)) for row in W]
+    bench.put(INDICES, [word for row in rows for word in (row % (1 << 64), row >> 64)], "<u8")
+    fields = {"decoder": Decoder.BITMAP, "inner_size": 70, "inner_begin": 62}
+    bench.run(clear(), load(), stream(**fields), drain())
+    assert (result(bench) == W @ A).all()
+
+
+def test_a_bitmap_remembers_ranges(bench):
+    """Of a row with a remembered part only the beats of the inner range are looked at."""
+    rows = [sum(1 << 62 + int(column) for column in np.flatnonzero(row)) for row in W]
+    bench.put(INDICES, [word for row in rows for word in (row % (1 << 64), row >> 64)], "<u8")
+    fields = {"decoder": Decoder.BITMAP, "inner_size": 70, "inner_begin": 64, "inner_count": 2}
+    outcome = bench.run(clear(), load(), stream(**fields, ranges=Ranges.RECORD))
+    assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == [2, 1]
+    bench.put(INDICES, [word for row in rows for word in (77, row >> 64)], "<u8")
+    outcome = bench.run(clear(), load(address=OPERAND + 64), stream(**fields, ranges=Ranges.USE), drain())
+    assert (result(bench) == W[:, 2:] @ A[2:]).all()
+    assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == [0, 0]
+    fault = bench.fault(stream(**{**fields, "inner_begin": 65}, ranges=Ranges.USE))
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_RANGE, 0, 1)
+
+
 @pytest.mark.parametrize("decoder", list(Decoder))
 def test_inner_tiles_add_up(bench, decoder):
     if decoder is Decoder.DENSE:
         bench.put(VALUES, W, BF16)
+    if decoder is Decoder.BITMAP:
+        put_bitmap(bench)
     tiles = []
     for begin, count in ((0, 1), (1, 3)):
         tiles += [load(address=OPERAND + 32 * begin, rows=count, bank=begin)]
         tiles += [stream(decoder=decoder, inner_begin=begin, inner_count=count, bank=begin)]
     outcome = bench.run(clear(), *tiles, drain())
     assert (result(bench) == W @ A).all()
-    passed_over = {Decoder.CSR: [3, 2], Decoder.DENSE: [0, 0]}[decoder]
+    passed_over = {Decoder.CSR: [3, 2], Decoder.DENSE: [0, 0], Decoder.BITMAP: [3, 2]}[decoder]
     assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == passed_over
 
 
@@ -313,6 +355,20 @@ class TestErrors:
         assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 2, value % 2**32)
         assert fault.source == (1, 0)
 
+    @pytest.mark.parametrize(("row", "bits"), [(0, 0b0001), (0, 0b0111), (2, 0), (3, 0b1101), (3, 0b10001)])
+    def test_a_bitmap_with_other_ones_than_entries(self, bench, row, bits):
+        put_bitmap(bench)
+        bench.put(INDICES + 8 * row, bits, "<u8")
+        fault = bench.fault(clear(), load(), stream(decoder=Decoder.BITMAP))
+        assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_RANGE, row, np.count_nonzero(W[row]))
+        assert fault.source == (1 + row % 2, 0)
+
+    def test_the_bits_of_an_empty_row_are_not_read(self, bench):
+        put_bitmap(bench)
+        bench.put(INDICES + 8, 0xFF, "<u8")
+        bench.run(clear(), load(), stream(decoder=Decoder.BITMAP), drain())
+        assert (result(bench) == W @ A).all()
+
     def test_the_first_fault_of_a_feeder_counts(self, bench):
         bench.put(INDICES, [0, 9, 1, 0, 3], "<i4")
         bench.put(POINTERS, [0, 2, 2, 1, 5], "<i4")
@@ -331,6 +387,8 @@ class TestErrors:
             (drain(tile_columns=1), RESULT),
             (stream(pointers=POINTERS + 2), POINTERS + 2),
             (stream(indices=INDICES + 2), INDICES + 2),
+            (stream(indices=INDICES + 4, decoder=Decoder.BITMAP), INDICES + 4),
+            (stream(pointers=POINTERS + 2, decoder=Decoder.BITMAP), POINTERS + 2),
             (stream(values=VALUES + 1), VALUES + 1),
         ],
     )
@@ -345,7 +403,10 @@ class TestErrors:
             load(rows=33), load(operand_first=30), load(bank=2), load(tile_columns=12), load(tile_columns=0),
             load(targets=8), stream(inner_count=33), stream(bank=2), stream(mode=3),
             stream(mode=Mode.SCATTER, inner_count=17), stream(mode=Mode.SCATTER, scatter_first=31),
-            stream(mode=Mode.SAMPLED), stream(mode=Mode.SAMPLED, row_bank=1, entry_count=129), stream(decoder=2),
+            stream(mode=Mode.SAMPLED), stream(mode=Mode.SAMPLED, row_bank=1, entry_count=129),
+            stream(decoder=len(Decoder)), stream(decoder=Decoder.BITMAP, mode=Mode.SCATTER),
+            stream(decoder=Decoder.BITMAP, mode=Mode.SAMPLED, row_bank=1),
+            stream(decoder=Decoder.BITMAP, inner_size=BITMAP_COLUMNS + 1),
             stream(ranges=3), stream(ranges=Ranges.USE, range_first=63), stream(ranges=Ranges.RECORD, range_first=63),
             stream(ranges=Ranges.RECORD, decoder=Decoder.DENSE),
             stream(accumulator_first=15), stream(targets=4), drain(accumulator_first=15), drain(tile_columns=9),

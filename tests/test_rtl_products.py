@@ -13,7 +13,7 @@ from acf.runtime.device import FabricError, RunResult, whole_memory
 from acf.runtime.devices import open_device
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
-from acf.runtime.layout import OperandForm
+from acf.runtime.layout import OperandForm, WeightForm
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.measure_formats import measure_formats
 from acf.runtime.products import run_sampled, run_scatter
@@ -76,7 +76,7 @@ def check(devices, weights, operand, **options):
         multiplied = check_counters(result.run, golden.run)
         if options.get("skip", True):
             assert (multiplied == result.run.effectual).all()
-        elif options.get("dense"):
+        elif options.get("weight_form") is WeightForm.DENSE:
             assert multiplied.sum() == weights.shape[0] * weights.shape[1] * operand.shape[1]
 
 
@@ -87,12 +87,12 @@ def test_shapes(devices, shape):
     check(devices, *operands(devices, *shape))
 
 
-@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("form", WeightForm)
 @pytest.mark.parametrize("skip", [False, True])
-def test_decoders_and_skipping(devices, dense, skip):
+def test_decoders_and_skipping(devices, form, skip):
     weights, operand = operands(devices, 19, 45, 21)
-    check(devices, weights, operand, dense=dense, skip=skip)
-    check(devices, weights, operand, dense=dense, skip=skip, index_size=IndexSize.UINT16)
+    check(devices, weights, operand, weight_form=form, skip=skip)
+    check(devices, weights, operand, weight_form=form, skip=skip, index_size=IndexSize.UINT16)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5, 1])
@@ -220,7 +220,9 @@ def test_backward_of_unsorted_duplicate_and_zero_entries(devices):
 
 def test_the_whole_gradient(devices):
     weights, gradient, activation = backward_operands(devices, (11, 13, 10))
-    results = [run_sampled(device, weights, gradient, activation, dense=True) for device in devices.values()]
+    results = [
+        run_sampled(device, weights, gradient, activation, weight_form=WeightForm.DENSE) for device in devices.values()
+    ]
     assert results[0].accumulators.size == 11 * 13
     assert len({result.accumulators.tobytes() for result in results}) == 1
 
@@ -243,6 +245,7 @@ def test_formats_of_weights(devices, product):
     operand = activation if product == "gather" else operands(devices, 40, 21, 19)[1]
     costs = {cost.stored.name: cost for cost in measure_formats(product, devices["rough"], weights, operand)}
     assert {cost.bit_exact for cost in costs.values()} == {True, None}
+    assert (costs["bitmap"].bit_exact is True) == (product == "gather")
     assert costs["coo"].cycles == costs["csr-uint16"].cycles
     assert (costs["csr-uint16"].bytes_read or 0) < (costs["csr-int32"].bytes_read or 0)
     cycles = [cost.cycles or 0 for cost in costs.values() if cost.bit_exact]

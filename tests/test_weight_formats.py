@@ -9,12 +9,14 @@ import scipy.sparse
 from acf.cli.main import run
 from acf.config import preset
 from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.layout import WeightForm
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.measure_formats import formats_memory_bytes, measure_formats
-from acf.runtime.weight_formats import stored_formats
+from acf.runtime.products import run_sampled, run_scatter
+from acf.runtime.weight_formats import bitmap_of, stored_formats
 
 TINY = preset("tiny")
-MEASURED = {"csr-uint16", "csr-int32", "csc", "coo", "dense"}
+MEASURED = {"csr-uint16", "csr-int32", "csc", "coo", "dense", "bitmap"}
 
 
 def by_name(weights, config=TINY):
@@ -34,7 +36,7 @@ def test_bytes_of_a_matrix_by_hand():
         "csc": {"values": 10, "indices": 10, "pointers": 28},
         "coo": {"values": 10, "row indices": 20, "column indices": 20},
         "dense": {"values": 24},
-        "bitmap": {"values": 10, "bitmap": 2, "pointers": 12},
+        "bitmap": {"values": 10, "bitmap": 16, "pointers": 12},  # a beat of 8 bytes for each row
         "2:4": {"values": 16, "indices": 2},  # four of two bits in each row, of two groups
         "1:4": {},
         "blocks-4x4": {"values": 64, "indices": 4, "pointers": 8},
@@ -62,10 +64,37 @@ def test_groups_that_are_too_full_are_named():
 def test_elements_with_two_entries_are_named():
     double = CsrMatrix((2, 3), np.array([0, 1, 4]), np.array([0, 1, 2, 1]), np.ones(4, dtype=np.int8), "int8")
     formats = by_name(double, TINY.with_format("int8"))
-    for name in ("dense", "bitmap", "2:4", "1:4", "blocks-4x4"):
+    assert formats["bitmap"].note == "columns of a bitmap ascend, but row 1 has column 1 behind column 2"
+    for name in ("dense", "2:4", "1:4", "blocks-4x4"):
         assert formats[name].note == "element (1, 1) has more than one entry"
         assert not formats[name].arrays
     assert formats["csc"].arrays["values"] == 4
+
+
+def test_bits_of_a_matrix_by_hand():
+    weights = matrix([[1, 0, 2, 0, 0, 0, 0, 0, 0, 3], [0] * 10, [0, 4, 0, 0, 0, 0, 0, 5, 6, 0]])
+    bits = bitmap_of(weights, beat_bytes=8).reshape(3, 8)
+    assert bits[:, :2].tolist() == [[0b101, 0b10], [0, 0], [0b10000010, 0b1]]
+    assert not bits[:, 2:].any()
+    assert bitmap_of(weights, beat_bytes=32).size == 96
+
+
+def test_a_bitmap_must_ascend_and_has_an_end():
+    with pytest.raises(ValueError, match="columns of a bitmap ascend, but row 0 has column 1 behind column 2"):
+        bitmap_of(
+            CsrMatrix((1, 3), np.array([0, 2]), np.array([2, 1]), np.ones(2, dtype=np.int8), "int8"), beat_bytes=8
+        )
+    wide = CsrMatrix.from_scipy(scipy.sparse.csr_array((1, (1 << 16) + 1)), format="bf16")
+    with pytest.raises(ValueError, match="a bitmap has at most 65536 columns, not 65537"):
+        bitmap_of(wide, beat_bytes=8)
+
+
+@pytest.mark.parametrize("run_product", [run_scatter, run_sampled])
+def test_a_bitmap_is_for_a_gather_only(run_product):
+    weights = matrix([[1]])
+    operands = [np.ones((1, 1), dtype=weights.values.dtype)] * (1 + (run_product is run_sampled))
+    with pytest.raises(ValueError, match="weights as a bitmap are for a gather only"):
+        run_product(GoldenDevice(TINY), weights, *operands, weight_form=WeightForm.BITMAP)
 
 
 def test_short_indices_have_an_end():
@@ -99,7 +128,7 @@ def test_every_format_gives_the_golden_bits(product, format, shape):
     memory = formats_memory_bytes(product, config, weights, columns=columns)
     costs = measure_formats(product, GoldenDevice(config, memory_bytes=memory), weights, operand)
     run = {cost.stored.name for cost in costs if cost.bit_exact is not None}
-    assert run == MEASURED
+    assert run == MEASURED - ({"bitmap"} if product == "scatter" else set())
     assert all(cost.bit_exact for cost in costs[: len(run)])
     sizes = [cost.stored.bytes or 0 for cost in costs[: len(run)]]
     assert sizes == sorted(sizes)
@@ -127,7 +156,7 @@ def test_report(capsys, file):
     assert (report["rows"], report["inner"], report["columns"]) == (13, 29, 11)
     assert {cost["name"] for cost in report["formats"] if cost["bit_exact"]} == MEASURED
     best = report["formats"][0]
-    assert report["best"] == best["name"] == "csr-uint16"
+    assert report["best"] == best["name"] == "bitmap"
     assert best["bytes"] == sum(best["arrays"].values())
     assert best["cycles"] is None
     assert set(report["units"]) <= set(best)

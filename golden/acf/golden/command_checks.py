@@ -100,5 +100,7 @@ class CommandChecks:
         self.require(ranges in set(Ranges), f"ranges {ranges}")
         if ranges == Ranges.ALL:
             return
-        self.require(values["decoder"] == Decoder.CSR, "ranges are remembered of rows in CSR only")
+        self.require(
+            values["decoder"] in (Decoder.CSR, Decoder.BITMAP), "ranges are remembered of rows with pointers only"
+        )
         self.require(first + rows <= limit, f"ranges of {rows} rows from {first} on, but {limit} are remembered")

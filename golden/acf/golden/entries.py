@@ -6,7 +6,7 @@ import numpy as np
 
 from acf.golden.formats import GoldenFormat
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
-from acf.isa import Decoder, ErrorCode, IndexSize, Mode, Ranges
+from acf.isa import BITMAP_COLUMNS, Decoder, ErrorCode, IndexSize, Mode, Ranges, bitmap_row_bytes
 
 __all__ = ["EntryReader", "Stream"]
 
@@ -75,17 +75,20 @@ class EntryReader:
         self._remembered = remembered
         self._sampled = command["mode"] == Mode.SAMPLED
         self._entry_begin = command["entry_begin"] + feeder * command["entry_count"]
-        if command["decoder"] not in set(Decoder):
-            raise CommandFault(
-                ErrorCode.COMMAND_RANGE,
-                address=command_address,
-                source=source,
-                detail=f"decoder {command['decoder']} is not built",
-            )
+        self._beat_bytes = beat_bytes = memory.beat_bytes
+        decoder = command["decoder"]
+        unfit = None
+        if decoder not in set(Decoder):
+            unfit = f"decoder {decoder} is not built"
+        elif decoder == Decoder.BITMAP and (command["mode"] != Mode.GATHER or command["inner_size"] > BITMAP_COLUMNS):
+            unfit = f"a bitmap is for a GATHER of at most {BITMAP_COLUMNS} columns"
+        if unfit is not None:
+            raise CommandFault(ErrorCode.COMMAND_RANGE, address=command_address, source=source, detail=unfit)
         self._index_type = np.dtype("<u2" if command["index_size"] == IndexSize.UINT16 else "<u4")
         aligned = [] if self._sampled else [("values", arithmetic.dtype.itemsize)]
-        if command["decoder"] == Decoder.CSR:
-            aligned += [("pointers", 4), ("indices", self._index_type.itemsize)]
+        if decoder != Decoder.DENSE:
+            index_size = beat_bytes if decoder == Decoder.BITMAP else self._index_type.itemsize
+            aligned += [("pointers", 4), ("indices", index_size)]
         for what, size in aligned:
             if command[what] % size:
                 raise CommandFault(
@@ -105,7 +108,7 @@ class EntryReader:
         """
         if self._command["decoder"] == Decoder.DENSE:
             return self._read_dense(rows)
-        return self._read_csr(rows)
+        return self._read_with_pointers(rows)
 
     def _read_dense(self, rows: np.ndarray) -> Stream:
         command = self._command
@@ -116,7 +119,7 @@ class EntryReader:
         inside = self._in_entry_range(places.ravel())
         return self._send(places.ravel()[inside], np.repeat(np.arange(rows.size), count)[inside], inner[inside], 0)
 
-    def _read_csr(self, rows: np.ndarray) -> Stream:
+    def _read_with_pointers(self, rows: np.ndarray) -> Stream:
         command = self._command
         begins, ends = (
             self._memory.gather(command["pointers"] + 4 * (rows + offset), np.dtype("<u4"), source=self._source).astype(
@@ -135,6 +138,21 @@ class EntryReader:
         places = begins[rows_of_entries] + within
         taken = self._in_entry_range(places)
         rows_of_entries, places = rows_of_entries[taken], places[taken]
+        if command["decoder"] == Decoder.BITMAP:
+            indices = self._ones(rows, counts)
+        else:
+            indices = self._read_indices(places, rows[rows_of_entries])
+        if fault is not None:
+            raise fault
+        inner = indices - self._inner_begin
+        inside = (inner >= 0) & (inner < command["inner_count"])
+        if command["ranges"] == Ranges.RECORD:
+            self._remember(rows.size, rows_of_entries, places, inside)
+        return self._send(places[inside], rows_of_entries[inside], inner[inside], int(np.count_nonzero(~inside)))
+
+    def _read_indices(self, places: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The column index at each place, of an entry of the row beside it."""
+        command = self._command
         indices = self._memory.gather(
             command["indices"] + places * self._index_type.itemsize, self._index_type, source=self._source
         ).astype(np.int64)
@@ -143,18 +161,45 @@ class EntryReader:
             first = int(np.argmax(bad))
             raise CommandFault(
                 ErrorCode.INDEX_RANGE,
-                row=int(rows[rows_of_entries[first]]),
+                row=int(rows[first]),
                 index=int(indices[first]),
                 source=self._source,
                 detail=f"the inner size is {command['inner_size']}",
             )
-        if fault is not None:
-            raise fault
-        inner = indices - self._inner_begin
-        inside = (inner >= 0) & (inner < command["inner_count"])
-        if command["ranges"] == Ranges.RECORD:
-            self._remember(rows.size, rows_of_entries, places, inside)
-        return self._send(places[inside], rows_of_entries[inside], inner[inside], int(np.count_nonzero(~inside)))
+        return indices
+
+    def _ones(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The columns of all ones of the rows in a bitmap, of which each row must have ``counts``.
+
+        Where a part of each row is remembered, it is that inside the inner range, and only its beats are read.
+        """
+        command, beat = self._command, self._beat_bytes
+        begin, end = 0, command["inner_size"]
+        if command["ranges"] == Ranges.USE:
+            begin = max(0, min(self._inner_begin, end - 1))
+            end = min(self._inner_begin + command["inner_count"], end)
+        first_beat = begin // (8 * beat)
+        beats = max(1, -(-end // (8 * beat)) - first_beat)
+        read = np.flatnonzero(counts)  # nothing is read of rows without entries
+        words = np.arange(first_beat * beat, (first_beat + beats) * beat, 8)
+        pitch = bitmap_row_bytes(command["inner_size"], beat_bytes=beat)
+        addresses = command["indices"] + rows[read, None] * pitch + words
+        bits = self._memory.gather(addresses.ravel(), np.dtype("<u8"), source=self._source).view(np.uint8)
+        ones = np.unpackbits(bits.reshape(read.size, beats * beat), axis=1, bitorder="little").astype(np.bool_)
+        columns = first_beat * beat * 8 + np.arange(ones.shape[1])
+        ones &= (columns >= begin) & (columns < end)
+        found = np.count_nonzero(ones, axis=1)
+        wrong = np.flatnonzero(found != counts[read])
+        if wrong.size:
+            row = int(read[wrong[0]])
+            raise CommandFault(
+                ErrorCode.POINTER_RANGE,
+                row=int(rows[row]),
+                index=int(counts[row]),
+                source=self._source,
+                detail=f"so many are its entries, but its bitmap has {found[wrong[0]]} ones",
+            )
+        return columns[np.nonzero(ones)[1]]
 
     def _remembered_part(self, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each row what is remembered of it, as far as it lies in the row."""

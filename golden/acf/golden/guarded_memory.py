@@ -74,6 +74,11 @@ class GuardedMemory:
         self._beat = config.beat_bytes
         self._address_mask = (1 << config.address_width) - 1
 
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of a beat."""
+        return self._beat
+
     def gather(self, addresses: np.ndarray, dtype: np.dtype, *, source: tuple[int, int]) -> np.ndarray:
         """Aligned elements of type ``dtype`` at ``addresses``."""
         addresses = self._checked(addresses, dtype.itemsize, write=False, source=source)

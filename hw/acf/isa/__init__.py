@@ -5,6 +5,7 @@ Hardware, golden model, compiler and simulators all read these tables; none of t
 """
 
 from acf.isa.commands import (
+    BITMAP_COLUMNS,
     CANDIDATE_PART,
     CANDIDATE_WORD,
     COMMAND_BYTES,
@@ -14,6 +15,7 @@ from acf.isa.commands import (
     NO_SEMAPHORE,
     SEMAPHORES,
     VERSION,
+    bitmap_row_bytes,
     candidate_row_bits,
     decode_command,
     encode_command,
@@ -44,6 +46,7 @@ from acf.isa.registers import (
 )
 
 __all__ = [
+    "BITMAP_COLUMNS",
     "CANDIDATE_PART",
     "CANDIDATE_WORD",
     "COMMAND_BYTES",
@@ -76,6 +79,7 @@ __all__ = [
     "StructureCounter",
     "TileCounter",
     "TrafficClass",
+    "bitmap_row_bytes",
     "candidate_row_bits",
     "decode_command",
     "encode_command",

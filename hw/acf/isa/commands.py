@@ -4,6 +4,7 @@ from acf.isa.fields import COMMAND_FIELDS
 from acf.isa.opcodes import Opcode
 
 __all__ = [
+    "BITMAP_COLUMNS",
     "CANDIDATE_PART",
     "CANDIDATE_WORD",
     "COMMAND_BYTES",
@@ -13,12 +14,13 @@ __all__ = [
     "NO_SEMAPHORE",
     "SEMAPHORES",
     "VERSION",
+    "bitmap_row_bytes",
     "candidate_row_bits",
     "decode_command",
     "encode_command",
 ]
 
-VERSION = 5
+VERSION = 6
 """Version of the program format; commands of another version are refused."""
 
 COMMAND_WORDS = 16
@@ -32,6 +34,9 @@ SEMAPHORES = 8
 NO_SEMAPHORE = 15
 """Value of a semaphore field that signals none."""
 
+BITMAP_COLUMNS = 1 << 16
+"""``inner_size`` of a STREAM with the decoder BITMAP is at most it."""
+
 CANDIDATE_WORD = 64
 """The bits that say which candidates of a row are to grow fill whole words of so many bits, or less than one."""
 
@@ -43,6 +48,11 @@ LARGEST_BLOCK = 6
 
 GATE_STEPS = 64
 """``row_step`` of a DRAIN with ``gate`` must be below it."""
+
+
+def bitmap_row_bytes(inner_size: int, *, beat_bytes: int) -> int:
+    """Bytes from the bits of one row of a bitmap to those of the next: whole beats of memory, one at least."""
+    return max(1, -(-inner_size // (8 * beat_bytes))) * beat_bytes
 
 
 def candidate_row_bits(count: int) -> int:

@@ -80,7 +80,7 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "targets": Field(1, 0, 16),
         "scatter_first": Field(1, 16, 16),  # SCATTER: operand row of the bank that belongs to the first row
         "pointers": Field(2, 0, 32),  # address of indptr[0]
-        "indices": Field(3, 0, 32),  # address of indices[0]
+        "indices": Field(3, 0, 32),  # address of indices[0], or of the bits of row 0
         "values": Field(4, 0, 32),  # address of data[0]
         **_ROWS,
         "inner_begin": Field(9, 0, 32),

@@ -51,6 +51,8 @@ class Decoder(enum.IntEnum):
     """``indptr`` int32, ``indices``, ``data``, as SciPy lays them out."""
     DENSE = 1
     """Row-major values of all ``inner_size`` columns; no pointers, no indices."""
+    BITMAP = 2
+    """``indptr`` int32, a bit for each column of each row, ``data`` in ascending order of columns. Only in a GATHER."""
 
 
 class IndexSize(enum.IntEnum):

@@ -28,7 +28,7 @@ class ErrorCode(enum.IntEnum):
     """A row pointer is below the one before it; row, and the pointer as index."""
     POINTER_RANGE = 6
     """A row pointer is above the number of entries (in a PRUNE above the last one, or the first one is not 0); row, and
-    the pointer as index."""
+    the pointer as index. Or a bitmap has not as many ones as a row has entries; row, and the entries as index."""
     INDEX_RANGE = 7
     """A column index is at or above the inner size; row and index."""
     MISALIGNED = 8

@@ -137,7 +137,7 @@ def _print_table(report: dict[str, Any]) -> None:
         "*": f"the {order}, of those that were run",
         "cycles": "from the first fetch to END",
         "read": "bytes through the memory port, operands and program included",
-        "bytes": "of the arrays in the columns behind, as they lie in a file",
+        "bytes": "of the arrays in the columns behind; indices: or what stands for them",
         "operand": f"{100 * report['operand_density']:g} % non-zero, seed {report['seed']}",
         "configuration": report["config_digest"],
         **{cost["name"]: cost["note"] for cost in report["formats"] if cost["note"]},

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize
+from acf.isa import Decoder, IndexSize, bitmap_row_bytes
 from acf.runtime.layout import OperandForm, PlacedOperand, Weights, column_tiling, cut
 from acf.runtime.memory import round_up
 
@@ -112,9 +112,12 @@ def read_cycles(config: FabricConfig, weights: Weights, *, readers: int = 1) -> 
     readers : int
         Row feeders that read and look at each entry.
     """
-    entry_bytes = config.lane.number_format.operand_bytes
+    beat_bytes, group = config.memory.beat_bytes, config.feeder.group
+    size = weights.entries * config.lane.number_format.operand_bytes
     if weights.decoder == Decoder.CSR:
-        entry_bytes += 2 if weights.index_size == IndexSize.UINT16 else 4
+        size += weights.entries * (2 if weights.index_size == IndexSize.UINT16 else 4)
+    if weights.decoder == Decoder.BITMAP:
+        size += weights.rows * bitmap_row_bytes(weights.inner, beat_bytes=beat_bytes)
+        group = 1
     # All row feeders share the memory port.
-    at_port = readers * entry_bytes / config.memory.beat_bytes
-    return weights.entries * max(at_port, readers / config.rows / config.feeder.group)
+    return readers * max(size / beat_bytes, weights.entries / config.rows / group)

@@ -7,12 +7,12 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, gather
-from acf.isa import COMMAND_BYTES, IndexSize
+from acf.isa import COMMAND_BYTES, IndexSize, bitmap_row_bytes
 from acf.runtime.column_dealing import MOST_SEGMENTS, column_costs, deal_columns
 from acf.runtime.compiler import GatherTiling, compile_gather, inner_blocks, tile_gather
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS
-from acf.runtime.layout import OperandForm, packed_bytes
+from acf.runtime.layout import OperandForm, WeightForm, packed_bytes
 from acf.runtime.matrices import CsrMatrix, check_operand
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
@@ -63,10 +63,13 @@ class GatherResult:
 
 
 def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
-    """Bytes of device memory that are enough for a product of these sizes, sparse or dense."""
+    """Bytes of device memory that are enough for a product of these sizes, ``W`` in any form."""
     number_format = config.lane.number_format
+    pointers_and_values = 4 * (rows + 1) + entries * number_format.operand_bytes
     weights = max(
-        4 * (rows + 1) + entries * (4 + number_format.operand_bytes), rows * inner * number_format.operand_bytes
+        pointers_and_values + 4 * entries,
+        pointers_and_values + rows * bitmap_row_bytes(inner, beat_bytes=config.memory.beat_bytes),
+        rows * inner * number_format.operand_bytes,
     )
     row_bytes = round_up(columns, 64) * (number_format.operand_bytes * inner + number_format.accumulator_bytes * rows)
     tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
@@ -80,7 +83,7 @@ def run_gather(
     weights: CsrMatrix,
     operand: np.ndarray,
     *,
-    dense: bool = False,
+    weight_form: WeightForm = WeightForm.CSR,
     skip: bool = True,
     index_size: IndexSize | None = None,
     form: OperandForm = OperandForm.DENSE,
@@ -97,8 +100,8 @@ def run_gather(
     weights : CsrMatrix
     operand : numpy.ndarray
         ``A``, in the storage type of the format.
-    dense : bool
-        Store all elements of ``W``, and read them by the DENSE decoder.
+    weight_form : WeightForm
+        How ``W`` lies in memory.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
@@ -126,7 +129,7 @@ def run_gather(
     if deal:
         row_order = deal_rows(config, weights, operand)
         order = _deal_columns(config, weights.take_rows(row_order), operand)
-    placed = session.place_weights(weights.take_rows(row_order), dense=dense, index_size=index_size)
+    placed = session.place_weights(weights.take_rows(row_order), form=weight_form, index_size=index_size)
     source = session.place_operand(operand[:, order], form=form)
     arithmetic = golden_format(config.lane.format)
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype

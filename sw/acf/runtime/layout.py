@@ -16,6 +16,7 @@ __all__ = [
     "OperandForm",
     "PackedOperand",
     "PlacedOperand",
+    "WeightForm",
     "Weights",
     "column_passes",
     "column_tiling",
@@ -31,6 +32,17 @@ def smallest_index(inner: int) -> IndexSize:
     return IndexSize.UINT16 if inner <= 1 << 16 else IndexSize.INT32
 
 
+class WeightForm(enum.StrEnum):
+    """How ``W`` lies in memory."""
+
+    CSR = "csr"
+    """Row pointers, column indices, values."""
+    DENSE = "dense"
+    """All elements."""
+    BITMAP = "bitmap"
+    """Row pointers, a bit for each element, values in ascending order of columns. Only for a gather."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """Where ``W`` lies in memory.
@@ -40,7 +52,7 @@ class Weights:
     rows, inner, entries : int
         ``W`` has ``rows x inner`` elements, of which ``entries`` are stored.
     pointers, indices, values : int
-        Addresses of the CSR arrays; a sampled product does not read the values.
+        Addresses of the arrays, ``indices`` that of the bits of a bitmap; a sampled product does not read the values.
     decoder : Decoder
     index_size : IndexSize
     """

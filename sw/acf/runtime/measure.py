@@ -14,7 +14,7 @@ from acf.runtime import roofline
 from acf.runtime.backward import sampled_chains
 from acf.runtime.device import Device
 from acf.runtime.gather import GatherResult, gather_memory_bytes, run_gather
-from acf.runtime.layout import OperandForm
+from acf.runtime.layout import OperandForm, WeightForm
 from acf.runtime.matrices import CsrMatrix, random_operand
 from acf.runtime.products import ProductResult, backward_memory_bytes, run_sampled, run_scatter
 
@@ -211,7 +211,7 @@ def measure_product(
     if without_skipping:
         progress("without skipping")
         single = weights.canonical()
-        dense = run(device, single, *operands, dense=True, skip=False)
+        dense = run(device, single, *operands, weight_form=WeightForm.DENSE, skip=False)
     progress("golden product")
     exact = is_exact(sparse, expected_product(product, weights, operands, sparse))
     if dense is not None:

@@ -1,7 +1,7 @@
 """Measures what a product of a matrix costs from each format that its weights may have in memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from acf.config import FabricConfig
 from acf.isa import IndexSize
 from acf.runtime.device import Device
 from acf.runtime.gather import run_gather
-from acf.runtime.layout import OperandForm
+from acf.runtime.layout import OperandForm, WeightForm
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.measure import expected_product, is_exact, product_memory_bytes
 from acf.runtime.products import run_scatter
@@ -24,7 +24,7 @@ FORMAT_PRODUCTS = ("gather", "scatter")
 _OTHER = {"gather": "scatter", "scatter": "gather"}
 
 UNITS = {
-    "arrays": "bytes of each array of W as the file format has them, without padding to beats",
+    "arrays": "bytes of each array of W, as it lies in memory where there is a decoder for it",
     "bytes": "bytes of all arrays",
     "cycles": "clock cycles, from the fetch of the first command to END",
     "bytes_read": "bytes of the beats read through the memory port, operands and program included",
@@ -116,6 +116,8 @@ def measure_formats(
     costs = []
     for stored in stored_formats(device.config, weights):
         path = stored.path
+        if path is FormatPath.BITMAP and product != "gather":
+            stored, path = replace(stored, path=None, note="the BITMAP decoder is for gathers only"), None
         if path is None:
             costs.append(FormatCost(stored=stored))
             continue
@@ -136,8 +138,8 @@ def _run(path: FormatPath, product: str, device: Device, weights: CsrMatrix, ope
     options: dict[str, Any] = {"form": OperandForm.AUTO, "deal": True}
     if path is FormatPath.CSC:
         weights, product = weights.transposed(), _OTHER[product]
-    elif path is FormatPath.DENSE:
-        options["dense"] = True
+    elif path in (FormatPath.DENSE, FormatPath.BITMAP):
+        options["weight_form"] = WeightForm(path)
     else:
         options["index_size"] = IndexSize.UINT16 if path is FormatPath.CSR_UINT16 else IndexSize.INT32
     result = (run_gather if product == "gather" else run_scatter)(device, weights, operand, **options)

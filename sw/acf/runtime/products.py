@@ -12,7 +12,7 @@ from acf.runtime.column_dealing import column_costs, deal_columns, segments_of
 from acf.runtime.compiler import add_clear
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS, place_accumulators
-from acf.runtime.layout import OperandForm, column_tiling, packed_bytes
+from acf.runtime.layout import OperandForm, WeightForm, column_tiling, packed_bytes
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
@@ -70,7 +70,7 @@ def run_scatter(
     *,
     gate: np.ndarray | None = None,
     narrow: bool = False,
-    dense: bool = False,
+    weight_form: WeightForm = WeightForm.CSR,
     skip: bool = True,
     index_size: IndexSize | None = None,
     form: OperandForm = OperandForm.DENSE,
@@ -89,8 +89,8 @@ def run_scatter(
         Of the shape of the result: where it is zero, so is the result.
     narrow : bool
         Whether results are rounded to operands.
-    dense : bool
-        Store all elements of ``W``, and read them by the DENSE decoder.
+    weight_form : WeightForm
+        How ``W`` lies in memory; not a bitmap.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
@@ -109,6 +109,7 @@ def run_scatter(
         If the device refused.
     """
     config = device.config
+    _check_form(weight_form)
     arithmetic = golden_format(config.lane.format)
     rows, inner = weights.shape
     _check(operand, "the operand", rows=rows, columns=None, dtype=arithmetic.dtype)
@@ -123,7 +124,7 @@ def run_scatter(
         weights = weights.take_columns(inner_order)
         costs = column_costs(config, segments_of(weights.entries), (weights.row_of_entry, operand))
         order = deal_columns(config, costs)
-    placed = session.place_weights(weights, dense=dense, index_size=index_size)
+    placed = session.place_weights(weights, form=weight_form, index_size=index_size)
     source = session.place_operand(operand[:, order], form=form)
     gate_source = None if gate is None else session.place_operand(gate[inner_order][:, order], what="the gate")
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
@@ -149,7 +150,7 @@ def run_sampled(
     row_operand: np.ndarray,
     operand: np.ndarray,
     *,
-    dense: bool = False,
+    weight_form: WeightForm = WeightForm.CSR,
     skip: bool = True,
     index_size: IndexSize | None = None,
     form: OperandForm = OperandForm.DENSE,
@@ -165,8 +166,8 @@ def run_sampled(
         Of its entries only the places matter.
     row_operand, operand : numpy.ndarray
         ``G``, as many rows as ``W``, and ``A``, as many rows as ``W`` has columns, in the storage type of the format.
-    dense : bool
-        All elements count as entries, in the order of the rows.
+    weight_form : WeightForm
+        How ``W`` lies in memory; not a bitmap. If dense, all elements count as entries, in the order of the rows.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
@@ -184,6 +185,7 @@ def run_sampled(
         If the device refused.
     """
     config = device.config
+    _check_form(weight_form)
     dtype = golden_format(config.lane.format).dtype
     rows, inner = weights.shape
     _check(row_operand, "the row operand", rows=rows, columns=None, dtype=dtype)
@@ -191,7 +193,7 @@ def run_sampled(
     _check(operand, "the operand", rows=inner, columns=columns, dtype=dtype)
 
     session = Session(device)
-    placed = session.place_weights(weights, dense=dense, index_size=index_size)
+    placed = session.place_weights(weights, form=weight_form, index_size=index_size)
     order = np.arange(columns)
     if deal:
         segments = segments_of(weights.entries)
@@ -209,7 +211,7 @@ def run_sampled(
         result=result,
         skip=skip,
         exposed=True,
-        row_pointers=np.arange(rows + 1) * inner if dense else weights.pointers,
+        row_pointers=np.arange(rows + 1) * inner if weight_form is WeightForm.DENSE else weights.pointers,
     )
     program = _program(config, steps)
     run = session.run(program)
@@ -229,6 +231,11 @@ def _program(config: FabricConfig, steps: list[Step]) -> Program:
         add_steps(program, config, steps)
     program.add(Opcode.END)
     return program
+
+
+def _check_form(form: WeightForm) -> None:
+    if form is WeightForm.BITMAP:
+        raise ValueError("weights as a bitmap are for a gather only, not for a product of the backward pass")
 
 
 def _check(array: np.ndarray, what: str, *, rows: int, columns: int | None, dtype: np.dtype) -> None:

@@ -14,6 +14,7 @@ from acf.runtime.layout import (
     OperandForm,
     PackedOperand,
     PlacedOperand,
+    WeightForm,
     Weights,
     column_passes,
     smallest_index,
@@ -21,6 +22,7 @@ from acf.runtime.layout import (
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import Allocator, round_up
 from acf.runtime.program import Program
+from acf.runtime.weight_formats import bitmap_of
 
 __all__ = ["Session"]
 
@@ -41,15 +43,17 @@ class Session:
         self._allocator = Allocator(device.memory, alignment=max(_ALIGNMENT, self._beat))
         self._inputs_end: int | None = None
 
-    def place_weights(self, weights: CsrMatrix, *, dense: bool = False, index_size: IndexSize | None = None) -> Weights:
-        """The CSR arrays of ``weights``, or with ``dense`` all their elements.
+    def place_weights(
+        self, weights: CsrMatrix, *, form: WeightForm = WeightForm.CSR, index_size: IndexSize | None = None
+    ) -> Weights:
+        """The arrays of ``weights`` in a form.
 
         Column indices have 16 bits where ``index_size`` is not given and all columns have such an index.
 
         Raises
         ------
         ValueError
-            If the weights do not fit the device or the index size.
+            If the weights do not fit the device or the index size, or cannot have the form.
         """
         format = self._device.config.lane.format
         if weights.format != format:
@@ -60,7 +64,7 @@ class Session:
             raise ValueError(f"indices of 16 bits allow 65536 columns of weights, not {weights.shape[1]}")
         rows, inner = weights.shape
         place = self._allocator.place
-        if dense:
+        if form is WeightForm.DENSE:
             values = place(weights.to_dense(), what="the weights")
             return Weights(
                 rows=rows,
@@ -72,14 +76,19 @@ class Session:
                 decoder=Decoder.DENSE,
                 index_size=index_size,
             )
-        index_type = np.uint16 if index_size is IndexSize.UINT16 else np.int32
+        if form is WeightForm.BITMAP:
+            structure, what, decoder = bitmap_of(weights, beat_bytes=self._beat), "the bitmap", Decoder.BITMAP
+        else:
+            index_type = np.uint16 if index_size is IndexSize.UINT16 else np.int32
+            structure, what, decoder = weights.indices.astype(index_type), "the column indices", Decoder.CSR
         return Weights(
             rows=rows,
             inner=inner,
             entries=weights.entries,
             pointers=place(weights.pointers, what="the row pointers"),
-            indices=place(weights.indices.astype(index_type), what="the column indices"),
+            indices=place(structure, what=what),
             values=place(weights.values, what="the weights"),
+            decoder=decoder,
             index_size=index_size,
         )
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acf.config import FabricConfig
+from acf.isa import BITMAP_COLUMNS, bitmap_row_bytes
 from acf.runtime.matrices import CsrMatrix
 
-__all__ = ["FormatPath", "StoredFormat", "stored_formats"]
+__all__ = ["FormatPath", "StoredFormat", "bitmap_of", "stored_formats"]
 
 _POINTER_BYTES = 4
 _BLOCK = 4
@@ -26,6 +27,8 @@ class FormatPath(enum.StrEnum):
     """CSC of ``W`` is CSR of its transpose: the CSR decoder in the other dataflow, indices as short as they may be."""
     DENSE = "dense"
     """The DENSE decoder."""
+    BITMAP = "bitmap"
+    """The BITMAP decoder, which is for gathers only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ def stored_formats(config: FabricConfig, weights: CsrMatrix) -> list[StoredForma
         _where_single(
             weights, StoredFormat(name="dense", arrays={"values": rows * inner * operand_bytes}, path=FormatPath.DENSE)
         ),
-        _where_single(weights, _bitmap(weights, values=values, pointers=pointers)),
+        _bitmap(config, weights, values=values, pointers=pointers),
         *(_where_single(weights, _n_of_m(weights, n, m, operand_bytes=operand_bytes)) for n, m in _PATTERNS),
         _where_single(weights, _blocks(weights, _BLOCK, operand_bytes=operand_bytes)),
     ]
@@ -99,12 +102,54 @@ def _csr_uint16(weights: CsrMatrix, *, values: int, pointers: int) -> StoredForm
     return StoredFormat(name=name, arrays=arrays, path=FormatPath.CSR_UINT16)
 
 
-def _bitmap(weights: CsrMatrix, *, values: int, pointers: int) -> StoredFormat:
+def _bitmap(config: FabricConfig, weights: CsrMatrix, *, values: int, pointers: int) -> StoredFormat:
     """A bit for each column of each row."""
+    beat_bytes = config.memory.beat_bytes
+    unfit = _unfit_for_bitmap(weights)
+    if unfit is not None:
+        return StoredFormat(name="bitmap", note=unfit)
     rows, inner = weights.shape
     return StoredFormat(
-        name="bitmap", arrays={"values": values, "bitmap": rows * -(-inner // 8), "pointers": pointers}, note=_NOT_BUILT
+        name="bitmap",
+        arrays={
+            "values": values,
+            "bitmap": rows * bitmap_row_bytes(inner, beat_bytes=beat_bytes),
+            "pointers": pointers,
+        },
+        path=FormatPath.BITMAP,
+        note=f"its rows take whole beats of {beat_bytes} bytes",
     )
+
+
+def bitmap_of(weights: CsrMatrix, *, beat_bytes: int) -> np.ndarray:
+    """The bits of ``weights`` as the BITMAP decoder reads them, in bytes; rows begin at whole beats.
+
+    Raises
+    ------
+    ValueError
+        If there are too many columns, or those of a row do not ascend.
+    """
+    unfit = _unfit_for_bitmap(weights)
+    if unfit is not None:
+        raise ValueError(unfit)
+    pitch = bitmap_row_bytes(weights.shape[1], beat_bytes=beat_bytes)
+    bits = np.zeros(weights.shape[0] * pitch, dtype=np.uint8)
+    np.bitwise_or.at(
+        bits, weights.row_of_entry * pitch + (weights.indices >> 3), (1 << (weights.indices & 7)).astype(np.uint8)
+    )
+    return bits
+
+
+def _unfit_for_bitmap(weights: CsrMatrix) -> str | None:
+    """Why ``weights`` cannot be a bitmap."""
+    if weights.shape[1] > BITMAP_COLUMNS:
+        return f"a bitmap has at most {BITMAP_COLUMNS} columns, not {weights.shape[1]}"
+    rows = weights.row_of_entry
+    wrong = np.flatnonzero((rows[1:] == rows[:-1]) & (weights.indices[1:] <= weights.indices[:-1]))
+    if not wrong.size:
+        return None
+    before, entry = int(weights.indices[wrong[0]]), int(weights.indices[wrong[0] + 1])
+    return f"columns of a bitmap ascend, but row {rows[wrong[0]]} has column {entry} behind column {before}"
 
 
 _NOT_BUILT = "there is no decoder for it: bytes only"

@@ -15,6 +15,7 @@ from acf.isa import ErrorCode, LaneCause, Opcode
 from acf.runtime.compiler import tile_gather
 from acf.runtime.device import FabricError, Window, whole_memory
 from acf.runtime.gather import GatherResult, gather_memory_bytes, run_gather
+from acf.runtime.layout import WeightForm
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.program import Program
 from acf.tb.cocotb_device import CocotbDevice
@@ -89,7 +90,7 @@ async def skipping_off_has_the_same_bits(dut):
     rows, inner, columns = 2 * config.rows, 16, config.columns - 3
     weights, operand = _operands(config, rows, inner, columns, 0.3, 0.5)
     sparse = await bridge(run_gather)(device, weights, operand)
-    dense = await bridge(run_gather)(device, weights, operand, dense=True, skip=False)
+    dense = await bridge(run_gather)(device, weights, operand, weight_form=WeightForm.DENSE, skip=False)
     _check(weights, operand, sparse)
     _check(weights, operand, dense)
     assert dense.run.causes is not None

@@ -12,9 +12,11 @@ from acf.hw.noc.flit import (
     drain_head,
 )
 from acf.isa import (
+    BITMAP_COLUMNS,
     GATE_STEPS,
     LARGEST_BLOCK,
     NO_SEMAPHORE,
+    Decoder,
     EntryKind,
     ErrorCode,
     FeederCounter,
@@ -61,8 +63,10 @@ async def random_commands(dut):
             for _ in range(random.randint(1, 4)):
                 opcode = random.choice([Opcode.CLEAR, Opcode.STREAM, Opcode.STREAM, Opcode.DRAIN])
                 if opcode == Opcode.STREAM:
-                    # Programs use what they recorded of the same rows; elsewhere rows are cut anywhere.
-                    ranges = Ranges.ALL if matrix.dense else random.choice(list(Ranges))
+                    # Programs use what they recorded of the same rows; elsewhere rows are cut anywhere, which a bitmap
+                    # does not take.
+                    allowed = {Decoder.CSR: list(Ranges), Decoder.BITMAP: [Ranges.ALL, Ranges.RECORD]}
+                    ranges = random.choice(allowed.get(matrix.decoder, [Ranges.ALL]))
                     command = random_stream(matrix, ranges=ranges)
                     if latest is not None and random.random() < 0.4:
                         command = {**latest, "ranges": Ranges.USE}
@@ -116,7 +120,7 @@ async def a_stream_passes_a_drain(dut):
     bench = RowFeederBench(dut)
     await start_clock(dut)
     bench.memory.write.held = True
-    matrix = random_matrix(lengths=[9] * 8, inner_size=OPERANDS, dense=False)
+    matrix = random_matrix(lengths=[9] * 8, inner_size=OPERANDS, decoder=Decoder.CSR)
     bench.place(matrix)
     rows = {"row_begin": 0, "row_end": 8, "row_offset": 0, "row_step": 1, "row_limit": 8, "accumulator_first": 0}
     drain = random_drain(semaphore=2, columns=CONFIG.columns, tile_columns=T, gate=0, narrow=0, **rows)
@@ -195,7 +199,7 @@ async def remembered_ranges_are_read_alone(dut):
         bench.memory.read.latency = latency
         # Eight beats of indices a row, of which one or two are inside.
         length = 8 * BEAT // 2
-        matrix = random_matrix(lengths=[length] * 8, inner_size=8 * OPERANDS, dense=False, wide=False, zeros=0)
+        matrix = random_matrix(lengths=[length] * 8, inner_size=8 * OPERANDS, decoder=Decoder.CSR, wide=False, zeros=0)
         matrix.indices = [index for _ in range(8) for index in sorted(random.choices(range(8 * OPERANDS), k=length))]
         bench.place(matrix)
         fields = {
@@ -223,13 +227,61 @@ async def remembered_ranges_are_read_alone(dut):
 
 
 @cocotb.test()
+async def bitmaps(dut):
+    """Rows without entries and full ones, of any width, in inner tiles; an index a cycle from as many ones as words."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    rows, word = 8, 32
+    for width in (1, word - 1, word, word + 1, 8 * BEAT, 8 * BEAT + 1, 3 * OPERANDS, random.randint(2, 5000)):
+        lengths = [random.choice([0, 1, width, random.randint(0, width)]) for _ in range(rows)]
+        lengths = [min(length, 300) for length in lengths]
+        matrix = Matrix(lengths=lengths, inner_size=width, decoder=Decoder.BITMAP)
+        begin = random.choice([0, random.randrange(width), width + random.randint(0, 99)])
+        bench.memory.read.latency, bench.chance = random.choice([(30, 1.0), (3, 0.5)])
+        part = {"inner_begin": begin, "inner_count": random.randint(0, OPERANDS), "range_first": 3}
+        for ranges in (Ranges.RECORD, Ranges.USE):
+            await one_stream(bench, matrix, whole_stream(matrix, **part, ranges=ranges))
+    bench.chance, bench.memory.read.latency = 1.0, 0
+    for spread, cost in ((1, 1.1), (word, 1.1), (4 * word, 4.4)):
+        matrix = Matrix(lengths=[0] * rows, inner_size=64 * spread, decoder=Decoder.BITMAP)
+        matrix.pointers = [64 * row for row in range(rows + 1)]
+        matrix.indices = [spread * place for _ in range(rows) for place in range(64)]
+        matrix.ones = [[spread * place for place in range(64)]] * rows
+        matrix.values = [1] * len(matrix.indices)
+        command = whole_stream(matrix, inner_count=OPERANDS, skip=0)
+        _, cycles = await one_stream(bench, matrix, command)
+        beats = len(matrix.indices) * SIZE / BEAT + rows * -(-matrix.inner_size // (8 * BEAT))
+        dut._log.info(f"a one in {spread} bits: {len(matrix.indices)} entries in {cycles} cycles, {beats:.0f} beats")
+        assert cycles <= max(len(matrix.indices) * cost, beats * 2) + 60
+
+
+@cocotb.test()
+async def parts_of_bitmaps_are_read_alone(dut):
+    """A STREAM that uses what another recorded reads only beats of the inner range, of bits and of values."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    width, rows = 16 * 8 * BEAT, 8
+    matrix = Matrix(lengths=[width // 8] * rows, inner_size=width, decoder=Decoder.BITMAP, zeros=0)
+    fields = {"inner_begin": random.randrange(width - OPERANDS), "inner_count": OPERANDS, "range_first": 5}
+    beats = {}
+    for ranges in (Ranges.RECORD, Ranges.USE):
+        before = bench.memory.read.beats_read
+        command = whole_stream(matrix, **fields, ranges=ranges)
+        sent, _ = await one_stream(bench, matrix, command)
+        beats[ranges] = bench.memory.read.beats_read - before
+    values = sent * SIZE / BEAT + rows
+    assert beats[Ranges.USE] <= values + rows * (OPERANDS / (8 * BEAT) + 1) + rows
+    assert beats[Ranges.RECORD] >= 16 * rows + matrix.pointers[-1] * SIZE / BEAT
+
+
+@cocotb.test()
 async def rows_are_found_ahead(dut):
     """Behind a STREAM and a DRAIN the next STREAM waits for its entries only, not for row pointers."""
     latency = 60
     bench = RowFeederBench(dut)
     bench.memory.read.latency = latency
     await start_clock(dut)
-    matrix = random_matrix(lengths=[16] * 8, inner_size=OPERANDS, dense=False, zeros=0)
+    matrix = random_matrix(lengths=[16] * 8, inner_size=OPERANDS, decoder=Decoder.CSR, zeros=0)
     bench.place(matrix)
     rows = {"row_begin": 0, "row_end": 8, "row_offset": 0, "row_step": 1, "row_limit": 1, "accumulator_first": 0}
     drain = random_drain(columns=CONFIG.columns, tile_columns=T, gate=0, **rows)
@@ -257,7 +309,7 @@ async def entries_are_read_ahead(dut):
     period = 8
     turns = itertools.count()
     bench.entries.use = lambda: next(turns) % period == 0
-    matrix = random_matrix(lengths=[8] * 8, inner_size=OPERANDS, dense=False, zeros=0)
+    matrix = random_matrix(lengths=[8] * 8, inner_size=OPERANDS, decoder=Decoder.CSR, zeros=0)
     bench.place(matrix)
     streams = 4
     for _ in range(streams):
@@ -276,7 +328,7 @@ async def what_is_wrong_ahead_waits(dut):
     """Errors of a command that is prepared early are told when those before it are done."""
     bench = RowFeederBench(dut)
     await start_clock(dut)
-    good = random_matrix(lengths=[40] * 8, inner_size=OPERANDS, dense=False, zeros=0)
+    good = random_matrix(lengths=[40] * 8, inner_size=OPERANDS, decoder=Decoder.CSR, zeros=0)
     for code, spoil in (
         (ErrorCode.POINTER_ORDER, None),
         (ErrorCode.COMMAND_RANGE, {"bank": CONFIG.lane.operand_banks}),
@@ -284,7 +336,7 @@ async def what_is_wrong_ahead_waits(dut):
     ):
         first = whole_stream(good)
         bench.place(good)
-        bad = Matrix(lengths=[5] * 8, inner_size=OPERANDS, wide=True)
+        bad = Matrix(lengths=[5] * 8, inner_size=OPERANDS, wide=good.wide)
         bad.bases = {name: base + 0x40000 for name, base in good.bases.items()}
         if spoil is None:
             bad.pointers[1] = 6
@@ -323,7 +375,9 @@ async def arrays_across_borders(dut):
     bench = RowFeederBench(dut)
     await start_clock(dut)
     for before in range(1, CONFIG.feeder.line_buffers + 1):
-        matrix = random_matrix(lengths=[CONFIG.feeder.line_buffers * BEAT] * 3, inner_size=OPERANDS, dense=False)
+        matrix = random_matrix(
+            lengths=[CONFIG.feeder.line_buffers * BEAT] * 3, inner_size=OPERANDS, decoder=Decoder.CSR
+        )
         for name in ("indices", "values"):
             matrix.bases[name] = matrix.bases[name] & ~0xFFF | 0x1000 - before * BEAT
         command = random_stream(
@@ -344,7 +398,7 @@ async def throughput(dut):
     rows = ACCUMULATORS
     for wide, step in ((True, 1), (False, 1), (True, 4)):
         lengths = [random.randint(16, 32) for _ in range(rows * step)]
-        matrix = random_matrix(lengths=lengths, inner_size=OPERANDS, wide=wide, dense=False, zeros=0)
+        matrix = random_matrix(lengths=lengths, inner_size=OPERANDS, wide=wide, decoder=Decoder.CSR, zeros=0)
         command = random_stream(
             matrix,
             mode=Mode.GATHER,
@@ -373,7 +427,9 @@ async def passing_over(dut):
     await start_clock(dut)
     rows = 12
     for wide in (True, False):
-        matrix = random_matrix(lengths=[96] * rows, inner_size=4 * ACCUMULATORS, wide=wide, dense=False, zeros=0)
+        matrix = random_matrix(
+            lengths=[96] * rows, inner_size=4 * ACCUMULATORS, wide=wide, decoder=Decoder.CSR, zeros=0
+        )
         command = random_stream(
             matrix,
             mode=Mode.SCATTER,
@@ -404,7 +460,7 @@ async def empty_rows(dut):
     await start_clock(dut)
     rows = ACCUMULATORS
     for step, cost in ((1, 1), (2, 2)):
-        matrix = random_matrix(lengths=[0] * (rows * step - 1) + [1], inner_size=OPERANDS, dense=False, zeros=0)
+        matrix = random_matrix(lengths=[0] * (rows * step - 1) + [1], inner_size=OPERANDS, decoder=Decoder.CSR, zeros=0)
         command = random_stream(
             matrix,
             mode=Mode.GATHER,
@@ -427,7 +483,7 @@ async def neighbours_use_different_accumulators(dut):
     """Of two entries that follow each other, few are of the same row."""
     bench = RowFeederBench(dut)
     await start_clock(dut)
-    matrix = random_matrix(lengths=[64] * 8, inner_size=OPERANDS, dense=False, zeros=0, wide=False)
+    matrix = random_matrix(lengths=[64] * 8, inner_size=OPERANDS, decoder=Decoder.CSR, zeros=0, wide=False)
     command = random_stream(
         matrix,
         mode=Mode.GATHER,
@@ -484,7 +540,13 @@ async def errors(dut):
     await start_clock(dut)
 
     def stream(change=None, **fields):
-        matrix = Matrix(lengths=[5, 0, 30, 7, 9, 11], inner_size=OPERANDS, wide=fields.pop("wide", True))
+        is_bitmap = fields.get("decoder") == Decoder.BITMAP
+        matrix = Matrix(
+            lengths=[5, 0, 30, 7, 9, 11],
+            inner_size=3 * OPERANDS if is_bitmap else OPERANDS,
+            wide=fields.pop("wide", True),
+            decoder=Decoder.BITMAP if is_bitmap else Decoder.CSR,
+        )
         if change:
             change(matrix)
         rows = {
@@ -546,6 +608,25 @@ async def errors(dut):
         stream(lambda matrix, index=index: matrix.indices.__setitem__(20, index), wide=wide)
         await expect(ErrorCode.INDEX_RANGE, row=2, index=index)
 
+    # One more or less than the pointers say, or so many more that nothing takes them; in the last row, or before it.
+    for row, change in itertools.product((2, 5), (-1, 1, 40)):
+
+        def spoil(matrix, row=row, change=change):
+            ones, free = matrix.ones[row], set(range(matrix.inner_size)) - set(matrix.ones[row])
+            matrix.ones[row] = (
+                random.sample(ones, len(ones) - 1) if change < 0 else ones + random.sample([*free], change)
+            )
+
+        stream(spoil, decoder=Decoder.BITMAP)
+        await expect(ErrorCode.POINTER_RANGE, row=row, index={2: 30, 5: 11}[row])
+    for fields in (
+        {"mode": Mode.SCATTER},
+        {"mode": Mode.SAMPLED, "entry_count": 0},
+        {"inner_size": BITMAP_COLUMNS + 1},
+    ):
+        command = stream(decoder=Decoder.BITMAP, **fields)
+        await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
+
     def bad_read(address, code):
         bad = address - address % BEAT
         bench.memory.read.respond = lambda address: code if address == bad else OKAY
@@ -569,6 +650,11 @@ async def errors(dut):
         command[name] -= command[name] % 4 - amount
         bench.send(Opcode.STREAM, command)
         await expect(ErrorCode.MISALIGNED, address=command[name])
+    command = stream(decoder=Decoder.BITMAP)
+    bench.control.queue.clear()
+    command["indices"] += BEAT // 2
+    bench.send(Opcode.STREAM, command)
+    await expect(ErrorCode.MISALIGNED, address=command["indices"])
     command = stream(wide=False)
     bench.control.queue.clear()
     command["indices"] |= 1
@@ -591,7 +677,7 @@ async def errors(dut):
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},
         {"mode": Mode.SAMPLED, "accumulator_first": 1, "entry_count": 0},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "inner_count": OPERANDS + 1},
-        {"decoder": 2},
+        {"decoder": len(Decoder)},
         {"inner_count": OPERANDS + 1},
         {"bank": CONFIG.lane.operand_banks},
         {"tile_columns": T + BEAT // SIZE},
@@ -657,7 +743,7 @@ async def read_errors_name_their_burst(dut):
     rows = 12
     for _ in range(24):
         matrix = random_matrix(
-            lengths=[random.randint(0, 40) for _ in range(rows)] + [20], inner_size=OPERANDS, dense=False
+            lengths=[random.randint(0, 40) for _ in range(rows)] + [20], inner_size=OPERANDS, decoder=Decoder.CSR
         )
         everything = {
             "row_begin": 0,

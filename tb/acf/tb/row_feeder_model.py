@@ -1,12 +1,22 @@
 """What a row feeder must do, in plain Python, and commands and matrices to try it with."""
 
+import itertools
 import math
 import random
 
 import numpy as np
 
 from acf.golden.rewiring import select_largest
-from acf.isa import LARGEST_BLOCK, NO_SEMAPHORE, Decoder, IndexSize, Mode, Ranges
+from acf.isa import (
+    BITMAP_COLUMNS,
+    LARGEST_BLOCK,
+    NO_SEMAPHORE,
+    Decoder,
+    IndexSize,
+    Mode,
+    Ranges,
+    bitmap_row_bytes,
+)
 from acf.tb.runner import bench_config
 
 __all__ = [
@@ -76,7 +86,7 @@ def golden_stream(command, matrix, *, feeder, remembered):
             if 0 <= inner < count:
                 inside.append(place)
             if not 0 <= inner < count:
-                filtered += command["decoder"] == Decoder.CSR
+                filtered += command["decoder"] != Decoder.DENSE
             elif mode == Mode.SAMPLED:
                 number = first * CONFIG.lane.slots + place - window
                 entries.setdefault(number, []).append((n, inner))
@@ -156,48 +166,73 @@ def _finish(value, command):
 
 
 class Matrix:
-    """A matrix in memory: CSR with unsorted, doubled and zero entries, or dense."""
+    """A matrix in memory: CSR with unsorted, doubled and zero entries, dense, or a bitmap with zero entries."""
 
-    def __init__(self, *, lengths, inner_size, wide=True, dense=False, zeros=0.2):
-        self.dense, self.wide, self.inner_size = dense, wide, inner_size
-        self.pointers = [0]
-        for length in lengths:
-            self.pointers.append(self.pointers[-1] + (inner_size if dense else length))
+    def __init__(self, *, lengths, inner_size, wide=True, decoder=Decoder.CSR, zeros=0.2):
+        self.decoder, self.wide, self.inner_size = decoder, wide, inner_size
+        most = inner_size if decoder == Decoder.BITMAP else max(lengths, default=0)
+        lengths = [inner_size if decoder == Decoder.DENSE else min(length, most) for length in lengths]
+        self.pointers = [0, *itertools.accumulate(lengths)]
         entries = self.pointers[-1]
         self.indices = [random.randrange(inner_size) for _ in range(entries)]
+        if decoder == Decoder.BITMAP:
+            self.indices = [index for length in lengths for index in sorted(random.sample(range(inner_size), length))]
         self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(entries)]
         if CONFIG.lane.format == "bf16":
             self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
+        self.ones = [[index for index, _ in self.row(row)] for row in range(len(lengths))]  # of a bitmap
         # Bases aligned to elements and no more, a little before a 4 KiB border.
-        width = 4 if wide else 2
+        width = BEAT if decoder == Decoder.BITMAP else 4 if wide else 2
         self.bases = {
             "pointers": ARRAYS + 0x2000 - 4 * random.randrange(40),
             "indices": ARRAYS + 0x102000 - width * random.randrange(80),
             "values": ARRAYS + 0x202000 - SIZE * random.randrange(80),
         }
 
+    @property
+    def is_csr(self):
+        """Whether all that only CSR can have may be tried."""
+        return self.decoder == Decoder.CSR
+
     def arrays(self):
         """Address and bytes of each array."""
         arrays = [("values", SIZE, self.values)]
-        if not self.dense:
-            arrays += [("pointers", 4, self.pointers), ("indices", 4 if self.wide else 2, self.indices)]
+        if self.decoder != Decoder.DENSE:
+            arrays.append(("pointers", 4, self.pointers))
+        if self.is_csr:
+            arrays.append(("indices", 4 if self.wide else 2, self.indices))
         for name, width, numbers in arrays:
             yield self.bases[name], b"".join(number.to_bytes(width, "little") for number in numbers)
+        if self.decoder == Decoder.BITMAP:
+            yield self.bases["indices"], self.bits()
+
+    def bits(self):
+        """The bitmap. Ones behind the last column mean nothing, nor do those of rows without entries."""
+        pitch = bitmap_row_bytes(self.inner_size, beat_bytes=BEAT)
+        content = b""
+        for ones in self.ones:
+            noise = random.getrandbits(8 * pitch)
+            bits = sum(1 << one for one in ones) | noise >> self.inner_size << self.inner_size
+            content += (bits if ones else noise).to_bytes(pitch, "little")
+        return content
 
     def row(self, row):
         """Index and value of the entries of a row."""
         places = range(self.pointers[row], self.pointers[row + 1])
+        is_dense = self.decoder == Decoder.DENSE
         return [
-            (place - self.pointers[row] if self.dense else self.indices[place], self.values[place]) for place in places
+            (place - self.pointers[row] if is_dense else self.indices[place], self.values[place]) for place in places
         ]
 
     def fields(self):
         """The fields of a STREAM that say where it lies."""
-        bases = {"values": self.bases["values"], "pointers": 1, "indices": 1} if self.dense else self.bases
+        bases = self.bases
+        if self.decoder == Decoder.DENSE:
+            bases = {"values": self.bases["values"], "pointers": 1, "indices": 1}
         return {
             **bases,
             "index_size": IndexSize.INT32 if self.wide else IndexSize.UINT16,
-            "decoder": Decoder.DENSE if self.dense else Decoder.CSR,
+            "decoder": self.decoder,
             "inner_size": self.inner_size,
             "entries": self.pointers[-1],
         }
@@ -230,10 +265,15 @@ def random_matrix(**fixed):
     rows = random.choice([0, 1, 2, *random.choices(range(3, 60), k=5)])
     longest = random.choice([0, 1, 4, 10, 40, 40, 200])
     lengths = [random.choice([0, random.randint(0, longest)]) for _ in range(rows)]
-    dense = random.random() < 0.2
-    inner_size = random.choice([1, random.randint(1, 50)] if dense else [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000])
+    decoder = fixed.get("decoder", random.choices(list(Decoder), weights=[6, 2, 3])[0])
+    inner_sizes = {
+        Decoder.CSR: [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000],
+        Decoder.DENSE: [1, random.randint(1, 50)],
+        Decoder.BITMAP: [1, OPERANDS, 4 * OPERANDS, random.randint(1, 5 * OPERANDS), BITMAP_COLUMNS // 8],
+    }
+    inner_size = random.choice(inner_sizes[decoder])
     return Matrix(
-        **{"lengths": lengths, "inner_size": inner_size, "wide": random.random() < 0.5, "dense": dense, **fixed}
+        **{"lengths": lengths, "inner_size": inner_size, "wide": random.random() < 0.5, "decoder": decoder, **fixed}
     )
 
 
@@ -250,7 +290,8 @@ def _random_entry_range(entries, *, words=BEAT // 4):
 def random_stream(matrix, *, mode=None, **fixed):
     """A STREAM of a matrix, of any mode unless one is given."""
     rows = len(matrix.pointers) - 1
-    mode = random.choice([Mode.GATHER, Mode.GATHER, Mode.SCATTER, Mode.SAMPLED]) if mode is None else mode
+    modes = [Mode.GATHER] if matrix.decoder == Decoder.BITMAP else [Mode.GATHER, *Mode]
+    mode = random.choice(modes) if mode is None else mode
     count = random.choice([0, 1, OPERANDS, OPERANDS, OPERANDS, random.randint(0, OPERANDS)])
     bank = random.randrange(CONFIG.lane.operand_banks)
     command = {

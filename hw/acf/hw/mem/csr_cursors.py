@@ -77,6 +77,10 @@ class CsrCursors(wiring.Component):
         No cursor has a row, and ``o`` is empty.
     dense : In(1)
         There are no indices.
+    decoded : In(1)
+        Indices come from ``index`` instead of beats, entries one by one.
+    index : In(16)
+        The index of cursor ``select`` then, dropped by ``index_pop``.
     wide : In(1)
         Indices have 32 bits, else 16.
     valueless : In(1)
@@ -107,6 +111,8 @@ class CsrCursors(wiring.Component):
                 "room": Out(cursors),
                 "idle": Out(1),
                 "dense": In(1),
+                "decoded": In(1),
+                "index": In(16),
                 "wide": In(1),
                 "valueless": In(1),
                 "ordered": In(1),
@@ -203,7 +209,7 @@ class CsrCursors(wiring.Component):
             is_last.eq(remaining == count - 1),
             next_index.eq(index_at + Mux(self.wide, count << 1, count)),
             next_value.eq(value_at + count),
-            self.index_pop.eq(take & ~self.dense & (next_index[-1] | is_last)),
+            self.index_pop.eq(take & ~self.dense & (self.decoded | next_index[-1] | is_last)),
             self.value_pop.eq(take & ~self.valueless & (next_value[-1] | is_last)),
         ]
         # The longest group whose end is in the row and in both beats.
@@ -227,9 +233,14 @@ class CsrCursors(wiring.Component):
             value_place = (value_at + n)[: beat_bits - operand_bits]
             narrow = self.index_line.word_select(index_place, 16)
             full = self.index_line.word_select(index_place[1:], 32)
+            counted = (first_position + n)[:16]
+            if n == 0:
+                counted, without_beat = Mux(self.decoded, self.index, counted), self.dense | self.decoded
+            else:
+                without_beat = self.dense
             with m.If(can_load):
                 m.d.sync += [
-                    self.o.p.indices[n].eq(Mux(self.dense, (first_position + n)[:16], Mux(self.wide, full, narrow))),
+                    self.o.p.indices[n].eq(Mux(without_beat, counted, Mux(self.wide, full, narrow))),
                     self.o.p.values[n].eq(self.value_line.word_select(value_place, operand.operand_width)),
                 ]
         with m.If(take & is_last):

@@ -7,6 +7,7 @@ Where entries are to come in the order of memory, ``EntryRuns`` joins rows to ru
 apart behind; ``RowInterleaver`` mixes them again as far as sums allow.
 There are three parts, each with a job of its own: while mixed entries of one are given, those of the next one are read,
 and the rows of the one after that are found. Rows wait in front of ``EntryRuns``, entries in front of the interleaver.
+Of a bitmap ``BitmapRows`` says where its rows lie, and ``BitmapDecoder`` makes indices of its ones.
 Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
 in any order.
 """
@@ -19,6 +20,8 @@ from amaranth.utils import exact_log2
 from acf.config import FabricConfig
 from acf.hw.mem.arbiter import RoundRobinArbiter
 from acf.hw.mem.axi import BURST_INCREMENT, axi_read_signature, beat_size
+from acf.hw.mem.bitmap_decoder import BitmapDecoder
+from acf.hw.mem.bitmap_rows import BITMAP_WORD, BitmapRows
 from acf.hw.mem.csr_cursors import CsrCursors
 from acf.hw.mem.dense_rows import DenseRows
 from acf.hw.mem.entry_filter import EntryFilter, entry_layout
@@ -47,6 +50,7 @@ csr_job_layout = data.StructLayout(
         "entry_number": 16,
         "accumulator_first": 16,
         "dense": 1,
+        "bitmap": 1,
         "wide": 1,
         "skip": 1,
         "scatter": 1,
@@ -57,9 +61,9 @@ csr_job_layout = data.StructLayout(
         "rows": row_walk_layout,
     }
 )
-"""The fields of a STREAM command that concern the matrix: ``dense`` for the decoder, ``wide`` for 32-bit indices, inner
-and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry, ``range_first`` the place in the
-table of ranges of the row that tiles know as 0."""
+"""The fields of a STREAM command that concern the matrix: ``dense`` and ``bitmap`` for the decoder, ``wide`` for 32-bit
+indices, inner and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry, ``range_first`` the
+place in the table of ranges of the row that tiles know as 0."""
 
 
 def pointer_id(*, config: FabricConfig) -> int:
@@ -147,6 +151,8 @@ class CsrFetch(wiring.Component):
         m.submodules.runs = runs = EntryRuns(length=line_entries)
         m.submodules.tags = tags = RowTags(config=config, length=line_entries)
         m.submodules.indices = indices = LineFetch(config=config)
+        m.submodules.bitmap_rows = bitmap_rows = BitmapRows(config=config)
+        m.submodules.bitmaps = bitmaps = BitmapDecoder(config=config)
         m.submodules.values = values = LineFetch(config=config)
         m.submodules.cursors = cursors = CsrCursors(config=config)
         m.submodules.filter = entry_filter = EntryFilter(config=config)
@@ -159,7 +165,7 @@ class CsrFetch(wiring.Component):
         given = Signal(init=1)  # the job that is read has been started
         finding = begins | pointers.busy | dense_rows.busy | ranges.busy | window.o.valid
         m.d.comb += [
-            self.can_prepare.eq(~waits & ~finding),
+            self.can_prepare.eq(~waits & ~finding & ~bitmap_rows.busy),
             reads.eq(waits & ~reading & given),
         ]
         m.d.sync += begins.eq(self.prepare)
@@ -177,7 +183,9 @@ class CsrFetch(wiring.Component):
         place_first = Signal(16)  # what turns the number of an entry into its place
         with m.If(reads):
             m.d.sync += [
-                passes_over.eq(~early.dense & ~early.use_ranges & ((early.inner_count << 1) < early.inner_size)),
+                passes_over.eq(
+                    ~(early.dense | early.bitmap | early.use_ranges) & ((early.inner_count << 1) < early.inner_size)
+                ),
                 place_first.eq(early.entry_begin - early.entry_number),
             ]
         m.d.comb += [
@@ -217,13 +225,27 @@ class CsrFetch(wiring.Component):
             cursors.ordered.eq(in_runs),
             cursors.grouped.eq(in_runs | passes_over),
             cursors.start.eq(reads),
-            cursors.index_available.eq(indices.available),
+            cursors.decoded.eq(job.bitmap),
+            cursors.index.eq(bitmaps.index),
+            cursors.index_available.eq(Mux(job.bitmap, bitmaps.available, indices.available)),
             cursors.value_available.eq(values.available),
             cursors.index_line.eq(indices.line),
             cursors.value_line.eq(values.line),
-            indices.select.eq(cursors.select),
+            indices.select.eq(Mux(job.bitmap, bitmaps.select, cursors.select)),
             values.select.eq(cursors.select),
-            indices.pop.eq(cursors.index_pop),
+            indices.pop.eq(Mux(job.bitmap, bitmaps.beat_pop, cursors.index_pop)),
+            bitmaps.part.eq(bitmap_rows.part),
+            bitmaps.beat_available.eq(indices.available & job.bitmap.replicate(config.feeder.cursors)),
+            bitmaps.line.eq(indices.line),
+            bitmaps.index_select.eq(cursors.select),
+            bitmaps.index_pop.eq(cursors.index_pop & job.bitmap),
+            bitmap_rows.start.eq(begins & early.bitmap),
+            bitmap_rows.rows.eq(early.rows),
+            bitmap_rows.inner_size.eq(early.inner_size),
+            bitmap_rows.inner_begin.eq(early.inner_begin),
+            bitmap_rows.inner_count.eq(early.inner_count),
+            bitmap_rows.partial.eq(early.use_ranges),
+            bitmap_rows.load.eq(reads & early.bitmap),
             values.pop.eq(cursors.value_pop),
             indices.halt.eq(self.halt),
             values.halt.eq(self.halt),
@@ -250,20 +272,27 @@ class CsrFetch(wiring.Component):
             interleaver.i.valid.eq(entry_filter.o.valid & given),
             entry_filter.o.ready.eq(interleaver.i.ready & given),
         ]
+        # Indices of bits are in range, so there is one of the two at most.
+        entry_fault = fault_signature.create()
+        m.d.comb += [
+            entry_fault.valid.eq(entry_filter.fault.valid | bitmaps.fault.valid),
+            entry_fault.p.eq(Mux(job.bitmap, bitmaps.fault.p.as_value(), entry_filter.fault.p.as_value())),
+        ]
         # What is wrong with entries that are not yet wanted is kept.
-        for fault, source in zip(self.faults, (pointers, indices, values, entry_filter), strict=True):
+        found_faults = (pointers.fault, indices.fault, values.fault, entry_fault)
+        for fault, source in zip(self.faults, found_faults, strict=True):
             kept = fault_signature.create()
-            with m.If(source.fault.valid & ~kept.valid):
-                m.d.sync += [kept.valid.eq(1), kept.p.eq(source.fault.p)]
-            is_wanted = given & admitted if source is pointers else given
+            with m.If(source.valid & ~kept.valid):
+                m.d.sync += [kept.valid.eq(1), kept.p.eq(source.p)]
+            is_wanted = given & admitted if source is pointers.fault else given
             m.d.comb += [fault.valid.eq(kept.valid & is_wanted), fault.p.eq(kept.p)]
 
-        dealing = self._deal(m, job, in_runs, reads, runs, indices, values, cursors)
+        dealing = self._deal(m, job, in_runs, reads, runs, indices, values, cursors, bitmap_rows, bitmaps)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
         m.d.comb += [
             # Entries may still come out of the filter.
-            reading.eq((admitted & finding) | runs.busy | dealing | ~cursors.idle | entry_filter.busy),
+            reading.eq((admitted & finding) | runs.busy | dealing | ~cursors.idle | bitmaps.busy | entry_filter.busy),
             self.busy.eq((reading & given) | interleaver.busy),
         ]
         # Those of the job before may still be in the interleaver.
@@ -274,7 +303,7 @@ class CsrFetch(wiring.Component):
 
         return m
 
-    def _deal(self, m, job, in_runs, reads, runs, indices, values, cursors):
+    def _deal(self, m, job, in_runs, reads, runs, indices, values, cursors, bitmap_rows, bitmaps):
         """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
         config = self._config
         count = config.feeder.cursors
@@ -287,17 +316,30 @@ class CsrFetch(wiring.Component):
         dealt = Signal()
         can_load = ~span_valid | dealt
         row = runs.o.p
-        m.d.comb += runs.o.ready.eq(can_load)
+        is_found = ~job.bitmap | bitmap_rows.here
+        m.d.comb += [
+            runs.o.ready.eq(can_load & is_found),
+            bitmap_rows.local.eq(row.local),
+            bitmap_rows.wanted.eq(runs.o.valid),
+        ]
 
         # Byte address of the first element; bytes from the begin of its beat to the end of the last element.
         index_address, value_address = Signal(32), Signal(32)
         index_extent, value_extent = Signal(35), Signal(35)
-        index_begin = job.indices + Mux(job.wide, row.begin << 2, row.begin << 1)
-        index_bytes = Mux(job.wide, row.count << 2, row.count << 1)
+        index_begin, index_bytes = Signal(32), Signal(34)
+        m.d.comb += [
+            index_begin.eq(job.indices + Mux(job.wide, row.begin << 2, row.begin << 1)),
+            index_bytes.eq(Mux(job.wide, row.count << 2, row.count << 1)),
+        ]
+        with m.If(job.bitmap):
+            m.d.comb += [
+                index_begin.eq(job.indices + (bitmap_rows.beat << beat_bits)),
+                index_bytes.eq((bitmap_rows.part.more + 1) << exact_log2(BITMAP_WORD // 8)),
+            ]
         value_begin = job.values + (row.begin << operand_bits)
         with m.If(can_load):
             m.d.sync += [
-                span_valid.eq(runs.o.valid),
+                span_valid.eq(runs.o.valid & is_found),
                 span.eq(row),
                 index_address.eq(index_begin),
                 value_address.eq(value_begin),
@@ -313,7 +355,7 @@ class CsrFetch(wiring.Component):
         with m.If(reads):
             m.d.sync += in_turn.eq(1)
         m.d.comb += [
-            turn.requests.eq(indices.idle & values.idle & cursors.room & Mux(in_runs, in_turn, ~0)),
+            turn.requests.eq(indices.idle & values.idle & cursors.room & bitmaps.room & Mux(in_runs, in_turn, ~0)),
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]
@@ -328,6 +370,10 @@ class CsrFetch(wiring.Component):
                 fetch.job.count.eq((extent + beat_bytes - 1) >> beat_bits),
             ]
         m.d.comb += [
+            bitmaps.job_valid.eq(dealt & job.bitmap),
+            bitmaps.job.cursor.eq(cursor),
+            bitmaps.job.row.eq(span.row),
+            bitmaps.job.count.eq(span.count),
             cursors.job_valid.eq(dealt),
             cursors.job.cursor.eq(cursor),
             cursors.job.count.eq(span.count),

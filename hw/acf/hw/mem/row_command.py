@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from acf.config import FabricConfig
 from acf.hw.mem.command_receiver import command_field, command_layout
 from acf.hw.node_product import times_node
-from acf.isa import GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode, Ranges
+from acf.isa import BITMAP_COLUMNS, GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode, Ranges
 
 __all__ = ["RowCommand", "feeder_ranges_layout"]
 
@@ -142,13 +142,15 @@ class RowCommand(wiring.Component):
             with m.Default():
                 m.d.comb += bad_mode.eq(1)
         decoder = of("decoder")
+        is_csr, is_bitmap = decoder == Decoder.CSR, decoder == Decoder.BITMAP
+        bad_bitmap = is_bitmap & ((of("mode") != Mode.GATHER) | (of("inner_size") > BITMAP_COLUMNS))
         bad_ranges = Signal()
         with m.Switch(of("ranges")):
             with m.Case(Ranges.ALL):
                 m.d.comb += bad_ranges.eq(0)
             with m.Case(Ranges.RECORD, Ranges.USE):
                 m.d.comb += bad_ranges.eq(
-                    (decoder != Decoder.CSR) | (of("range_first") + self.rows > self._config.feeder.ranges)
+                    ~(is_csr | is_bitmap) | (of("range_first") + self.rows > self._config.feeder.ranges)
                 )
             with m.Default():
                 m.d.comb += bad_ranges.eq(1)
@@ -156,17 +158,20 @@ class RowCommand(wiring.Component):
             self._bad_columns()
             | bad_mode
             | bad_ranges
-            | ((decoder != Decoder.CSR) & (decoder != Decoder.DENSE))
+            | ~(is_csr | is_bitmap | (decoder == Decoder.DENSE))
+            | bad_bitmap
             | (bank >= lane.operand_banks)
         )
-        is_csr = decoder == Decoder.CSR
         has_values = of("mode") != Mode.SAMPLED
         is_wide = of("index_size") == IndexSize.INT32
         # The last one that is not aligned gives the address, so the first of the golden model's order comes last.
         m.d.sync += self.address.eq(of("values"))
         for name, mask in (
-            ("indices", Mux(is_csr, Mux(is_wide, 3, 1), 0)),
-            ("pointers", Mux(is_csr, 3, 0)),
+            (
+                "indices",
+                Mux(is_bitmap, self._config.memory.beat_bytes - 1, Mux(is_csr, Mux(is_wide, 3, 1), 0)),
+            ),
+            ("pointers", Mux(is_csr | is_bitmap, 3, 0)),
             ("values", Mux(has_values, lane.number_format.operand_bytes - 1, 0)),
         ):
             with m.If((of(name) & mask) != 0):

@@ -272,6 +272,7 @@ class RowFeeder(wiring.Component):
                 )
             ),
             fetch.job.dense.eq(stream_field("decoder") == Decoder.DENSE),
+            fetch.job.bitmap.eq(stream_field("decoder") == Decoder.BITMAP),
             fetch.job.wide.eq(stream_field("index_size") == IndexSize.INT32),
             fetch.job.rows.first.eq(share.first),
             fetch.job.rows.step.eq(stream_field("row_step")),
