@@ -10,7 +10,7 @@ from acf.cli.main import run
 from acf.config import preset
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import WeightForm
-from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
+from acf.runtime.matrices import CsrMatrix, random_operand, random_values, random_weights
 from acf.runtime.measure_formats import formats_memory_bytes, measure_formats
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.weight_formats import bitmap_of, stored_formats
@@ -132,6 +132,19 @@ def test_every_format_gives_the_golden_bits(product, format, shape):
     assert all(cost.bit_exact for cost in costs[: len(run)])
     sizes = [cost.stored.bytes or 0 for cost in costs[: len(run)]]
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("product", ["gather", "scatter"])
+def test_unsorted_rows_keep_to_the_order_of_each_format(product):
+    generator = np.random.default_rng(3)
+    counts = generator.integers(0, 20, size=24)
+    indices = np.concatenate([generator.choice(40, size=count, replace=False) for count in counts])
+    values = random_values(indices.size, seed=1, format="bf16")
+    weights = CsrMatrix((24, 40), np.concatenate([[0], np.cumsum(counts)]), indices, values, "bf16")
+    operand = random_operand(inner=40 if product == "gather" else 24, columns=9, density=0.7, seed=1, format="bf16")
+    costs = measure_formats(product, GoldenDevice(TINY), weights, operand)
+    run = {cost.stored.name: cost.bit_exact for cost in costs if cost.bit_exact is not None}
+    assert run == dict.fromkeys(MEASURED - {"bitmap"}, True)
 
 
 def test_products_are_checked():

@@ -140,6 +140,7 @@ def _run(path: FormatPath, product: str, device: Device, weights: CsrMatrix, ope
         weights, product = weights.transposed(), _OTHER[product]
     elif path in (FormatPath.DENSE, FormatPath.BITMAP):
         options["weight_form"] = WeightForm(path)
+        weights = weights.canonical()  # they lie in memory, and are added, in the order of columns
     else:
         options["index_size"] = IndexSize.UINT16 if path is FormatPath.CSR_UINT16 else IndexSize.INT32
     result = (run_gather if product == "gather" else run_scatter)(device, weights, operand, **options)
