@@ -62,6 +62,14 @@ def test_uneven_columns(capsys, product):
     assert (report["column_concentration"], report["bit_exact"]) == (1.0, True)
 
 
+def test_weights_format(capsys):
+    for name, density, form in (("bitmap", "0.5", "bitmap"), ("auto", "1", "dense"), ("auto", "0.02", "csr")):
+        report = report_of(capsys, "--weights-format", name, "--weight-density", density)
+        assert (report["weight_form"], report["bit_exact"]) == (form, True)
+    assert run(["bench", "scatter", *SMALL[2:], "--weights-format", "bitmap"]) == 2
+    assert "weights of a scatter product lie in csr, not in bitmap" in capsys.readouterr().err
+
+
 def test_dense_run_can_be_left_out(capsys):
     report = report_of(capsys, "--no-dense")
     assert report["bit_exact"] is True

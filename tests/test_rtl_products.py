@@ -87,7 +87,7 @@ def test_shapes(devices, shape):
     check(devices, *operands(devices, *shape))
 
 
-@pytest.mark.parametrize("form", WeightForm)
+@pytest.mark.parametrize("form", [WeightForm.CSR, WeightForm.DENSE, WeightForm.BITMAP])
 @pytest.mark.parametrize("skip", [False, True])
 def test_decoders_and_skipping(devices, form, skip):
     weights, operand = operands(devices, 19, 45, 21)

@@ -8,12 +8,13 @@ import scipy.sparse
 
 from acf.cli.main import run
 from acf.config import preset
+from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import WeightForm
 from acf.runtime.matrices import CsrMatrix, random_operand, random_values, random_weights
 from acf.runtime.measure_formats import formats_memory_bytes, measure_formats
 from acf.runtime.products import run_sampled, run_scatter
-from acf.runtime.weight_formats import bitmap_of, stored_formats
+from acf.runtime.weight_formats import bitmap_of, smallest_form, stored_formats
 
 TINY = preset("tiny")
 MEASURED = {"csr-uint16", "csr-int32", "csc", "coo", "dense", "bitmap"}
@@ -89,11 +90,31 @@ def test_a_bitmap_must_ascend_and_has_an_end():
         bitmap_of(wide, beat_bytes=8)
 
 
+@pytest.mark.parametrize(("density", "form"), [(0.01, WeightForm.CSR), (0.3, WeightForm.BITMAP), (1, WeightForm.DENSE)])
+def test_the_smallest_form(density, form):
+    """At 256 columns a bit for each is as long as 16-bit indices of a sixteenth of them."""
+    weights = random_weights(rows=40, inner=256, density=density, seed=1, format="bf16")
+    assert smallest_form(TINY, weights) is form
+    operand = random_operand(inner=256, columns=9, density=0.5, seed=1, format="bf16")
+    result = run_gather(GoldenDevice(TINY), weights, operand, weight_form=WeightForm.AUTO)
+    assert result.weight_form is form
+    assert result.accumulators.tobytes() == result.golden(weights, operand).accumulators.tobytes()
+    stored = {stored.name: stored.bytes for stored in stored_formats(TINY, weights)}
+    assert min(("csr-uint16", "dense", "bitmap"), key=lambda name: stored[name] or 0).startswith(form)
+
+
+def test_the_smallest_form_keeps_the_order_of_sums():
+    values = np.ones(6, dtype=np.int8)
+    for indices, form in (([0, 1, 2, 3, 4, 5], WeightForm.DENSE), ([0, 1, 2, 3, 5, 4], WeightForm.CSR)):
+        weights = CsrMatrix((1, 6), np.array([0, 6]), np.array(indices), values, "int8")
+        assert smallest_form(TINY.with_format("int8"), weights) is form
+
+
 @pytest.mark.parametrize("run_product", [run_scatter, run_sampled])
 def test_a_bitmap_is_for_a_gather_only(run_product):
     weights = matrix([[1]])
     operands = [np.ones((1, 1), dtype=weights.values.dtype)] * (1 + (run_product is run_sampled))
-    with pytest.raises(ValueError, match="weights as a bitmap are for a gather only"):
+    with pytest.raises(ValueError, match="read weights in csr or dense, not in bitmap"):
         run_product(GoldenDevice(TINY), weights, *operands, weight_form=WeightForm.BITMAP)
 
 

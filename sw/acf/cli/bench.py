@@ -23,7 +23,7 @@ from acf.cli.options import (
     memory_timing,
 )
 from acf.config import FabricConfig
-from acf.runtime.layout import OperandForm
+from acf.runtime.layout import OperandForm, WeightForm
 
 __all__ = ["app"]
 
@@ -53,6 +53,10 @@ OperandFormOption = Annotated[
     typer.Option(
         "--operand-form", help="How operands lie in memory: all elements, masks and non-zeros, or the shorter."
     ),
+]
+WeightFormOption = Annotated[
+    WeightForm,
+    typer.Option("--weights-format", help="How W lies in memory; auto: in the fewest bytes. Not csr: gather only."),
 ]
 DealOption = Annotated[
     bool,
@@ -92,6 +96,7 @@ def _command(product: str) -> Callable[..., None]:
         weight_density: WeightDensityOption = 0.2,
         operand_density: OperandDensityOption = 0.5,
         column_concentration: ConcentrationOption = None,
+        weight_form: WeightFormOption = WeightForm.CSR,
         operand_form: OperandFormOption = OperandForm.AUTO,
         deal: DealOption = True,
         dense: DenseOption = True,
@@ -113,6 +118,7 @@ def _command(product: str) -> Callable[..., None]:
             weight_density=weight_density,
             operand_density=operand_density,
             column_concentration=column_concentration,
+            weight_form=weight_form,
             operand_form=operand_form,
             deal=deal,
             dense=dense,
@@ -143,6 +149,7 @@ def _bench(
     weight_density: float,
     operand_density: float,
     column_concentration: float | None,
+    weight_form: WeightForm,
     operand_form: OperandForm,
     deal: bool,
     dense: bool,
@@ -192,6 +199,7 @@ def _bench(
             fabric,
             weights,
             operands,
+            weight_form=weight_form,
             form=operand_form,
             deal=deal,
             without_skipping=dense,
@@ -233,6 +241,7 @@ def _print_table(report: dict[str, Any], config: FabricConfig) -> None:
     rows, inner, columns = report["rows"], report["inner"], report["columns"]
     row("W", f"{rows} x {inner}", report["matrix"] or f"random, seed {report['seed']}")
     row("weight density", _percent(report["weight_density"]), f"{report['weight_nonzeros']:,} of {rows * inner:,}")
+    row("weight form", report["weight_form"], "in memory, with skipping")
     shapes = {"G": rows, "A": inner} if product == "sampled" else {"G": rows} if product == "scatter" else {"A": inner}
     for name, size in shapes.items():
         row(name, f"{size} x {columns}", f"random, seed {report['seed']}")

@@ -18,6 +18,7 @@ from acf.runtime.memory import round_up
 from acf.runtime.program import Program
 from acf.runtime.result_dealing import deal_rows
 from acf.runtime.session import Session
+from acf.runtime.weight_formats import smallest_form
 
 __all__ = ["GatherResult", "gather_memory_bytes", "run_gather"]
 
@@ -37,6 +38,8 @@ class GatherResult:
     tiling : GatherTiling
     forms : tuple of OperandForm
         How ``A`` lay in memory.
+    weight_form : WeightForm
+        How ``W`` lay in memory.
     blocks : list of (numpy.ndarray, list of int)
         Columns, and where the blocks of inner indices begin in which their sums were taken.
     """
@@ -46,6 +49,7 @@ class GatherResult:
     program: Program
     tiling: GatherTiling
     forms: tuple[OperandForm, ...]
+    weight_form: WeightForm
     blocks: list[tuple[np.ndarray, list[int]]]
 
     def golden(self, weights: CsrMatrix, operand: np.ndarray) -> Product:
@@ -101,7 +105,7 @@ def run_gather(
     operand : numpy.ndarray
         ``A``, in the storage type of the format.
     weight_form : WeightForm
-        How ``W`` lies in memory.
+        How ``W`` lies in memory; if AUTO, of smallest indices.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
@@ -124,6 +128,8 @@ def run_gather(
     config = device.config
     session = Session(device)
     check_operand(operand, weights=weights)
+    if weight_form is WeightForm.AUTO:
+        weight_form = smallest_form(config, weights)
     rows, inner, columns = (*weights.shape, operand.shape[1])
     order, row_order = np.arange(columns), np.arange(rows)
     if deal:
@@ -145,6 +151,7 @@ def run_gather(
         program=program,
         tiling=tile_gather(config, rows=rows, inner=inner, columns=columns),
         forms=(source.form,),
+        weight_form=weight_form,
         blocks=[
             (order[part], starts) for part, starts in inner_blocks(config, placed, columns=columns, operand=source)
         ],

@@ -41,6 +41,8 @@ class WeightForm(enum.StrEnum):
     """All elements."""
     BITMAP = "bitmap"
     """Row pointers, a bit for each element, values in ascending order of columns. Only for a gather."""
+    AUTO = "auto"
+    """The one of fewest bytes. Only for a gather."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,7 @@ UNITS = {
     "bytes_read": "bytes of the beats read through the memory port, program included",
     "bytes_written": "bytes written through the memory port",
     "weight_density": "non-zero weights / (rows x inner)",
+    "weight_form": "how W lies in memory, with skipping",
     "operand_forms": "how each operand lies in memory, with skipping: dense, or packed as masks and non-zeros",
     "columns_dealt": "whether columns are dealt to lanes by density, with skipping, or in order",
     "results_dealt": "whether rows of the result are dealt to row feeders by density, with skipping, or in order",
@@ -92,6 +93,11 @@ class Measurement:
     bit_exact: bool
 
     @property
+    def weight_form(self) -> WeightForm:
+        """How ``W`` lay in memory for ``sparse``."""
+        return self.sparse.weight_form if isinstance(self.sparse, GatherResult) else WeightForm.CSR
+
+    @property
     def dense_macs(self) -> int:
         """Products of the dense matrices."""
         return self.weights.shape[0] * self.weights.shape[1] * self.operands[0].shape[1]
@@ -131,6 +137,7 @@ class Measurement:
             "weight_entries": self.weights.entries,
             "weight_nonzeros": self.weights.nonzeros,
             "weight_density": self.weights.density,
+            "weight_form": str(self.weight_form),
             "operand_nonzeros": operand_nonzeros,
             "nonzeros_by_operand": nonzeros,
             "operand_density": operand_nonzeros / operand_size if operand_size else None,
@@ -176,6 +183,7 @@ def measure_product(
     operands: Sequence[np.ndarray],
     *,
     without_skipping: bool = True,
+    weight_form: WeightForm = WeightForm.CSR,
     form: OperandForm = OperandForm.AUTO,
     deal: bool = True,
     progress: Progress = lambda text: None,
@@ -196,6 +204,8 @@ def measure_product(
         Those of ``Measurement``.
     without_skipping : bool
         Whether that is run too, always with dense operands.
+    weight_form : WeightForm
+        How the weights lie in memory, with skipping; for scatter and sampled CSR.
     form : OperandForm
         How the operands lie in memory.
     deal : bool
@@ -204,9 +214,11 @@ def measure_product(
     progress : callable
         Is told what begins.
     """
+    if product != "gather" and weight_form is not WeightForm.CSR:
+        raise ValueError(f"weights of a {product} product lie in csr, not in {weight_form}")
     run = {"gather": run_gather, "scatter": run_scatter, "sampled": run_sampled}[product]
     progress("with skipping")
-    sparse = run(device, weights, *operands, form=form, deal=deal)
+    sparse = run(device, weights, *operands, weight_form=weight_form, form=form, deal=deal)
     single, dense = weights, None
     if without_skipping:
         progress("without skipping")

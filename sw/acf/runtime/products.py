@@ -90,7 +90,7 @@ def run_scatter(
     narrow : bool
         Whether results are rounded to operands.
     weight_form : WeightForm
-        How ``W`` lies in memory; not a bitmap.
+        How ``W`` lies in memory: CSR or DENSE.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
@@ -167,7 +167,7 @@ def run_sampled(
     row_operand, operand : numpy.ndarray
         ``G``, as many rows as ``W``, and ``A``, as many rows as ``W`` has columns, in the storage type of the format.
     weight_form : WeightForm
-        How ``W`` lies in memory; not a bitmap. If dense, all elements count as entries, in the order of the rows.
+        How ``W`` lies in memory: CSR or DENSE. If DENSE, all elements count as entries, in the order of the rows.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
@@ -234,8 +234,8 @@ def _program(config: FabricConfig, steps: list[Step]) -> Program:
 
 
 def _check_form(form: WeightForm) -> None:
-    if form is WeightForm.BITMAP:
-        raise ValueError("weights as a bitmap are for a gather only, not for a product of the backward pass")
+    if form not in (WeightForm.CSR, WeightForm.DENSE):
+        raise ValueError(f"products of the backward pass read weights in csr or dense, not in {form}")
 
 
 def _check(array: np.ndarray, what: str, *, rows: int, columns: int | None, dtype: np.dtype) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import BITMAP_COLUMNS, bitmap_row_bytes
+from acf.isa import BITMAP_COLUMNS, IndexSize, bitmap_row_bytes
+from acf.runtime.layout import WeightForm, smallest_index
 from acf.runtime.matrices import CsrMatrix
 
-__all__ = ["FormatPath", "StoredFormat", "bitmap_of", "stored_formats"]
+__all__ = ["FormatPath", "StoredFormat", "bitmap_of", "smallest_form", "stored_formats"]
 
 _POINTER_BYTES = 4
 _BLOCK = 4
@@ -140,16 +141,40 @@ def bitmap_of(weights: CsrMatrix, *, beat_bytes: int) -> np.ndarray:
     return bits
 
 
+def smallest_form(config: FabricConfig, weights: CsrMatrix) -> WeightForm:
+    """The form of fewest bytes among those that leave sums in the order of the entries; CSR where none has fewer.
+
+    Bytes are an estimate of cycles: they count where the memory port is what a product waits for.
+    """
+    rows, inner = weights.shape
+    operand_bytes, beat_bytes = config.lane.number_format.operand_bytes, config.memory.beat_bytes
+    pointers_and_values = (rows + 1) * _POINTER_BYTES + weights.entries * operand_bytes
+    index_bytes = 2 if smallest_index(inner) is IndexSize.UINT16 else 4
+    sizes = {WeightForm.CSR: pointers_and_values + weights.entries * index_bytes}
+    if _descent(weights) is None:
+        sizes[WeightForm.DENSE] = rows * inner * operand_bytes
+        if inner <= BITMAP_COLUMNS:
+            bits = rows * bitmap_row_bytes(inner, beat_bytes=beat_bytes)
+            sizes[WeightForm.BITMAP] = pointers_and_values + bits
+    return min(sizes, key=lambda form: sizes[form])
+
+
 def _unfit_for_bitmap(weights: CsrMatrix) -> str | None:
     """Why ``weights`` cannot be a bitmap."""
     if weights.shape[1] > BITMAP_COLUMNS:
         return f"a bitmap has at most {BITMAP_COLUMNS} columns, not {weights.shape[1]}"
+    entry = _descent(weights)
+    if entry is None:
+        return None
+    row, (before, column) = weights.row_of_entry[entry], weights.indices[entry - 1 : entry + 1].tolist()
+    return f"columns of a bitmap ascend, but row {row} has column {column} behind column {before}"
+
+
+def _descent(weights: CsrMatrix) -> int | None:
+    """The first entry whose column is not above that of the entry before it in its row."""
     rows = weights.row_of_entry
     wrong = np.flatnonzero((rows[1:] == rows[:-1]) & (weights.indices[1:] <= weights.indices[:-1]))
-    if not wrong.size:
-        return None
-    before, entry = int(weights.indices[wrong[0]]), int(weights.indices[wrong[0] + 1])
-    return f"columns of a bitmap ascend, but row {rows[wrong[0]]} has column {entry} behind column {before}"
+    return int(wrong[0]) + 1 if wrong.size else None
 
 
 _NOT_BUILT = "there is no decoder for it: bytes only"
