@@ -209,6 +209,7 @@ def test_port_has_one_user(board):
 
 
 @pytest.mark.regress
+@pytest.mark.timeout(3600)  # the first one builds it
 @pytest.mark.parametrize("product", ["gather", "scatter", "sampled"])
 def test_layer_on_the_netlist(netlist_board, capsys, monkeypatch, product):
     """What a board runs, but for the delays: its cells, from the pins of the UART on."""

@@ -100,7 +100,10 @@ def test_interrupt_and_resume(capfd, monkeypatch, patterns, tmp_path, method):
         (["--device", "fpga"], "'fpga'"),
         (["--structure", "blocks"], "'blocks'"),
         (["--preset", "ulx3s", "--method", "gradual"], "ulx3s changes layers of constant fan-in only"),
-        (["--preset", "ulx3s", "--structure", "unstructured"], "not by the method rigl with the structure unstructured"),
+        (
+            ["--preset", "ulx3s", "--structure", "unstructured"],
+            "not by the method rigl with the structure unstructured",
+        ),
         (["--hidden", "12;3"], "'12;3'"),
         (["--hidden", "0"], "(0,)"),
         (["--sparsity", "1.5"], "1.5"),

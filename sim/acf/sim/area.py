@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 
-from acf.sim.yosys import named_modules, run_yosys, scratch_folder
+from acf.sim.yosys import kept_apart, named_modules, run_yosys, scratch_folder
 
 __all__ = [
     "RESOURCES",
@@ -199,7 +199,7 @@ def _statistics(verilog: str, *, top: str, kept: list[str], boxes: list[str]) ->
     script = [
         "read_verilog -sv design.v",
         *(f"blackbox {name}" for name in boxes),
-        *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in kept),
+        *kept_apart(kept),
         f"synth_ecp5 -top {top}",
         "tee -q -o statistics.json stat -json",
     ]

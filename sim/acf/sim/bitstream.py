@@ -15,7 +15,7 @@ from typing import Any
 from acf.sim.area import RESOURCES, count_resources
 from acf.sim.out_of_context import Names
 from acf.sim.timing import DEVICES, Placement, read_report
-from acf.sim.yosys import repeated_modules, run_tool, run_yosys, scratch_folder
+from acf.sim.yosys import kept_apart, repeated_modules, run_tool, run_yosys, scratch_folder
 
 __all__ = ["BitstreamReport", "build_bitstream", "check_fit", "load_bitstream"]
 
@@ -149,7 +149,7 @@ def build_bitstream(
         # What has many instances is synthesized once. All else is flattened before: ports that lead nowhere, and places
         # in the mesh that are constants, cost nothing then.
         kept = [module for name, text in files.items() if name.endswith(".v") for module in repeated_modules(text)]
-        script += [f"setattr -mod -set keep_hierarchy 1 {module}" for module in kept]
+        script += kept_apart(kept)
         script += [f"synth_ecp5 -top {top}", "setattr -mod -unset keep_hierarchy *", "flatten", "clean"]
         script += ["write_json netlist.json"]
         run_yosys(folder, script, doing=f"synthesize {top}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acf.sim.area import AreaReport, hierarchical_report, known_counts
-from acf.sim.yosys import named_modules, run_yosys, scratch_folder
+from acf.sim.yosys import kept_apart, named_modules, run_yosys, scratch_folder
 
 __all__ = ["SRAM_FROM", "SramMacro", "synthesize_cells"]
 
@@ -167,7 +167,7 @@ def _coarse(folder: Path, *, top: str, kept: list[str], boxes: list[str]) -> dic
     script = [
         "read_verilog -sv design.v",
         *(f"blackbox {name}" for name in boxes),
-        *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in kept),
+        *kept_apart(kept),
         f"synth -flatten -top {top} -run begin:fine",
         "write_rtlil coarse.il",
         "select t:$mem_v2",

@@ -8,7 +8,7 @@ these are described here, as far as the mapping of Yosys uses them (no output re
 import re
 from importlib.resources import files
 
-from acf.sim.yosys import named_modules, run_yosys, scratch_folder
+from acf.sim.yosys import kept_apart, named_modules, run_yosys, scratch_folder
 
 __all__ = ["gate_netlist"]
 
@@ -40,7 +40,7 @@ def gate_netlist(verilog: str, *, top: str) -> str:
     kept = [name for name in named_modules(verilog, top=top) if name != top]
     script = [
         "read_verilog -sv design.v",
-        *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in kept),
+        *kept_apart(kept),
         f"synth_ecp5 -top {top}",
         "delete t:$scopeinfo",
         "write_verilog -noattr netlist.v",

@@ -5,11 +5,19 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["named_modules", "repeated_modules", "run_tool", "run_yosys", "scratch_folder", "unchanged_modules"]
+__all__ = [
+    "kept_apart",
+    "named_modules",
+    "repeated_modules",
+    "run_tool",
+    "run_yosys",
+    "scratch_folder",
+    "unchanged_modules",
+]
 
 _MODULE = re.compile(r"^\s*module\s+(\\\S+|[A-Za-z_]\w*).*?^\s*endmodule", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"\\\S+|[A-Za-z_]\w*")
@@ -65,6 +73,11 @@ def named_modules(verilog: str, *, top: str) -> list[str]:
     if top not in named:
         raise ValueError(f"the Verilog text has no module {top!r}")
     return named
+
+
+def kept_apart(modules: Iterable[str]) -> list[str]:
+    """Commands by which modules are synthesized once each and stay modules."""
+    return [f"setattr -mod -set keep_hierarchy 1 {module}" for module in modules]
 
 
 def repeated_modules(verilog: str, *, more_than: int = 4) -> list[str]:
