@@ -7,7 +7,8 @@ from acf.sim.gate_level import gate_netlist
 from acf.tb.runner import run_bench
 
 
-@pytest.mark.parametrize("format", ["bf16", pytest.param("int8", marks=pytest.mark.regress)])
+@pytest.mark.regress
+@pytest.mark.parametrize("format", ["bf16", "int8"])
 def test_lane_as_netlist(format):
     """Block memory, LUT memory, multiplier and carries."""
     run_bench("lane", module="acf.tb.bench_lane", config=preset("tiny").with_format(format), netlist=True)

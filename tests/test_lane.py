@@ -14,8 +14,9 @@ def test_lane(name, format):
     run_bench("lane", module="acf.tb.bench_lane", config=preset(name).with_format(format))
 
 
-@pytest.mark.parametrize("format", ["bf16", pytest.param("int8", marks=pytest.mark.regress)])
-@pytest.mark.parametrize("name", ["tiny", pytest.param("base", marks=pytest.mark.regress)])
+@pytest.mark.regress
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+@pytest.mark.parametrize("name", ["tiny", "base"])
 def test_lane_without_skipping(name, format):
     run_bench("lane", module="acf.tb.bench_lane", config=preset(name).with_format(format).without_skipping())
 
