@@ -68,7 +68,7 @@ ROUTERS: list[tuple[str, str, bool]] = [  # name, options, whether it is placed
     ("kept-vcs2-depth8", "--channels kept --vcs 2 --depth 8", True),
     ("onward-rounds1-vcs2-depth8", "--channels onward --rounds 1 --vcs 2 --depth 8", True),
     ("onward-rounds1-stages2-vcs2-depth8", "--channels onward --rounds 1 --stages 2 --vcs 2 --depth 8", True),
-    ("onward-stages2-vcs2-depth8", "--channels onward --stages 2 --vcs 2 --depth 8", False),
+    ("onward-stages2-vcs2-depth8", "--channels onward --stages 2 --vcs 2 --depth 8", True),
     ("onward-vcs2-depth8", "--channels onward --vcs 2 --depth 8", False),
     ("onward-vcs1-depth8", "--channels onward --vcs 1 --depth 8", False),
     ("onward-vcs4-depth8", "--channels onward --vcs 4 --depth 8", False),
