@@ -13,6 +13,7 @@ from acf.hw.boards.catalog import board_names, find_board
 from acf.sim import bitstream
 from acf.sim.bitstream import build_bitstream, check_fit, load_bitstream
 from acf.sim.timing import DEVICES
+from acf.sim.yosys import repeated_modules
 
 ULX3S = find_board("ulx3s")
 
@@ -68,6 +69,22 @@ def test_pll_makes_the_clock(target):
 def test_pll_that_cannot_be():
     with pytest.raises(ValueError, match="no phase-locked loop of the ECP5 makes 48000000 Hz of 25000000 Hz"):
         EcpPll.find(25_000_000, 48_000_000)
+
+
+def test_modules_with_many_instances_are_kept_apart():
+    instances = "\n".join(f"  lane lane_{n} (\n    .clk(clk)\n  );" for n in range(5))
+    verilog = f"""
+module lane(input clk); endmodule
+module node(input clk); endmodule
+module top(input clk);
+{instances}
+  node node_0 (
+    .clk(clk)
+  );
+endmodule
+"""
+    assert repeated_modules(verilog) == ["lane"]
+    assert repeated_modules(verilog, more_than=5) == []
 
 
 def test_what_does_not_fit_is_told_by_resource():
