@@ -7,8 +7,8 @@ import pytest
 from acf.config import preset
 from acf.golden.commands import CommandFault, CommandInterpreter, WindowRights
 from acf.isa import (
-    BITMAP_COLUMNS,
     COMMAND_BYTES,
+    DECODED_COLUMNS,
     VERSION,
     Decoder,
     ErrorCode,
@@ -215,19 +215,72 @@ def test_a_bitmap_remembers_ranges(bench):
     assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_RANGE, 0, 1)
 
 
+def put_groups(bench, *, empty=0):
+    """``W``, which has one entry in each two columns, or none; then a zero in place ``empty``."""
+    groups = W.reshape(8, 2)
+    bench.put(VALUES, groups.sum(axis=1), BF16)
+    places = [int(np.flatnonzero(group)[0]) if group.any() else empty for group in groups]
+    bench.put(INDICES, [sum(place << n for n, place in enumerate(places))], "u1")
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_one_of_two(bench, empty):
+    outcome = bench.run(clear(), load(), stream(), drain())
+    expected = result(bench)
+    put_groups(bench, empty=empty)
+    fields = {"decoder": Decoder.N_OF_M, "kept": 0, "group": 0, "pointers": 1}
+    groups = bench.run(clear(), load(), stream(**fields), drain())
+    assert (result(bench) == expected).all()
+    assert (groups.effectual == outcome.effectual).all()
+    assert groups.row_feeders[FeederCounter.ENTRIES].tolist() == [3, 2]
+    assert groups.row_feeders[FeederCounter.ZEROS_DROPPED].tolist() == [1, 2]
+
+
+def test_two_of_four_in_five_columns(bench):
+    """Rows of two groups, of which the second has one column; the place of its padding must be that column."""
+    bench.put(VALUES, [[1, 2, 5, 0], [0, 0, 0, 0], [3, 0, 6, 0], [-1, 4, 0, 0]], BF16)
+    places = [[0, 2, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 3, 0, 0]]
+    fields = {"decoder": Decoder.N_OF_M, "kept": 1, "group": 1, "pointers": 1, "inner_size": 5, "inner_count": 5}
+    # Bases may be odd.
+    bench.put(INDICES + 1, [sum(place << 2 * n for n, place in enumerate(row)) for row in places], "u1")
+    bench.put(OPERAND, np.concatenate([A, A[:1]]), BF16)
+    bench.run(clear(), load(rows=5), stream(**fields, indices=INDICES + 1), drain())
+    assert (result(bench) == W @ A + np.outer([5, 0, 6, 0], A[0])).all()
+    # The second group alone: what of the first one is wrong is not seen.
+    bench.put(INDICES + 1, [places[0][0] | 3 << 2, 0, 0, 0], "u1")
+    bench.put(VALUES + 8, [0, 0, 0, 0], BF16)
+    part = {"inner_begin": 4, "inner_count": 1}
+    bench.run(clear(), load(), stream(**fields | part, indices=INDICES + 1), drain())
+    assert (result(bench) == np.outer([5, 0, 6, 0], A[0])).all()
+    bench.put(INDICES + 1, [0, 0, 1 << 6, 0], "u1")
+    fault = bench.fault(clear(), load(), stream(**fields | part, indices=INDICES + 1))
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 2, 5)
+
+
+def test_a_group_of_eight_has_a_bit_to_spare(bench):
+    bench.put(VALUES, [1, 2, 0, 0, 3, 0, -1, 4], BF16)
+    bench.put(INDICES, [0x88 | 2 << 4, 0x88, 0x81, 0x38], "u1")
+    fields = {"decoder": Decoder.N_OF_M, "kept": 1, "group": 2, "pointers": 1}
+    bench.run(clear(), load(), stream(**fields), drain())
+    assert (result(bench) == W @ A).all()
+
+
 @pytest.mark.parametrize("decoder", list(Decoder))
 def test_inner_tiles_add_up(bench, decoder):
     if decoder is Decoder.DENSE:
         bench.put(VALUES, W, BF16)
     if decoder is Decoder.BITMAP:
         put_bitmap(bench)
+    if decoder is Decoder.N_OF_M:
+        put_groups(bench)
     tiles = []
     for begin, count in ((0, 1), (1, 3)):
         tiles += [load(address=OPERAND + 32 * begin, rows=count, bank=begin)]
-        tiles += [stream(decoder=decoder, inner_begin=begin, inner_count=count, bank=begin)]
+        fields = {"kept": 0, "group": 0} if decoder is Decoder.N_OF_M else {}
+        tiles += [stream(decoder=decoder, inner_begin=begin, inner_count=count, bank=begin, **fields)]
     outcome = bench.run(clear(), *tiles, drain())
     assert (result(bench) == W @ A).all()
-    passed_over = {Decoder.CSR: [3, 2], Decoder.DENSE: [0, 0], Decoder.BITMAP: [3, 2]}[decoder]
+    passed_over = {Decoder.CSR: [3, 2], Decoder.DENSE: [0, 0], Decoder.BITMAP: [3, 2], Decoder.N_OF_M: [2, 2]}[decoder]
     assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == passed_over
 
 
@@ -406,7 +459,9 @@ class TestErrors:
             stream(mode=Mode.SAMPLED), stream(mode=Mode.SAMPLED, row_bank=1, entry_count=129),
             stream(decoder=len(Decoder)), stream(decoder=Decoder.BITMAP, mode=Mode.SCATTER),
             stream(decoder=Decoder.BITMAP, mode=Mode.SAMPLED, row_bank=1),
-            stream(decoder=Decoder.BITMAP, inner_size=BITMAP_COLUMNS + 1),
+            stream(decoder=Decoder.BITMAP, inner_size=DECODED_COLUMNS + 1),
+            stream(decoder=Decoder.N_OF_M, inner_size=DECODED_COLUMNS + 1), stream(decoder=Decoder.N_OF_M, kept=1),
+            stream(decoder=Decoder.N_OF_M, ranges=Ranges.USE),
             stream(ranges=3), stream(ranges=Ranges.USE, range_first=63), stream(ranges=Ranges.RECORD, range_first=63),
             stream(ranges=Ranges.RECORD, decoder=Decoder.DENSE),
             stream(accumulator_first=15), stream(targets=4), drain(accumulator_first=15), drain(tile_columns=9),

@@ -286,6 +286,7 @@ class CommandInterpreter:
                 arithmetic=self._arithmetic,
                 feeder=feeder,
                 remembered=self._remembered[feeder],
+                formats=config.feeder.formats,
                 command_address=self._checks.address,
             )
             streams.append(reader.read(rows))

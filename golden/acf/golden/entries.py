@@ -6,7 +6,17 @@ import numpy as np
 
 from acf.golden.formats import GoldenFormat
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
-from acf.isa import BITMAP_COLUMNS, Decoder, ErrorCode, IndexSize, Mode, Ranges, bitmap_row_bytes
+from acf.isa import (
+    DECODED_COLUMNS,
+    Decoder,
+    ErrorCode,
+    IndexSize,
+    Mode,
+    Ranges,
+    bitmap_row_bytes,
+    pattern_row_entries,
+    place_bits,
+)
 
 __all__ = ["EntryReader", "Stream"]
 
@@ -53,6 +63,8 @@ class EntryReader:
     remembered : numpy.ndarray
         Of each row that the table of the feeder has a place for, where the entries inside the inner range begin, and
         how many there are from the first to the last. Read and written as ``ranges`` of the command says.
+    formats : tuple of str
+        Decoders that are built besides those that always are.
     command_address : int
         Named when a field is out of range.
     """
@@ -65,6 +77,7 @@ class EntryReader:
         arithmetic: GoldenFormat,
         feeder: int,
         remembered: np.ndarray,
+        formats: tuple[str, ...],
         command_address: int,
     ):
         self._memory = memory
@@ -77,16 +90,12 @@ class EntryReader:
         self._entry_begin = command["entry_begin"] + feeder * command["entry_count"]
         self._beat_bytes = beat_bytes = memory.beat_bytes
         decoder = command["decoder"]
-        unfit = None
-        if decoder not in set(Decoder):
-            unfit = f"decoder {decoder} is not built"
-        elif decoder == Decoder.BITMAP and (command["mode"] != Mode.GATHER or command["inner_size"] > BITMAP_COLUMNS):
-            unfit = f"a bitmap is for a GATHER of at most {BITMAP_COLUMNS} columns"
+        unfit = self._unfit(formats)
         if unfit is not None:
             raise CommandFault(ErrorCode.COMMAND_RANGE, address=command_address, source=source, detail=unfit)
         self._index_type = np.dtype("<u2" if command["index_size"] == IndexSize.UINT16 else "<u4")
         aligned = [] if self._sampled else [("values", arithmetic.dtype.itemsize)]
-        if decoder != Decoder.DENSE:
+        if decoder in (Decoder.CSR, Decoder.BITMAP):
             index_size = beat_bytes if decoder == Decoder.BITMAP else self._index_type.itemsize
             aligned += [("pointers", 4), ("indices", index_size)]
         for what, size in aligned:
@@ -98,6 +107,18 @@ class EntryReader:
                     detail=f"{what} must lie at a multiple of {size}",
                 )
 
+    def _unfit(self, formats: tuple[str, ...]) -> str | None:
+        """Why no decoder can carry out the command."""
+        command, decoder = self._command, self._command["decoder"]
+        is_large = command["inner_size"] > DECODED_COLUMNS
+        if decoder not in set(Decoder) or (decoder == Decoder.N_OF_M and "nm" not in formats):
+            return f"decoder {decoder} is not built"
+        if decoder == Decoder.BITMAP and (command["mode"] != Mode.GATHER or is_large):
+            return f"a bitmap is for a GATHER of at most {DECODED_COLUMNS} columns"
+        if decoder == Decoder.N_OF_M and (command["kept"] > command["group"] or is_large):
+            return f"N of M are fewer than M, of at most {DECODED_COLUMNS} columns"
+        return None
+
     def read(self, rows: np.ndarray) -> Stream:
         """Entries of ``rows``, in order.
 
@@ -108,6 +129,8 @@ class EntryReader:
         """
         if self._command["decoder"] == Decoder.DENSE:
             return self._read_dense(rows)
+        if self._command["decoder"] == Decoder.N_OF_M:
+            return self._read_groups(rows)
         return self._read_with_pointers(rows)
 
     def _read_dense(self, rows: np.ndarray) -> Stream:
@@ -118,6 +141,25 @@ class EntryReader:
         inner = np.tile(np.arange(count), rows.size)
         inside = self._in_entry_range(places.ravel())
         return self._send(places.ravel()[inside], np.repeat(np.arange(rows.size), count)[inside], inner[inside], 0)
+
+    def _read_groups(self, rows: np.ndarray) -> Stream:
+        """All entries of the groups of columns that the inner range meets."""
+        command, begin = self._command, self._inner_begin
+        n, m = 1 << command["kept"], 2 << command["group"]
+        width, row_entries = place_bits(m), pattern_row_entries(command["inner_size"], n, m)
+        end = min(-(-(begin + command["inner_count"]) // m) * n, row_entries)
+        positions = np.arange(begin // m * n, end)
+        rows_of_entries, within = np.repeat(np.arange(rows.size), positions.size), np.tile(positions, rows.size)
+        places = rows[rows_of_entries] * row_entries + within
+        taken = self._in_entry_range(places)
+        rows_of_entries, within, places = rows_of_entries[taken], within[taken], places[taken]
+        bits = places * width
+        octets = self._memory.gather(command["indices"] + (bits >> 3), np.dtype("u1"), source=self._source)
+        indices = within // n * m + (octets >> (bits & 7) & m - 1)
+        self._check_indices(indices, rows[rows_of_entries])
+        inner = indices - begin
+        inside = (inner >= 0) & (inner < command["inner_count"])
+        return self._send(places[inside], rows_of_entries[inside], inner[inside], int(np.count_nonzero(~inside)))
 
     def _read_with_pointers(self, rows: np.ndarray) -> Stream:
         command = self._command
@@ -156,7 +198,11 @@ class EntryReader:
         indices = self._memory.gather(
             command["indices"] + places * self._index_type.itemsize, self._index_type, source=self._source
         ).astype(np.int64)
-        bad = indices >= command["inner_size"]
+        self._check_indices(indices, rows)
+        return indices
+
+    def _check_indices(self, indices: np.ndarray, rows: np.ndarray) -> None:
+        bad = indices >= self._command["inner_size"]
         if bad.any():
             first = int(np.argmax(bad))
             raise CommandFault(
@@ -164,9 +210,8 @@ class EntryReader:
                 row=int(rows[first]),
                 index=int(indices[first]),
                 source=self._source,
-                detail=f"the inner size is {command['inner_size']}",
+                detail=f"the inner size is {self._command['inner_size']}",
             )
-        return indices
 
     def _ones(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """The columns of all ones of the rows in a bitmap, of which each row must have ``counts``.

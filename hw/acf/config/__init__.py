@@ -5,6 +5,7 @@ No hardware description is imported here: the golden model, the compiler and the
 
 from acf.config.blocks import (
     NUMBER_FORMATS,
+    WEIGHT_FORMATS,
     FeederConfig,
     LaneConfig,
     MemoryConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "TOPOLOGIES",
     "TORUS_ROUTINGS",
     "TRAFFIC_CLASSES",
+    "WEIGHT_FORMATS",
     "ClassPolicy",
     "FabricConfig",
     "FeederConfig",

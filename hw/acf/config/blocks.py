@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from acf.config.checks import require, require_power_of_two, require_range
+from acf.config.checks import require, require_one_of, require_power_of_two, require_range
 
 __all__ = [
     "NUMBER_FORMATS",
+    "WEIGHT_FORMATS",
     "FeederConfig",
     "LaneConfig",
     "MemoryConfig",
@@ -144,6 +145,10 @@ class NocConfig:
             require_range("virtual channel of a traffic class", channel, 0, self.virtual_channels - 1)
 
 
+WEIGHT_FORMATS = ("nm",)
+"""Formats of weights whose decoders may be left out: ``nm``, N entries in each M columns."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeederConfig:
     """CSR fetch, operand fetch and drain.
@@ -172,6 +177,8 @@ class FeederConfig:
     ranges : int
         Rows, counted for each inner range, of which is remembered where their entries inside the range stand; a power
         of two.
+    formats : tuple of str
+        Formats of weights, of ``WEIGHT_FORMATS``, that a row feeder reads besides CSR, dense rows and bitmaps.
     """
 
     cursors: int = 4
@@ -184,6 +191,7 @@ class FeederConfig:
     queues: int = 16
     interleaved: int = 64
     ranges: int = 2048
+    formats: tuple[str, ...] = WEIGHT_FORMATS
 
     def __post_init__(self) -> None:
         require_power_of_two("row cursors", self.cursors, 1, 16)
@@ -196,6 +204,8 @@ class FeederConfig:
         require_power_of_two("queues of entries", self.queues, 2, 32)
         require_power_of_two("interleaved entries", self.interleaved, 2, 256)
         require_power_of_two("remembered ranges of rows", self.ranges, 2, 1 << 14)
+        for name in self.formats:
+            require_one_of("format of weights", name, WEIGHT_FORMATS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from acf.config.blocks import FeederConfig, LaneConfig, MemoryConfig, NocConfig, StructureConfig
+from acf.config.blocks import WEIGHT_FORMATS, FeederConfig, LaneConfig, MemoryConfig, NocConfig, StructureConfig
 from acf.config.checks import digest_of, require, require_power_of_two, require_range
 
 __all__ = ["PRESETS", "FabricConfig", "preset"]
@@ -104,12 +104,15 @@ class FabricConfig:
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of every parameter but the name.
 
-        Of ``skipping`` only where it is off: fabrics keep the digests of before there was a choice.
+        Of ``skipping`` and of ``formats`` only where something is left out: fabrics keep the digests of before there
+        was a choice.
         """
         parameters = dataclasses.asdict(self)
         del parameters["name"]
         if self.lane.skipping:
             del parameters["lane"]["skipping"]
+        if set(self.feeder.formats) == set(WEIGHT_FORMATS):
+            del parameters["feeder"]["formats"]
         return digest_of(parameters)
 
     def with_format(self, format: str) -> "FabricConfig":
@@ -175,6 +178,7 @@ PRESETS = {
                 queues=4,
                 interleaved=16,
                 ranges=256,
+                formats=(),
             ),
             memory=MemoryConfig(data_width=64),
             structure=StructureConfig(

@@ -5,13 +5,14 @@ Hardware, golden model, compiler and simulators all read these tables; none of t
 """
 
 from acf.isa.commands import (
-    BITMAP_COLUMNS,
     CANDIDATE_PART,
     CANDIDATE_WORD,
     COMMAND_BYTES,
     COMMAND_WORDS,
+    DECODED_COLUMNS,
     GATE_STEPS,
     LARGEST_BLOCK,
+    LARGEST_GROUP,
     NO_SEMAPHORE,
     SEMAPHORES,
     VERSION,
@@ -19,6 +20,9 @@ from acf.isa.commands import (
     candidate_row_bits,
     decode_command,
     encode_command,
+    pattern_fields,
+    pattern_row_entries,
+    place_bits,
 )
 from acf.isa.counters import (
     COUNTERS_PER_LANE,
@@ -46,7 +50,7 @@ from acf.isa.registers import (
 )
 
 __all__ = [
-    "BITMAP_COLUMNS",
+    "DECODED_COLUMNS",
     "CANDIDATE_PART",
     "CANDIDATE_WORD",
     "COMMAND_BYTES",
@@ -56,6 +60,7 @@ __all__ = [
     "GATE_STEPS",
     "IDENTIFIER",
     "LARGEST_BLOCK",
+    "LARGEST_GROUP",
     "NO_SEMAPHORE",
     "SEMAPHORES",
     "VERSION",
@@ -83,4 +88,7 @@ __all__ = [
     "candidate_row_bits",
     "decode_command",
     "encode_command",
+    "pattern_fields",
+    "pattern_row_entries",
+    "place_bits",
 ]

@@ -4,13 +4,14 @@ from acf.isa.fields import COMMAND_FIELDS
 from acf.isa.opcodes import Opcode
 
 __all__ = [
-    "BITMAP_COLUMNS",
+    "DECODED_COLUMNS",
     "CANDIDATE_PART",
     "CANDIDATE_WORD",
     "COMMAND_BYTES",
     "COMMAND_WORDS",
     "GATE_STEPS",
     "LARGEST_BLOCK",
+    "LARGEST_GROUP",
     "NO_SEMAPHORE",
     "SEMAPHORES",
     "VERSION",
@@ -18,9 +19,12 @@ __all__ = [
     "candidate_row_bits",
     "decode_command",
     "encode_command",
+    "pattern_fields",
+    "pattern_row_entries",
+    "place_bits",
 ]
 
-VERSION = 6
+VERSION = 7
 """Version of the program format; commands of another version are refused."""
 
 COMMAND_WORDS = 16
@@ -34,8 +38,8 @@ SEMAPHORES = 8
 NO_SEMAPHORE = 15
 """Value of a semaphore field that signals none."""
 
-BITMAP_COLUMNS = 1 << 16
-"""``inner_size`` of a STREAM with the decoder BITMAP is at most it."""
+DECODED_COLUMNS = 1 << 16
+"""``inner_size`` of a STREAM with the decoder BITMAP or N_OF_M is at most it."""
 
 CANDIDATE_WORD = 64
 """The bits that say which candidates of a row are to grow fill whole words of so many bits, or less than one."""
@@ -46,6 +50,9 @@ CANDIDATE_PART = 16
 LARGEST_BLOCK = 6
 """``block`` of a DRAIN with ``select`` is at most it: sums of a block are in one word of ``CANDIDATE_WORD`` bits."""
 
+LARGEST_GROUP = 16
+"""Columns of a group of the decoder N_OF_M are at most it."""
+
 GATE_STEPS = 64
 """``row_step`` of a DRAIN with ``gate`` must be below it."""
 
@@ -53,6 +60,31 @@ GATE_STEPS = 64
 def bitmap_row_bytes(inner_size: int, *, beat_bytes: int) -> int:
     """Bytes from the bits of one row of a bitmap to those of the next: whole beats of memory, one at least."""
     return max(1, -(-inner_size // (8 * beat_bytes))) * beat_bytes
+
+
+def pattern_fields(n: int, m: int) -> dict[str, int]:
+    """The fields of a STREAM with the decoder N_OF_M that say how many entries each group of columns has.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pattern: both are powers of two, ``n`` below ``m``, ``m`` at most ``LARGEST_GROUP``.
+    """
+    if not (0 < n < m <= LARGEST_GROUP and n & (n - 1) == 0 and m & (m - 1) == 0):
+        raise ValueError(
+            f"N:M must be powers of two, N from 1 on and below M, M at most {LARGEST_GROUP}, not {n!r}:{m!r}"
+        )
+    return {"kept": n.bit_length() - 1, "group": m.bit_length() - 2}
+
+
+def pattern_row_entries(inner_size: int, n: int, m: int) -> int:
+    """Entries of a row of ``inner_size`` columns with ``n`` in each group of ``m``, the last one perhaps shorter."""
+    return -(-inner_size // m) * n
+
+
+def place_bits(m: int) -> int:
+    """Bits that the place of an entry in its group of ``m`` columns takes in memory: 1, 2 or 4."""
+    return {2: 1, 4: 2, 8: 4, 16: 4}[m]
 
 
 def candidate_row_bits(count: int) -> int:

@@ -78,9 +78,12 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "ranges": Field(0, 12, 2),
         "range_first": Field(0, 14, 14),
         "targets": Field(1, 0, 16),
-        "scatter_first": Field(1, 16, 16),  # SCATTER: operand row of the bank that belongs to the first row
+        "scatter_first": Field(1, 16, 12),  # SCATTER: operand row of the bank that belongs to the first row
+        # N_OF_M: 2 ** kept entries in each 2 ** (group + 1) columns.
+        "kept": Field(1, 28, 2),
+        "group": Field(1, 30, 2),
         "pointers": Field(2, 0, 32),  # address of indptr[0]
-        "indices": Field(3, 0, 32),  # address of indices[0], or of the bits of row 0
+        "indices": Field(3, 0, 32),  # address of indices[0], of the bits of row 0, or of the places
         "values": Field(4, 0, 32),  # address of data[0]
         **_ROWS,
         "inner_begin": Field(9, 0, 32),

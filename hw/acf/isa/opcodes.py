@@ -53,6 +53,8 @@ class Decoder(enum.IntEnum):
     """Row-major values of all ``inner_size`` columns; no pointers, no indices."""
     BITMAP = 2
     """``indptr`` int32, a bit for each column of each row, ``data`` in ascending order of columns. Only in a GATHER."""
+    N_OF_M = 3
+    """In each group of M successive columns N values, and the place of each in its group; no pointers."""
 
 
 class IndexSize(enum.IntEnum):

@@ -12,7 +12,7 @@ from acf.hw.noc.flit import (
     drain_head,
 )
 from acf.isa import (
-    BITMAP_COLUMNS,
+    DECODED_COLUMNS,
     GATE_STEPS,
     LARGEST_BLOCK,
     NO_SEMAPHORE,
@@ -23,6 +23,7 @@ from acf.isa import (
     Mode,
     Opcode,
     Ranges,
+    place_bits,
 )
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
 from acf.tb.feeder_link import count_events, flit, read_counter, reports
@@ -32,6 +33,7 @@ from acf.tb.row_feeder_model import (
     BEAT,
     CONFIG,
     OPERANDS,
+    PATTERNS,
     RESULTS,
     SIZE,
     Matrix,
@@ -272,6 +274,46 @@ async def parts_of_bitmaps_are_read_alone(dut):
     values = sent * SIZE / BEAT + rows
     assert beats[Ranges.USE] <= values + rows * (OPERANDS / (8 * BEAT) + 1) + rows
     assert beats[Ranges.RECORD] >= 16 * rows + matrix.pointers[-1] * SIZE / BEAT
+
+
+@cocotb.test()
+async def groups_of_columns(dut):
+    """N of M: every pattern, rows of any width, groups cut by the inner range and by the end of a row, every mode."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    rows = 8
+    for pattern in PATTERNS:
+        m = pattern[1]
+        for width in (1, m - 1, m, m + 1, random.randint(2, 4 * OPERANDS)):
+            matrix = Matrix(lengths=[0] * rows, inner_size=width, decoder=Decoder.N_OF_M, pattern=pattern)
+            begin = random.choice([0, random.randrange(width), width + random.randint(0, 99), 1 << 16])
+            bench.memory.read.latency, bench.chance = random.choice([(30, 1.0), (3, 0.5)])
+            part = {"inner_begin": begin, "inner_count": random.randint(0, OPERANDS)}
+            await one_stream(bench, matrix, whole_stream(matrix, **part))
+            command = random_stream(matrix, inner_begin=random.randrange(width))
+            await one_stream(bench, matrix, command)
+
+
+@cocotb.test()
+async def groups_are_read_at_full_rate(dut):
+    """N of M: an entry a cycle, and only beats of the inner range."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    bench.memory.read.latency = 0
+    rows, width = 8, 8 * OPERANDS
+    for pattern in PATTERNS:
+        n, m = pattern
+        matrix = Matrix(lengths=[0] * rows, inner_size=width, decoder=Decoder.N_OF_M, pattern=pattern, zeros=0)
+        begin = random.randrange(width // OPERANDS) * OPERANDS
+        before = bench.memory.read.beats_read
+        command = whole_stream(matrix, inner_begin=begin, inner_count=OPERANDS)
+        entries, cycles = await one_stream(bench, matrix, command)
+        assert entries == rows * OPERANDS * n // m
+        beats = bench.memory.read.beats_read - before
+        bits = entries * (8 * SIZE + place_bits(m))
+        dut._log.info(f"{n}:{m}: {entries} entries in {cycles} cycles, {beats} beats for {bits / 8 / BEAT:.0f}")
+        assert beats <= bits / 8 / BEAT + 4 * rows  # an end of each array in each row
+        assert cycles <= max(entries * 1.1, 2.5 * beats) + 70
 
 
 @cocotb.test()
@@ -626,9 +668,29 @@ async def errors(dut):
     for fields in (
         {"mode": Mode.SCATTER},
         {"mode": Mode.SAMPLED, "entry_count": 0},
-        {"inner_size": BITMAP_COLUMNS + 1},
+        {"inner_size": DECODED_COLUMNS + 1},
     ):
         command = stream(decoder=Decoder.BITMAP, **fields)
+        await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
+
+    def groups(change=None, *, pattern=(2, 4), **fields):
+        matrix = Matrix(lengths=[0] * 6, inner_size=OPERANDS - 3, decoder=Decoder.N_OF_M, pattern=pattern)
+        if change:
+            change(matrix)
+        bench.place(matrix)
+        command = whole_stream(matrix, mode=random.choice([Mode.GATHER, Mode.SCATTER]), **fields)
+        if command["mode"] == Mode.SCATTER:
+            inner = {"inner_begin": OPERANDS - 3 - ACCUMULATORS // 2, "inner_count": ACCUMULATORS}
+            command.update(inner, scatter_first=0)
+        bench.send(Opcode.STREAM, command)
+        return command
+
+    # The last group has one column, so all places but one are behind the last column.
+    for place, row in ((OPERANDS // 2 - 1, 0), (2 * (OPERANDS // 2) - 2, 1)):
+        groups(lambda matrix, place=place: matrix.indices.__setitem__(place, OPERANDS - 2))
+        await expect(ErrorCode.INDEX_RANGE, row=row, index=OPERANDS - 2)
+    for fields in ({"kept": 2, "group": 1}, {"inner_size": DECODED_COLUMNS + 1}, {"ranges": Ranges.USE}):
+        command = groups(**fields)
         await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
 
     def bad_read(address, code):

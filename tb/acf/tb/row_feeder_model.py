@@ -5,17 +5,22 @@ import math
 import random
 
 import numpy as np
+from amaranth.utils import exact_log2
 
 from acf.golden.rewiring import select_largest
 from acf.isa import (
-    BITMAP_COLUMNS,
+    DECODED_COLUMNS,
     LARGEST_BLOCK,
+    LARGEST_GROUP,
     NO_SEMAPHORE,
     Decoder,
     IndexSize,
     Mode,
     Ranges,
     bitmap_row_bytes,
+    pattern_fields,
+    pattern_row_entries,
+    place_bits,
 )
 from acf.tb.runner import bench_config
 
@@ -24,6 +29,7 @@ __all__ = [
     "BEAT",
     "CONFIG",
     "OPERANDS",
+    "PATTERNS",
     "RESULTS",
     "SIZE",
     "Matrix",
@@ -46,6 +52,7 @@ ACCUMULATORS = CONFIG.lane.accumulator_rows
 OPERANDS = CONFIG.lane.operand_rows
 RESULTS = 0x800000  # results lie above all matrices
 ARRAYS = 0x400000
+PATTERNS = [(1 << n, 1 << m) for m in range(1, exact_log2(LARGEST_GROUP) + 1) for n in range(m)]
 
 
 def is_zero(value):
@@ -82,6 +89,10 @@ def golden_stream(command, matrix, *, feeder, remembered):
                 continue
             if mode == Mode.SAMPLED and not 0 <= place - window < command["entry_count"]:
                 continue
+            if matrix.pattern is not None:  # of groups that do not meet the inner range nothing is read
+                m = matrix.pattern[1]
+                if not begin // m <= index // m < -(-(begin + count) // m):
+                    continue
             looked_at = True
             if 0 <= inner < count:
                 inside.append(place)
@@ -166,23 +177,35 @@ def _finish(value, command):
 
 
 class Matrix:
-    """A matrix in memory: CSR with unsorted, doubled and zero entries, dense, or a bitmap with zero entries."""
+    """A matrix in memory: CSR and N:M with unsorted, doubled and zero entries, dense, or a bitmap with zero entries."""
 
-    def __init__(self, *, lengths, inner_size, wide=True, decoder=Decoder.CSR, zeros=0.2):
+    def __init__(self, *, lengths, inner_size, wide=True, decoder=Decoder.CSR, zeros=0.2, pattern=None):
         self.decoder, self.wide, self.inner_size = decoder, wide, inner_size
+        if decoder == Decoder.N_OF_M and pattern is None:
+            pattern = random.choice(PATTERNS)
+        self.pattern = pattern
         most = inner_size if decoder == Decoder.BITMAP else max(lengths, default=0)
-        lengths = [inner_size if decoder == Decoder.DENSE else min(length, most) for length in lengths]
+        if decoder == Decoder.DENSE:
+            lengths = [inner_size] * len(lengths)
+        elif pattern is not None:
+            lengths = [pattern_row_entries(inner_size, *pattern)] * len(lengths)
+        else:
+            lengths = [min(length, most) for length in lengths]
         self.pointers = [0, *itertools.accumulate(lengths)]
         entries = self.pointers[-1]
         self.indices = [random.randrange(inner_size) for _ in range(entries)]
         if decoder == Decoder.BITMAP:
             self.indices = [index for length in lengths for index in sorted(random.sample(range(inner_size), length))]
+        if pattern is not None:
+            n, m = pattern
+            begins = [place // n * m for length in lengths for place in range(length)]
+            self.indices = [random.randrange(begin, min(begin + m, inner_size)) for begin in begins]
         self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(entries)]
         if CONFIG.lane.format == "bf16":
             self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
         self.ones = [[index for index, _ in self.row(row)] for row in range(len(lengths))]  # of a bitmap
         # Bases aligned to elements and no more, a little before a 4 KiB border.
-        width = BEAT if decoder == Decoder.BITMAP else 4 if wide else 2
+        width = {Decoder.BITMAP: BEAT, Decoder.N_OF_M: 1}.get(decoder, 4 if wide else 2)
         self.bases = {
             "pointers": ARRAYS + 0x2000 - 4 * random.randrange(40),
             "indices": ARRAYS + 0x102000 - width * random.randrange(80),
@@ -197,7 +220,7 @@ class Matrix:
     def arrays(self):
         """Address and bytes of each array."""
         arrays = [("values", SIZE, self.values)]
-        if self.decoder != Decoder.DENSE:
+        if self.decoder in (Decoder.CSR, Decoder.BITMAP):
             arrays.append(("pointers", 4, self.pointers))
         if self.is_csr:
             arrays.append(("indices", 4 if self.wide else 2, self.indices))
@@ -205,6 +228,17 @@ class Matrix:
             yield self.bases[name], b"".join(number.to_bytes(width, "little") for number in numbers)
         if self.decoder == Decoder.BITMAP:
             yield self.bases["indices"], self.bits()
+        if self.pattern is not None:
+            yield self.bases["indices"], self.places()
+
+    def places(self):
+        """Places in groups, lowest bits first; the highest bit of a place in a group of 8 means nothing."""
+        m, width = self.pattern[1], place_bits(self.pattern[1])
+        bits = 0
+        for number, index in enumerate(self.indices):
+            noise = random.getrandbits(width) // m * m
+            bits |= (index % m | noise) << number * width
+        return bits.to_bytes(-(-len(self.indices) * width // 8), "little")
 
     def bits(self):
         """The bitmap. Ones behind the last column mean nothing, nor do those of rows without entries."""
@@ -229,6 +263,8 @@ class Matrix:
         bases = self.bases
         if self.decoder == Decoder.DENSE:
             bases = {"values": self.bases["values"], "pointers": 1, "indices": 1}
+        if self.pattern is not None:
+            bases = {**bases, "pointers": 1, **pattern_fields(*self.pattern)}
         return {
             **bases,
             "index_size": IndexSize.INT32 if self.wide else IndexSize.UINT16,
@@ -265,11 +301,12 @@ def random_matrix(**fixed):
     rows = random.choice([0, 1, 2, *random.choices(range(3, 60), k=5)])
     longest = random.choice([0, 1, 4, 10, 40, 40, 200])
     lengths = [random.choice([0, random.randint(0, longest)]) for _ in range(rows)]
-    decoder = fixed.get("decoder", random.choices(list(Decoder), weights=[6, 2, 3])[0])
+    decoder = fixed.get("decoder", random.choices(list(Decoder), weights=[6, 2, 3, 4])[0])
     inner_sizes = {
         Decoder.CSR: [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000],
         Decoder.DENSE: [1, random.randint(1, 50)],
-        Decoder.BITMAP: [1, OPERANDS, 4 * OPERANDS, random.randint(1, 5 * OPERANDS), BITMAP_COLUMNS // 8],
+        Decoder.N_OF_M: [1, OPERANDS, 4 * OPERANDS, random.randint(1, 5 * OPERANDS)],
+        Decoder.BITMAP: [1, OPERANDS, 4 * OPERANDS, random.randint(1, 5 * OPERANDS), DECODED_COLUMNS // 8],
     }
     inner_size = random.choice(inner_sizes[decoder])
     return Matrix(

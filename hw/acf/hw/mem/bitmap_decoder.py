@@ -11,7 +11,7 @@ from acf.hw.mem.arbiter import RoundRobinArbiter
 from acf.hw.mem.bitmap_rows import BITMAP_WORD, bitmap_part_layout
 from acf.hw.mem.fault_report import fault_signature, raise_fault
 from acf.hw.mem.line_fetch import encode
-from acf.isa import BITMAP_COLUMNS, ErrorCode
+from acf.isa import DECODED_COLUMNS, ErrorCode
 
 __all__ = ["BitmapDecoder", "bitmap_job_layout"]
 
@@ -80,7 +80,7 @@ class BitmapDecoder(wiring.Component):
                 "beat_pop": Out(1),
                 "available": Out(cursors),
                 "index_select": In(cursor_bits),
-                "index": Out(exact_log2(BITMAP_COLUMNS)),
+                "index": Out(exact_log2(DECODED_COLUMNS)),
                 "index_pop": In(1),
                 "busy": Out(1),
                 "fault": Out(fault_signature),
@@ -95,7 +95,7 @@ class BitmapDecoder(wiring.Component):
         word_layout = data.StructLayout(
             {
                 "bits": BITMAP_WORD,
-                "number": exact_log2(BITMAP_COLUMNS // BITMAP_WORD),
+                "number": exact_log2(DECODED_COLUMNS // BITMAP_WORD),
                 "cursor": len(self.select),
                 "ends": 1,  # the row has no further one
             }
@@ -117,7 +117,7 @@ class BitmapDecoder(wiring.Component):
                 ("level", range(lines + 1)),
             )
         )
-        found = Array(Signal(exact_log2(BITMAP_COLUMNS) + 1, name=f"found_{c}") for c in range(cursors))
+        found = Array(Signal(exact_log2(DECODED_COLUMNS) + 1, name=f"found_{c}") for c in range(cursors))
 
         def place(places, cursor, size):
             return Cat(places[cursor], cursor)[: exact_log2(cursors * size)]

@@ -9,15 +9,15 @@ from acf.config import FabricConfig
 from acf.hw.mem.line_fetch import minimum
 from acf.hw.mem.multiply import PairMultiplier
 from acf.hw.mem.pointer_fetch import row_walk_layout
-from acf.isa import BITMAP_COLUMNS
+from acf.isa import DECODED_COLUMNS
 
 __all__ = ["BITMAP_WORD", "BitmapRows", "bitmap_part_layout"]
 
 BITMAP_WORD = 32
 """Bits of a row that are looked at together."""
 
-_COLUMN_BITS = exact_log2(BITMAP_COLUMNS) + 1
-_WORD_BITS = exact_log2(BITMAP_COLUMNS // BITMAP_WORD)
+_COLUMN_BITS = exact_log2(DECODED_COLUMNS) + 1
+_WORD_BITS = exact_log2(DECODED_COLUMNS // BITMAP_WORD)
 
 bitmap_part_layout = data.StructLayout(
     {"begin": _COLUMN_BITS, "end": _COLUMN_BITS, "first": _WORD_BITS, "more": _WORD_BITS}

@@ -8,14 +8,20 @@ from amaranth.utils import exact_log2
 
 from acf.config import FabricConfig
 from acf.hw.mem.arbiter import RoundRobinArbiter
+from acf.hw.mem.group_rows import pattern_layout, place_width
 from acf.hw.mem.line_fetch import encode
 
 __all__ = ["CsrCursors", "cursor_job_layout", "raw_group_layout"]
 
 
+def _has_places(config: FabricConfig) -> bool:
+    """Whether indices may be places in groups of columns."""
+    return "nm" in config.feeder.formats
+
+
 def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
     """A row, or a run of several, for a cursor: number of entries, byte offsets of the first index and value in their
-    beats, which row.
+    beats, which row. An index of less than a byte is at ``index_bit`` of it.
 
     ``local`` is what the tiles know the row by; ``position`` and ``number`` count entries, see ``raw_group_layout``.
     """
@@ -25,6 +31,7 @@ def cursor_job_layout(*, config: FabricConfig) -> data.StructLayout:
             "cursor": max(1, exact_log2(config.feeder.cursors)),
             "count": 32,
             "index_offset": beat_bits,
+            **({"index_bit": 3} if _has_places(config) else {}),
             "value_offset": beat_bits,
             "row": 32,
             "local": 16,
@@ -81,6 +88,11 @@ class CsrCursors(wiring.Component):
         Indices come from ``index`` instead of beats, entries one by one.
     index : In(16)
         The index of cursor ``select`` then, dropped by ``index_pop``.
+    places : In(1)
+        Indices are places in groups of columns, see ``GroupRows``; entries come one by one. Only where the decoder is
+        built.
+    pattern : In(pattern_layout)
+        Of these groups.
     wide : In(1)
         Indices have 32 bits, else 16.
     valueless : In(1)
@@ -113,6 +125,8 @@ class CsrCursors(wiring.Component):
                 "dense": In(1),
                 "decoded": In(1),
                 "index": In(16),
+                "places": In(1),
+                "pattern": In(pattern_layout),
                 "wide": In(1),
                 "valueless": In(1),
                 "ordered": In(1),
@@ -148,7 +162,9 @@ class CsrCursors(wiring.Component):
 
         active = Signal(cursors)
         left = [Signal(32, name=f"left_{c}") for c in range(cursors)]  # entries after the present one
-        index_offset = [Signal(beat_bits - 1, name=f"index_offset_{c}") for c in range(cursors)]  # in units of 2 bytes
+        # In units of 2 bytes, or of bits where indices may be places.
+        fine = 4 if _has_places(config) else 0
+        index_offset = [Signal(beat_bits - 1 + fine, name=f"index_offset_{c}") for c in range(cursors)]
         value_offset = [Signal(beat_bits - operand_bits, name=f"value_offset_{c}") for c in range(cursors)]
         row = [Signal(32, name=f"row_{c}") for c in range(cursors)]
         local = [Signal(16, name=f"local_{c}") for c in range(cursors)]
@@ -203,20 +219,22 @@ class CsrCursors(wiring.Component):
         group = config.feeder.group
         is_last = Signal()
         count = Signal(range(group + 1))  # entries of the group
-        next_index, next_value = Signal(beat_bits), Signal(beat_bits - operand_bits + 1)
+        next_index, next_value = Signal(beat_bits + fine), Signal(beat_bits - operand_bits + 1)
         m.d.comb += [
             count.eq(1),
             is_last.eq(remaining == count - 1),
-            next_index.eq(index_at + Mux(self.wide, count << 1, count)),
+            next_index.eq(index_at + (Mux(self.wide, count << 1, count) << fine)),
             next_value.eq(value_at + count),
             self.index_pop.eq(take & ~self.dense & (self.decoded | next_index[-1] | is_last)),
             self.value_pop.eq(take & ~self.valueless & (next_value[-1] | is_last)),
         ]
+        index_unit = index_at[fine:]
+        grouped = self.grouped & ~self.places if fine else self.grouped
         # The longest group whose end is in the row and in both beats.
         for more in range(1, group):
-            in_index_beat = (index_at + Mux(self.wide, 2 * more, more)) < 1 << (beat_bits - 1)
+            in_index_beat = (index_unit + Mux(self.wide, 2 * more, more)) < 1 << (beat_bits - 1)
             in_value_beat = (value_at + more) < 1 << (beat_bits - operand_bits)
-            with m.If(self.grouped & (remaining >= more) & (self.dense | in_index_beat) & in_value_beat):
+            with m.If(grouped & (remaining >= more) & (self.dense | in_index_beat) & in_value_beat):
                 m.d.comb += count.eq(more + 1)
         with m.If(can_load):
             m.d.sync += [
@@ -229,12 +247,16 @@ class CsrCursors(wiring.Component):
             ]
         first_position = of(position, grant)
         for n in range(group):
-            index_place = (index_at + Mux(self.wide, 2 * n, n))[: beat_bits - 1]
+            index_place = (index_unit + Mux(self.wide, 2 * n, n))[: beat_bits - 1]
             value_place = (value_at + n)[: beat_bits - operand_bits]
             narrow = self.index_line.word_select(index_place, 16)
             full = self.index_line.word_select(index_place[1:], 32)
             counted = (first_position + n)[:16]
-            if n == 0:
+            if n == 0 and fine:
+                decoded = Mux(self.places, self._column(m, first_position, narrow, index_at[:fine]), self.index)
+                is_decoded = self.decoded | self.places
+                counted, without_beat = Mux(is_decoded, decoded, counted), self.dense | is_decoded
+            elif n == 0:
                 counted, without_beat = Mux(self.decoded, self.index, counted), self.dense | self.decoded
             else:
                 without_beat = self.dense
@@ -243,6 +265,9 @@ class CsrCursors(wiring.Component):
                     self.o.p.indices[n].eq(Mux(without_beat, counted, Mux(self.wide, full, narrow))),
                     self.o.p.values[n].eq(self.value_line.word_select(value_place, operand.operand_width)),
                 ]
+        if fine:
+            with m.If(self.places):
+                m.d.comb += next_index.eq(index_at + (1 << place_width(self.pattern.group)))
         with m.If(take & is_last):
             m.d.sync += in_turn.eq(in_turn.rotate_left(1))
         with m.If(self.start):
@@ -270,7 +295,9 @@ class CsrCursors(wiring.Component):
                 m.d.sync += [
                     active[c].eq(1),
                     left[c].eq(get.data.count - 1),
-                    index_offset[c].eq(get.data.index_offset >> 1),
+                    index_offset[c].eq(
+                        Cat(get.data.index_bit, get.data.index_offset) if fine else get.data.index_offset >> 1
+                    ),
                     value_offset[c].eq(get.data.value_offset >> operand_bits),
                     row[c].eq(get.data.row),
                     local[c].eq(get.data.local),
@@ -282,3 +309,17 @@ class CsrCursors(wiring.Component):
         m.d.comb += self.idle.eq(~active.any() & ~Cat(level).any() & ~self.o.valid)
 
         return m
+
+    def _column(self, m, position, places, bit):
+        """The column of the entry at ``position`` of its row, whose place is at ``bit`` of 16 bits of them."""
+        kept, group = self.pattern.kept, self.pattern.group
+        inside = (2 << group) - 1
+        # Bit n of a place stands where a multiple of its width, a power of two above n, begins, and n bits on.
+        strides = (1, 2, 4, 4)
+        place = Cat(places[n::stride].bit_select(bit[exact_log2(stride) :], 1) for n, stride in enumerate(strides))
+        begin = Signal(16)  # of the group
+        with m.Switch(group - kept):
+            for fewer in range(len(strides)):
+                with m.Case(fewer):
+                    m.d.comb += begin.eq(position << (fewer + 1))
+        return (begin & ~inside) | (place & inside)

@@ -7,7 +7,8 @@ Where entries are to come in the order of memory, ``EntryRuns`` joins rows to ru
 apart behind; ``RowInterleaver`` mixes them again as far as sums allow.
 There are three parts, each with a job of its own: while mixed entries of one are given, those of the next one are read,
 and the rows of the one after that are found. Rows wait in front of ``EntryRuns``, entries in front of the interleaver.
-Of a bitmap ``BitmapRows`` says where its rows lie, and ``BitmapDecoder`` makes indices of its ones.
+Of a bitmap ``BitmapRows`` says where its rows lie, and ``BitmapDecoder`` makes indices of its ones. Rows with N entries
+in each M columns are dense rows of their entries, whose shape ``GroupRows`` works out.
 Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
 in any order.
 """
@@ -28,6 +29,7 @@ from acf.hw.mem.entry_filter import EntryFilter, entry_layout
 from acf.hw.mem.entry_runs import EntryRuns
 from acf.hw.mem.entry_window import EntryWindow, cut_span_layout
 from acf.hw.mem.fault_report import fault_signature
+from acf.hw.mem.group_rows import GroupRows, pattern_layout, place_width
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
 from acf.hw.mem.pointer_fetch import PointerFetch, row_walk_layout
 from acf.hw.mem.row_interleaver import RowInterleaver
@@ -51,6 +53,8 @@ csr_job_layout = data.StructLayout(
         "accumulator_first": 16,
         "dense": 1,
         "bitmap": 1,
+        "n_of_m": 1,
+        "pattern": pattern_layout,
         "wide": 1,
         "skip": 1,
         "scatter": 1,
@@ -61,9 +65,9 @@ csr_job_layout = data.StructLayout(
         "rows": row_walk_layout,
     }
 )
-"""The fields of a STREAM command that concern the matrix: ``dense`` and ``bitmap`` for the decoder, ``wide`` for 32-bit
-indices, inner and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry, ``range_first`` the
-place in the table of ranges of the row that tiles know as 0."""
+"""The fields of a STREAM command that concern the matrix: ``dense``, ``bitmap`` and ``n_of_m`` for the decoder,
+``wide`` for 32-bit indices, inner and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry,
+``range_first`` the place in the table of ranges of the row that tiles know as 0."""
 
 
 def pointer_id(*, config: FabricConfig) -> int:
@@ -145,6 +149,7 @@ class CsrFetch(wiring.Component):
         early, job = Signal(csr_job_layout, name="early"), Signal(csr_job_layout, name="late")
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
+        has_groups = "nm" in config.feeder.formats
         line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
         m.submodules.ranges = ranges = RowRanges(places=config.feeder.ranges)
         m.submodules.window = window = EntryWindow()
@@ -163,7 +168,8 @@ class CsrFetch(wiring.Component):
         begins, reads, reading = Signal(), Signal(), Signal()
         waits, admitted = Signal(), Signal()  # the early job is not read; it is
         given = Signal(init=1)  # the job that is read has been started
-        finding = begins | pointers.busy | dense_rows.busy | ranges.busy | window.o.valid
+        shaped = Signal()  # the shape of groups has been worked out
+        finding = begins | shaped | pointers.busy | dense_rows.busy | ranges.busy | window.o.valid
         m.d.comb += [
             self.can_prepare.eq(~waits & ~finding & ~bitmap_rows.busy),
             reads.eq(waits & ~reading & given),
@@ -176,6 +182,7 @@ class CsrFetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += given.eq(1)
 
+        without_pointers = early.dense | early.n_of_m if has_groups else early.dense
         # Entries that are mixed again behind need not come from several rows at a time.
         in_runs = job.scatter | job.sampled
         # One entry a cycle, cursors in turn, is enough where most entries are of use.
@@ -184,22 +191,23 @@ class CsrFetch(wiring.Component):
         with m.If(reads):
             m.d.sync += [
                 passes_over.eq(
-                    ~(early.dense | early.bitmap | early.use_ranges) & ((early.inner_count << 1) < early.inner_size)
+                    ~(without_pointers | early.bitmap | early.use_ranges)
+                    & ((early.inner_count << 1) < early.inner_size)
                 ),
                 place_first.eq(early.entry_begin - early.entry_number),
             ]
         m.d.comb += [
-            pointers.start.eq(begins & ~early.dense),
+            pointers.start.eq(begins & ~without_pointers),
             pointers.pointers.eq(early.pointers),
             pointers.entries.eq(early.entries),
             pointers.rows.eq(early.rows),
-            dense_rows.start.eq(begins & early.dense),
+            dense_rows.start.eq((begins & early.dense) | shaped),
             dense_rows.rows.eq(early.rows),
             dense_rows.inner_begin.eq(early.inner_begin),
             dense_rows.inner_size.eq(early.inner_size),
             dense_rows.inner_count.eq(early.inner_count),
-            ranges.i.payload.eq(Mux(early.dense, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
-            ranges.i.valid.eq(Mux(early.dense, dense_rows.o.valid, pointers.o.valid)),
+            ranges.i.payload.eq(Mux(without_pointers, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
+            ranges.i.valid.eq(Mux(without_pointers, dense_rows.o.valid, pointers.o.valid)),
             dense_rows.o.ready.eq(ranges.i.ready),
             pointers.o.ready.eq(ranges.i.ready),
             ranges.use.eq(early.use_ranges),
@@ -216,10 +224,12 @@ class CsrFetch(wiring.Component):
             runs.i.valid.eq(window.o.valid & admitted),
             window.o.ready.eq(runs.i.ready & admitted),
             runs.enable.eq(in_runs),
-            runs.apart.eq(job.dense),  # positions count within a row
+            runs.apart.eq(job.dense | job.n_of_m if has_groups else job.dense),  # positions count within a row
             runs.finish.eq(~(admitted & finding)),
             tags.enable.eq(in_runs),
             cursors.dense.eq(job.dense),
+            cursors.places.eq(job.n_of_m),
+            cursors.pattern.eq(job.pattern),
             cursors.wide.eq(job.wide),
             cursors.valueless.eq(job.sampled),
             cursors.ordered.eq(in_runs),
@@ -262,6 +272,23 @@ class CsrFetch(wiring.Component):
             self.filtered.eq(entry_filter.filtered),
             self.zero_dropped.eq(entry_filter.zero_dropped),
         ]
+        if has_groups:
+            m.submodules.group_rows = group_rows = GroupRows()
+            m.d.comb += [
+                group_rows.pattern.eq(early.pattern),
+                group_rows.inner_size.eq(early.inner_size),
+                group_rows.inner_begin.eq(early.inner_begin),
+                group_rows.inner_count.eq(early.inner_count),
+            ]
+            m.d.sync += shaped.eq(begins & early.n_of_m)
+            with m.If(early.n_of_m):
+                m.d.comb += [
+                    dense_rows.inner_size.eq(group_rows.entries),
+                    dense_rows.inner_begin.eq(group_rows.first),
+                    dense_rows.inner_count.eq(group_rows.count),
+                    # Columns follow from positions in the whole row.
+                    runs.i.p.position.eq(window.o.p.position + group_rows.first),
+                ]
         wiring.connect(m, ranges.o, window.i)
         wiring.connect(m, runs.tags, tags.tags)
         wiring.connect(m, cursors.o, tags.i)
@@ -327,15 +354,29 @@ class CsrFetch(wiring.Component):
         index_address, value_address = Signal(32), Signal(32)
         index_extent, value_extent = Signal(35), Signal(35)
         index_begin, index_bytes = Signal(32), Signal(34)
+        index_offset, index_bit = Signal(32), Signal(3)  # from the begin of the array, and bits from there
         m.d.comb += [
-            index_begin.eq(job.indices + Mux(job.wide, row.begin << 2, row.begin << 1)),
+            index_offset.eq(Mux(job.wide, row.begin << 2, row.begin << 1)),
             index_bytes.eq(Mux(job.wide, row.count << 2, row.count << 1)),
+            index_begin.eq(job.indices + index_offset),
         ]
         with m.If(job.bitmap):
             m.d.comb += [
-                index_begin.eq(job.indices + (bitmap_rows.beat << beat_bits)),
+                index_offset.eq(bitmap_rows.beat << beat_bits),
                 index_bytes.eq((bitmap_rows.part.more + 1) << exact_log2(BITMAP_WORD // 8)),
             ]
+        if "nm" in config.feeder.formats:
+            width = place_width(job.pattern.group)
+            with m.If(job.n_of_m):
+                # Of a row the last bits may begin a further byte.
+                m.d.comb += [
+                    Cat(index_bit, index_offset).eq(row.begin << width),
+                    index_bytes.eq((index_bit + (row.count[:16] << width) + 7) >> 3),
+                ]
+            index_bit_there = Signal(3)
+            with m.If(can_load):
+                m.d.sync += index_bit_there.eq(index_bit)
+            m.d.comb += cursors.job.index_bit.eq(index_bit_there)
         value_begin = job.values + (row.begin << operand_bits)
         with m.If(can_load):
             m.d.sync += [

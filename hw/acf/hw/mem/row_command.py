@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from acf.config import FabricConfig
 from acf.hw.mem.command_receiver import command_field, command_layout
 from acf.hw.node_product import times_node
-from acf.isa import BITMAP_COLUMNS, GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode, Ranges
+from acf.isa import DECODED_COLUMNS, GATE_STEPS, LARGEST_BLOCK, Decoder, IndexSize, Mode, Opcode, Ranges
 
 __all__ = ["RowCommand", "feeder_ranges_layout"]
 
@@ -143,7 +143,14 @@ class RowCommand(wiring.Component):
                 m.d.comb += bad_mode.eq(1)
         decoder = of("decoder")
         is_csr, is_bitmap = decoder == Decoder.CSR, decoder == Decoder.BITMAP
-        bad_bitmap = is_bitmap & ((of("mode") != Mode.GATHER) | (of("inner_size") > BITMAP_COLUMNS))
+        is_n_of_m = (decoder == Decoder.N_OF_M) if "nm" in self._config.feeder.formats else Const(0)
+        bad_decoder = Signal()
+        m.d.comb += bad_decoder.eq(
+            ~(is_csr | is_bitmap | is_n_of_m | (decoder == Decoder.DENSE))
+            | (is_bitmap & (of("mode") != Mode.GATHER))
+            | (is_n_of_m & (of("kept") > of("group")))
+            | ((is_bitmap | is_n_of_m) & (of("inner_size") > DECODED_COLUMNS))
+        )
         bad_ranges = Signal()
         with m.Switch(of("ranges")):
             with m.Case(Ranges.ALL):
@@ -155,12 +162,7 @@ class RowCommand(wiring.Component):
             with m.Default():
                 m.d.comb += bad_ranges.eq(1)
         m.d.comb += range_fault.eq(
-            self._bad_columns()
-            | bad_mode
-            | bad_ranges
-            | ~(is_csr | is_bitmap | (decoder == Decoder.DENSE))
-            | bad_bitmap
-            | (bank >= lane.operand_banks)
+            self._bad_columns() | bad_mode | bad_ranges | bad_decoder | (bank >= lane.operand_banks)
         )
         has_values = of("mode") != Mode.SAMPLED
         is_wide = of("index_size") == IndexSize.INT32
