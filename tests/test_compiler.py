@@ -15,6 +15,7 @@ from acf.runtime.gather import gather_memory_bytes, run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import Operand, WeightForm, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
+from acf.tb.weight_cases import random_pattern
 
 FORMATS = ("bf16", "int8")
 
@@ -66,12 +67,26 @@ SHAPES = [
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("weight_form", WeightForm)
+@pytest.mark.parametrize("weight_form", set(WeightForm) - {WeightForm.NM})
 def test_any_shape_gives_the_bits_of_the_product(format, shape, weight_form):
     rows, inner, columns = shape
     weights = random_weights(rows=rows, inner=inner, density=0.3, seed=sum(shape), format=format)
     operand = random_operand(inner=inner, columns=columns, density=0.6, seed=sum(shape), format=format)
     check(tiny(format), weights, operand, weight_form=weight_form, skip=weight_form is not WeightForm.DENSE)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("pattern", [(2, 4), (1, 4), (4, 8), (1, 2), (8, 16)])
+def test_any_shape_from_n_of_m(format, shape, pattern):
+    rows, inner, columns = shape
+    n, m = pattern
+    weights = random_pattern(rows=rows, inner=inner, n=n, m=m, seed=sum(shape), format=format)
+    operand = random_operand(inner=inner, columns=columns, density=0.6, seed=sum(shape), format=format)
+    for skip in (True, False):
+        check(tiny(format), weights, operand, weight_form=WeightForm.NM, pattern=pattern, skip=skip, deal=skip)
+    check(tiny(format), weights, operand, weight_form=WeightForm.NM, skip=True)
+    check(tiny(format), weights, operand, weight_form=WeightForm.AUTO, skip=True)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -90,7 +105,7 @@ def test_random_shapes_and_densities(seed):
 
 
 def test_skipping_changes_no_bit():
-    weights = random_weights(rows=20, inner=40, density=0.5, seed=1, format="bf16")
+    weights = random_pattern(rows=20, inner=40, n=2, m=4, seed=1, format="bf16")
     operand = random_operand(inner=40, columns=20, density=0.5, seed=1, format="bf16")
     config = tiny()
     results = [

@@ -19,6 +19,7 @@ from acf.runtime.measure_formats import measure_formats
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.program import Program
 from acf.sim.memory_timing import MemoryTiming
+from acf.tb.weight_cases import random_pattern
 
 MEMORY_BYTES = 1 << 20
 TIMINGS = {
@@ -93,6 +94,24 @@ def test_decoders_and_skipping(devices, form, skip):
     weights, operand = operands(devices, 19, 45, 21)
     check(devices, weights, operand, weight_form=form, skip=skip)
     check(devices, weights, operand, weight_form=form, skip=skip, index_size=IndexSize.UINT16)
+
+
+@pytest.mark.parametrize("pattern", [(2, 4), (1, 4), (4, 8), (1, 2), (2, 16)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (19, 45, 21), (5, 97, 9)])
+def test_n_of_m(devices, pattern, shape):
+    rows, inner, columns = shape
+    n, m = pattern
+    format = devices["golden"].config.lane.format
+    weights = random_pattern(rows=rows, inner=inner, n=n, m=m, seed=1, format=format)
+    operand = operands(devices, *shape)[1]
+    check(devices, weights, operand, weight_form=WeightForm.NM, pattern=pattern)
+    check(devices, weights, operand, weight_form=WeightForm.NM, pattern=pattern, skip=False, deal=True)
+    gradient = operands(devices, inner, rows, columns, seed=2)[1]
+    expected = run_scatter(devices["golden"], weights, gradient)
+    for device in devices.values():
+        result = run_scatter(device, weights, gradient, weight_form=WeightForm.NM, pattern=pattern)
+        assert result.accumulators.tobytes() == expected.accumulators.tobytes()
+        assert result.run.effectual_macs == expected.run.effectual_macs
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5, 1])
@@ -242,10 +261,14 @@ def test_gate_relu_and_narrow(devices):
 def test_formats_of_weights(devices, product):
     """The bits of the golden product from each format; formats of one path cost the same."""
     weights, activation = operands(devices, 21, 40, 19)
+    weights = random_pattern(rows=21, inner=40, n=1, m=4, seed=1, format=weights.format)
     operand = activation if product == "gather" else operands(devices, 40, 21, 19)[1]
     costs = {cost.stored.name: cost for cost in measure_formats(product, devices["rough"], weights, operand)}
     assert {cost.bit_exact for cost in costs.values()} == {True, None}
     assert (costs["bitmap"].bit_exact is True) == (product == "gather")
+    assert costs["2:4"].bit_exact
+    assert costs["1:4"].bit_exact
+    assert (costs["1:4"].bytes_read or 0) < (costs["2:4"].bytes_read or 0)
     assert costs["coo"].cycles == costs["csr-uint16"].cycles
     assert (costs["csr-uint16"].bytes_read or 0) < (costs["csr-int32"].bytes_read or 0)
     cycles = [cost.cycles or 0 for cost in costs.values() if cost.bit_exact]

@@ -1,5 +1,6 @@
 """Formats of weights: their bytes, which matrix can have them, and ``acf formats``."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,8 +14,11 @@ from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import WeightForm
 from acf.runtime.matrices import CsrMatrix, random_operand, random_values, random_weights
 from acf.runtime.measure_formats import formats_memory_bytes, measure_formats
+from acf.runtime.pattern_weights import pattern_arrays, pattern_bytes, smallest_pattern
 from acf.runtime.products import run_sampled, run_scatter
+from acf.runtime.session import Session
 from acf.runtime.weight_formats import bitmap_of, smallest_form, stored_formats
+from acf.tb.weight_cases import random_pattern
 
 TINY = preset("tiny")
 MEASURED = {"csr-uint16", "csr-int32", "csc", "coo", "dense", "bitmap"}
@@ -40,6 +44,7 @@ def test_bytes_of_a_matrix_by_hand():
         "bitmap": {"values": 10, "bitmap": 16, "pointers": 12},  # a beat of 8 bytes for each row
         "2:4": {"values": 16, "indices": 2},  # four of two bits in each row, of two groups
         "1:4": {},
+        "4:8": {"values": 16, "indices": 4},  # one group in each row, places of four bits
         "blocks-4x4": {"values": 64, "indices": 4, "pointers": 8},
     }
     assert formats["coo"].bytes == 50
@@ -90,6 +95,45 @@ def test_a_bitmap_must_ascend_and_has_an_end():
         bitmap_of(wide, beat_bytes=8)
 
 
+def test_arrays_of_a_pattern_by_hand():
+    weights = matrix([[0, 1, 0, 2, 0, 0, 3], [0] * 7, [4, 0, 0, 0, 0, 0, 0]], "int8")
+    values, places = pattern_arrays(weights, 2, 4)
+    assert values.reshape(3, 4).tolist() == [[1, 2, 3, 0], [0, 0, 0, 0], [4, 0, 0, 0]]
+    assert places.tolist() == [1 | 3 << 2 | 2 << 4, 0, 0]
+    values, places = pattern_arrays(weights, 4, 16)
+    assert values.reshape(3, 4).tolist() == [[1, 2, 3, 0], [0, 0, 0, 0], [4, 0, 0, 0]]
+    assert places.tolist() == [1 | 3 << 4, 6, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"weights cannot be 1:4: row 0 has 2 entries in group 0 \(columns 0 to 3\)"):
+        pattern_arrays(weights, 1, 4)
+
+
+@pytest.mark.parametrize("pattern", [(1, 2), (1, 4), (2, 4), (1, 8), (4, 8), (2, 16), (8, 16)])
+def test_the_smallest_pattern(pattern):
+    """Of full groups there is no shorter pattern, but for those with M and N both larger, whose places are longer."""
+    n, m = pattern
+    weights = random_pattern(rows=5, inner=48, n=n, m=m, seed=1, format="bf16", density=1)
+    assert smallest_pattern(weights, operand_bytes=2) == pattern
+    sizes = pattern_bytes(5, 48, n, m, operand_bytes=2)
+    assert sizes == {"values": 2 * weights.entries, "indices": -(-weights.entries * {2: 1, 4: 2}.get(m, 4) // 8)}
+    dense = random_pattern(rows=5, inner=48, n=m, m=m, seed=1, format="bf16", density=1)
+    assert smallest_pattern(dense, operand_bytes=2) is None
+
+
+def test_what_cannot_be_n_of_m():
+    session = Session(GoldenDevice(TINY))
+    with pytest.raises(ValueError, match=r"weights cannot be N:M, not even 8:16: row 1 has 9 entries in group 0"):
+        session.place_weights(matrix([[0] * 9, [1] * 9]), form=WeightForm.NM)
+    unsorted = CsrMatrix((1, 3), np.array([0, 2]), np.array([2, 1]), np.ones(2, dtype=np.int8), "int8")
+    int8 = TINY.with_format("int8")
+    with pytest.raises(ValueError, match="columns of N:M ascend, but those of row 0 do not"):
+        Session(GoldenDevice(int8)).place_weights(unsorted, form=WeightForm.NM)
+    plain = dataclasses.replace(TINY, feeder=dataclasses.replace(TINY.feeder, formats=()))
+    with pytest.raises(ValueError, match=f"configuration {plain.digest} has no decoder for weights in nm"):
+        Session(GoldenDevice(plain)).place_weights(matrix([[1]]), form=WeightForm.NM)
+    assert by_name(matrix([[1]]), plain)["2:4"].note == "there is no decoder for it: bytes only"
+    assert smallest_form(plain, matrix([[1, 0]])) is not WeightForm.NM
+
+
 @pytest.mark.parametrize(("density", "form"), [(0.01, WeightForm.CSR), (0.3, WeightForm.BITMAP), (1, WeightForm.DENSE)])
 def test_the_smallest_form(density, form):
     """At 256 columns a bit for each is as long as 16-bit indices of a sixteenth of them."""
@@ -114,7 +158,7 @@ def test_the_smallest_form_keeps_the_order_of_sums():
 def test_a_bitmap_is_for_a_gather_only(run_product):
     weights = matrix([[1]])
     operands = [np.ones((1, 1), dtype=weights.values.dtype)] * (1 + (run_product is run_sampled))
-    with pytest.raises(ValueError, match="read weights in csr or dense, not in bitmap"):
+    with pytest.raises(ValueError, match=r"reads weights in csr or dense.*, not in bitmap"):
         run_product(GoldenDevice(TINY), weights, *operands, weight_form=WeightForm.BITMAP)
 
 
@@ -149,10 +193,25 @@ def test_every_format_gives_the_golden_bits(product, format, shape):
     memory = formats_memory_bytes(product, config, weights, columns=columns)
     costs = measure_formats(product, GoldenDevice(config, memory_bytes=memory), weights, operand)
     run = {cost.stored.name for cost in costs if cost.bit_exact is not None}
-    assert run == MEASURED - ({"bitmap"} if product == "scatter" else set())
+    patterns = {name for name in ("2:4", "1:4", "4:8") if by_name(weights, config)[name].arrays}
+    assert run == MEASURED - ({"bitmap"} if product == "scatter" else set()) | patterns
     assert all(cost.bit_exact for cost in costs[: len(run)])
     sizes = [cost.stored.bytes or 0 for cost in costs[: len(run)]]
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("product", ["gather", "scatter"])
+@pytest.mark.parametrize("format", ["bf16", "int8"])
+def test_weights_in_a_pattern_give_the_golden_bits(product, format):
+    config = TINY.with_format(format)
+    weights = random_pattern(rows=37, inner=45, n=1, m=4, seed=1, format=format)
+    operand = random_operand(
+        inner={"gather": 45, "scatter": 37}[product], columns=20, density=0.5, seed=1, format=format
+    )
+    memory = formats_memory_bytes(product, config, weights, columns=20)
+    costs = measure_formats(product, GoldenDevice(config, memory_bytes=memory), weights, operand)
+    exact = {cost.stored.name: cost.bit_exact for cost in costs}
+    assert [exact[name] for name in ("1:4", "2:4", "4:8")] == [True] * 3
 
 
 @pytest.mark.parametrize("product", ["gather", "scatter"])
@@ -188,7 +247,7 @@ def test_report(capsys, file):
     assert run(["formats", file, *ARGUMENTS, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["rows"], report["inner"], report["columns"]) == (13, 29, 11)
-    assert {cost["name"] for cost in report["formats"] if cost["bit_exact"]} == MEASURED
+    assert {cost["name"] for cost in report["formats"] if cost["bit_exact"]} == MEASURED | {"4:8"}
     best = report["formats"][0]
     assert report["best"] == best["name"] == "bitmap"
     assert best["bytes"] == sum(best["arrays"].values())

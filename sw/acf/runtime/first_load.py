@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize, bitmap_row_bytes
+from acf.isa import Decoder, IndexSize, bitmap_row_bytes, place_bits
 from acf.runtime.layout import OperandForm, PlacedOperand, Weights, column_tiling, cut
 from acf.runtime.memory import round_up
 
@@ -118,6 +118,9 @@ def read_cycles(config: FabricConfig, weights: Weights, *, readers: int = 1) -> 
         size += weights.entries * (2 if weights.index_size == IndexSize.UINT16 else 4)
     if weights.decoder == Decoder.BITMAP:
         size += weights.rows * bitmap_row_bytes(weights.inner, beat_bytes=beat_bytes)
+        group = 1
+    if weights.pattern is not None:
+        size += weights.entries * place_bits(weights.pattern[1]) // 8
         group = 1
     # All row feeders share the memory port.
     return readers * max(size / beat_bytes, weights.entries / config.rows / group)

@@ -7,7 +7,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, gather
-from acf.isa import COMMAND_BYTES, IndexSize, bitmap_row_bytes
+from acf.isa import COMMAND_BYTES, LARGEST_GROUP, IndexSize, bitmap_row_bytes
 from acf.runtime.column_dealing import MOST_SEGMENTS, column_costs, deal_columns
 from acf.runtime.compiler import GatherTiling, compile_gather, inner_blocks, tile_gather
 from acf.runtime.device import Device, RunResult
@@ -73,7 +73,7 @@ def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns:
     weights = max(
         pointers_and_values + 4 * entries,
         pointers_and_values + rows * bitmap_row_bytes(inner, beat_bytes=config.memory.beat_bytes),
-        rows * inner * number_format.operand_bytes,
+        rows * (inner + LARGEST_GROUP) * number_format.operand_bytes,  # dense, and in any N:M, zeros included
     )
     row_bytes = round_up(columns, 64) * (number_format.operand_bytes * inner + number_format.accumulator_bytes * rows)
     tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
@@ -90,6 +90,7 @@ def run_gather(
     weight_form: WeightForm = WeightForm.CSR,
     skip: bool = True,
     index_size: IndexSize | None = None,
+    pattern: tuple[int, int] | None = None,
     form: OperandForm = OperandForm.DENSE,
     deal: bool = False,
     relu: bool = False,
@@ -110,6 +111,8 @@ def run_gather(
         Whether lanes skip zeros.
     index_size : IndexSize or None
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
+    pattern : tuple of int or None
+        N and M of weights in N:M; by default of the fewest bytes.
     form : OperandForm
         How ``A`` lies in memory.
     deal : bool
@@ -135,7 +138,9 @@ def run_gather(
     if deal:
         row_order = deal_rows(config, weights, operand)
         order = _deal_columns(config, weights.take_rows(row_order), operand)
-    placed = session.place_weights(weights.take_rows(row_order), form=weight_form, index_size=index_size)
+    placed = session.place_weights(
+        weights.take_rows(row_order), form=weight_form, index_size=index_size, pattern=pattern
+    )
     source = session.place_operand(operand[:, order], form=form)
     arithmetic = golden_format(config.lane.format)
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype

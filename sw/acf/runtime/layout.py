@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize
+from acf.isa import Decoder, IndexSize, pattern_fields
 from acf.runtime.memory import round_up
 from acf.runtime.schedule import OperandTile
 
@@ -41,6 +41,8 @@ class WeightForm(enum.StrEnum):
     """All elements."""
     BITMAP = "bitmap"
     """Row pointers, a bit for each element, values in ascending order of columns. Only for a gather."""
+    NM = "nm"
+    """As many values in each group of columns, and their places in the group; of the pattern of fewest bytes."""
     AUTO = "auto"
     """The one of fewest bytes. Only for a gather."""
 
@@ -54,9 +56,12 @@ class Weights:
     rows, inner, entries : int
         ``W`` has ``rows x inner`` elements, of which ``entries`` are stored.
     pointers, indices, values : int
-        Addresses of the arrays, ``indices`` that of the bits of a bitmap; a sampled product does not read the values.
+        Addresses of the arrays, ``indices`` that of the bits of a bitmap or the places of N:M; a sampled product does
+        not read the values.
     decoder : Decoder
     index_size : IndexSize
+    pattern : tuple of int or None
+        N and M, of the decoder N_OF_M.
     """
 
     rows: int
@@ -67,6 +72,7 @@ class Weights:
     values: int = 0
     decoder: Decoder = Decoder.CSR
     index_size: IndexSize = IndexSize.INT32
+    pattern: tuple[int, int] | None = None
 
     def fields(self) -> dict[str, int]:
         """The fields of a STREAM."""
@@ -78,6 +84,7 @@ class Weights:
             "entries": self.entries,
             "decoder": self.decoder,
             "index_size": self.index_size,
+            **({} if self.pattern is None else pattern_fields(*self.pattern)),
         }
 
 

@@ -112,7 +112,7 @@ def measure_formats(
     """
     if product not in FORMAT_PRODUCTS:
         raise ValueError(f"product must be one of {', '.join(FORMAT_PRODUCTS)}, not {product!r}")
-    runs: dict[FormatPath, _Run] = {}
+    runs: dict[tuple[FormatPath, tuple[int, int] | None], _Run] = {}
     costs = []
     for stored in stored_formats(device.config, weights):
         path = stored.path
@@ -121,10 +121,11 @@ def measure_formats(
         if path is None:
             costs.append(FormatCost(stored=stored))
             continue
-        if path not in runs:
-            progress(path)
-            runs[path] = _run(path, product, device, weights, operand)
-        run = runs[path]
+        key = path, stored.pattern
+        if key not in runs:
+            progress(stored.name)
+            runs[key] = _run(path, product, device, weights, operand, pattern=stored.pattern)
+        run = runs[key]
         costs.append(FormatCost(stored=stored, cycles=run.cycles, bytes_read=run.bytes_read, bit_exact=run.bit_exact))
     return sorted(costs, key=_rank)
 
@@ -134,12 +135,22 @@ def _rank(cost: FormatCost) -> tuple[bool, bool, int]:
     return cost.bit_exact is None, size is None, (size or 0) if cost.cycles is None else cost.cycles
 
 
-def _run(path: FormatPath, product: str, device: Device, weights: CsrMatrix, operand: np.ndarray) -> _Run:
+def _run(
+    path: FormatPath,
+    product: str,
+    device: Device,
+    weights: CsrMatrix,
+    operand: np.ndarray,
+    *,
+    pattern: tuple[int, int] | None,
+) -> _Run:
     options: dict[str, Any] = {"form": OperandForm.AUTO, "deal": True}
     if path is FormatPath.CSC:
         weights, product = weights.transposed(), _OTHER[product]
-    elif path in (FormatPath.DENSE, FormatPath.BITMAP):
-        options["weight_form"] = WeightForm(path)
+    elif path in (FormatPath.DENSE, FormatPath.BITMAP, FormatPath.NM):
+        options |= (
+            {"weight_form": WeightForm(path), "pattern": pattern} if pattern else {"weight_form": WeightForm(path)}
+        )
         weights = weights.canonical()  # they lie in memory, and are added, in the order of columns
     else:
         options["index_size"] = IndexSize.UINT16 if path is FormatPath.CSR_UINT16 else IndexSize.INT32

@@ -6,7 +6,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
-from acf.isa import COMMAND_BYTES, IndexSize, Opcode
+from acf.isa import COMMAND_BYTES, LARGEST_GROUP, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.column_dealing import column_costs, deal_columns, segments_of
 from acf.runtime.compiler import add_clear
@@ -50,7 +50,7 @@ class ProductResult:
 def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
     """Bytes of device memory that are enough for either product with ``W`` of these sizes, sparse or dense."""
     number_format = config.lane.number_format
-    elements = max(entries, rows * inner)
+    elements = max(entries, rows * (inner + LARGEST_GROUP))
     weights = 4 * (rows + 1) + elements * (4 + number_format.operand_bytes)
     row_bytes = round_up(columns, 64) * number_format.accumulator_bytes
     passes = column_tiling(config, columns)[0]
@@ -73,6 +73,7 @@ def run_scatter(
     weight_form: WeightForm = WeightForm.CSR,
     skip: bool = True,
     index_size: IndexSize | None = None,
+    pattern: tuple[int, int] | None = None,
     form: OperandForm = OperandForm.DENSE,
     deal: bool = False,
 ) -> ProductResult:
@@ -90,11 +91,13 @@ def run_scatter(
     narrow : bool
         Whether results are rounded to operands.
     weight_form : WeightForm
-        How ``W`` lies in memory: CSR or DENSE.
+        How ``W`` lies in memory: CSR, DENSE or NM.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
         Width of the column indices in memory; by default the smaller one, if all columns have such an index.
+    pattern : tuple of int or None
+        N and M of weights in N:M; by default of the fewest bytes.
     form : OperandForm
         How operands lie in memory; a gate is dense.
     deal : bool
@@ -109,7 +112,7 @@ def run_scatter(
         If the device refused.
     """
     config = device.config
-    _check_form(weight_form)
+    _check_form(weight_form, WeightForm.CSR, WeightForm.DENSE, WeightForm.NM)
     arithmetic = golden_format(config.lane.format)
     rows, inner = weights.shape
     _check(operand, "the operand", rows=rows, columns=None, dtype=arithmetic.dtype)
@@ -120,11 +123,12 @@ def run_scatter(
     session = Session(device)
     order, inner_order = np.arange(columns), np.arange(inner)
     if deal:
-        inner_order = deal_inner(config, weights, operand)
-        weights = weights.take_columns(inner_order)
+        if weight_form is not WeightForm.NM:  # where columns belong together
+            inner_order = deal_inner(config, weights, operand)
+            weights = weights.take_columns(inner_order)
         costs = column_costs(config, segments_of(weights.entries), (weights.row_of_entry, operand))
         order = deal_columns(config, costs)
-    placed = session.place_weights(weights, form=weight_form, index_size=index_size)
+    placed = session.place_weights(weights, form=weight_form, index_size=index_size, pattern=pattern)
     source = session.place_operand(operand[:, order], form=form)
     gate_source = None if gate is None else session.place_operand(gate[inner_order][:, order], what="the gate")
     dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
@@ -185,7 +189,7 @@ def run_sampled(
         If the device refused.
     """
     config = device.config
-    _check_form(weight_form)
+    _check_form(weight_form, WeightForm.CSR, WeightForm.DENSE)
     dtype = golden_format(config.lane.format).dtype
     rows, inner = weights.shape
     _check(row_operand, "the row operand", rows=rows, columns=None, dtype=dtype)
@@ -233,9 +237,9 @@ def _program(config: FabricConfig, steps: list[Step]) -> Program:
     return program
 
 
-def _check_form(form: WeightForm) -> None:
-    if form not in (WeightForm.CSR, WeightForm.DENSE):
-        raise ValueError(f"products of the backward pass read weights in csr or dense, not in {form}")
+def _check_form(form: WeightForm, *allowed: WeightForm) -> None:
+    if form not in allowed:
+        raise ValueError(f"this product of the backward pass reads weights in {' or '.join(allowed)}, not in {form}")
 
 
 def _check(array: np.ndarray, what: str, *, rows: int, columns: int | None, dtype: np.dtype) -> None:

@@ -54,7 +54,8 @@ def beats_saved(config: FabricConfig, weights: Weights, *, mode: Mode, part: flo
 
     Whole rows are read one behind the other, whatever their ends, but for a GATHER.
     """
-    if not weights.entries or weights.decoder == Decoder.DENSE or weights.inner > _LONGEST_ROW:
+    has_pointers = weights.decoder in (Decoder.CSR, Decoder.BITMAP)
+    if not weights.entries or not has_pointers or weights.inner > _LONGEST_ROW:
         return 0.0
     beat_bytes, entries = config.memory.beat_bytes, weights.entries / max(1, weights.rows)
     if weights.decoder == Decoder.BITMAP:

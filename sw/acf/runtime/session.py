@@ -21,8 +21,9 @@ from acf.runtime.layout import (
 )
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import Allocator, round_up
+from acf.runtime.pattern_weights import pattern_arrays
 from acf.runtime.program import Program
-from acf.runtime.weight_formats import bitmap_of
+from acf.runtime.weight_formats import bitmap_of, checked_pattern
 
 __all__ = ["Session"]
 
@@ -44,11 +45,17 @@ class Session:
         self._inputs_end: int | None = None
 
     def place_weights(
-        self, weights: CsrMatrix, *, form: WeightForm = WeightForm.CSR, index_size: IndexSize | None = None
+        self,
+        weights: CsrMatrix,
+        *,
+        form: WeightForm = WeightForm.CSR,
+        index_size: IndexSize | None = None,
+        pattern: tuple[int, int] | None = None,
     ) -> Weights:
         """The arrays of ``weights`` in a form.
 
-        Column indices have 16 bits where ``index_size`` is not given and all columns have such an index.
+        Column indices have 16 bits where ``index_size`` is not given and all columns have such an index; N:M is of the
+        pattern of fewest bytes where none is given.
 
         Raises
         ------
@@ -75,6 +82,20 @@ class Session:
                 values=values,
                 decoder=Decoder.DENSE,
                 index_size=index_size,
+            )
+        if form is WeightForm.NM:
+            pattern = checked_pattern(self._device.config, weights, pattern)
+            values, places = pattern_arrays(weights, *pattern)
+            return Weights(
+                rows=rows,
+                inner=inner,
+                entries=values.size,
+                pointers=0,
+                indices=place(places, what="the places of the weights"),
+                values=place(values, what="the weights"),
+                decoder=Decoder.N_OF_M,
+                index_size=index_size,
+                pattern=pattern,
             )
         if form is WeightForm.BITMAP:
             structure, what, decoder = bitmap_of(weights, beat_bytes=self._beat), "the bitmap", Decoder.BITMAP

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import BITMAP_COLUMNS, IndexSize, bitmap_row_bytes
+from acf.isa import DECODED_COLUMNS, LARGEST_GROUP, IndexSize, bitmap_row_bytes
 from acf.runtime.layout import WeightForm, smallest_index
 from acf.runtime.matrices import CsrMatrix
+from acf.runtime.pattern_weights import pattern_bytes, smallest_pattern, unfit_for_pattern
 
-__all__ = ["FormatPath", "StoredFormat", "bitmap_of", "smallest_form", "stored_formats"]
+__all__ = ["FormatPath", "StoredFormat", "bitmap_of", "checked_pattern", "smallest_form", "stored_formats"]
 
 _POINTER_BYTES = 4
 _BLOCK = 4
-_PATTERNS = ((2, 4), (1, 4))
+_PATTERNS = ((2, 4), (1, 4), (4, 8))
 
 
 class FormatPath(enum.StrEnum):
@@ -30,6 +31,8 @@ class FormatPath(enum.StrEnum):
     """The DENSE decoder."""
     BITMAP = "bitmap"
     """The BITMAP decoder, which is for gathers only."""
+    NM = "nm"
+    """The N_OF_M decoder, of one pattern."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,8 @@ class StoredFormat:
         Bytes of each array, by name; empty where the matrix cannot have the format.
     path : FormatPath or None
         How a product comes about from it; None where the fabric has no decoder for it.
+    pattern : tuple of int or None
+        N and M.
     note : str
         What else there is to say: why the matrix cannot have the format, or what it costs besides.
     """
@@ -50,6 +55,7 @@ class StoredFormat:
     name: str
     arrays: dict[str, int] = field(default_factory=dict)
     path: FormatPath | None = None
+    pattern: tuple[int, int] | None = None
     note: str = ""
 
     @property
@@ -90,7 +96,7 @@ def stored_formats(config: FabricConfig, weights: CsrMatrix) -> list[StoredForma
             weights, StoredFormat(name="dense", arrays={"values": rows * inner * operand_bytes}, path=FormatPath.DENSE)
         ),
         _bitmap(config, weights, values=values, pointers=pointers),
-        *(_where_single(weights, _n_of_m(weights, n, m, operand_bytes=operand_bytes)) for n, m in _PATTERNS),
+        *(_where_single(weights, _n_of_m(config, weights, n, m)) for n, m in _PATTERNS),
         _where_single(weights, _blocks(weights, _BLOCK, operand_bytes=operand_bytes)),
     ]
 
@@ -153,16 +159,19 @@ def smallest_form(config: FabricConfig, weights: CsrMatrix) -> WeightForm:
     sizes = {WeightForm.CSR: pointers_and_values + weights.entries * index_bytes}
     if _descent(weights) is None:
         sizes[WeightForm.DENSE] = rows * inner * operand_bytes
-        if inner <= BITMAP_COLUMNS:
+        if inner <= DECODED_COLUMNS:
             bits = rows * bitmap_row_bytes(inner, beat_bytes=beat_bytes)
             sizes[WeightForm.BITMAP] = pointers_and_values + bits
+        pattern = smallest_pattern(weights, operand_bytes=operand_bytes) if _has_patterns(config, inner) else None
+        if pattern is not None:
+            sizes[WeightForm.NM] = sum(pattern_bytes(rows, inner, *pattern, operand_bytes=operand_bytes).values())
     return min(sizes, key=lambda form: sizes[form])
 
 
 def _unfit_for_bitmap(weights: CsrMatrix) -> str | None:
     """Why ``weights`` cannot be a bitmap."""
-    if weights.shape[1] > BITMAP_COLUMNS:
-        return f"a bitmap has at most {BITMAP_COLUMNS} columns, not {weights.shape[1]}"
+    if weights.shape[1] > DECODED_COLUMNS:
+        return f"a bitmap has at most {DECODED_COLUMNS} columns, not {weights.shape[1]}"
     entry = _descent(weights)
     if entry is None:
         return None
@@ -180,25 +189,44 @@ def _descent(weights: CsrMatrix) -> int | None:
 _NOT_BUILT = "there is no decoder for it: bytes only"
 
 
-def _n_of_m(weights: CsrMatrix, n: int, m: int, *, operand_bytes: int) -> StoredFormat:
+def _has_patterns(config: FabricConfig, inner: int) -> bool:
+    return "nm" in config.feeder.formats and inner <= DECODED_COLUMNS
+
+
+def checked_pattern(config: FabricConfig, weights: CsrMatrix, pattern: tuple[int, int] | None) -> tuple[int, int]:
+    """The N and M in which ``weights`` are to lie in memory: ``pattern``, or that of fewest bytes.
+
+    Raises
+    ------
+    ValueError
+        If there is no decoder, no such pattern, or rows are not in ascending order of columns.
+    """
+    inner = weights.shape[1]
+    if "nm" not in config.feeder.formats:
+        raise ValueError(f"configuration {config.digest} has no decoder for weights in nm")
+    if inner > DECODED_COLUMNS:
+        raise ValueError(f"N:M has at most {DECODED_COLUMNS} columns, not {inner}")
+    entry = _descent(weights)
+    if entry is not None:
+        raise ValueError(f"columns of N:M ascend, but those of row {weights.row_of_entry[entry]} do not")
+    if pattern is None:
+        pattern = smallest_pattern(weights, operand_bytes=config.lane.number_format.operand_bytes)
+    if pattern is None:
+        n, m = LARGEST_GROUP // 2, LARGEST_GROUP
+        raise ValueError(f"weights cannot be N:M, not even {n}:{m}: {unfit_for_pattern(weights, n, m)}")
+    return pattern
+
+
+def _n_of_m(config: FabricConfig, weights: CsrMatrix, n: int, m: int) -> StoredFormat:
     """``n`` entries in each ``m`` successive columns, zeros where there are fewer, and the place of each in them."""
-    rows, inner = weights.shape
-    name, groups = f"{n}:{m}", -(-inner // m)
-    counts = np.bincount(weights.row_of_entry * groups + weights.indices // m, minlength=rows * groups)
-    over = np.flatnonzero(counts > n)
-    if over.size:
-        row, group = divmod(int(over[0]), groups)
-        last = min((group + 1) * m, inner) - 1
-        return StoredFormat(
-            name=name, note=f"row {row} has {counts[over[0]]} entries in group {group} (columns {group * m} to {last})"
-        )
-    kept = rows * groups * n
-    index_bits = (m - 1).bit_length()
-    return StoredFormat(
-        name=name,
-        arrays={"values": kept * operand_bytes, "indices": rows * -(-groups * n * index_bits // 8)},
-        note=_NOT_BUILT,
-    )
+    name = f"{n}:{m}"
+    unfit = unfit_for_pattern(weights, n, m)
+    if unfit is not None:
+        return StoredFormat(name=name, note=unfit)
+    arrays = pattern_bytes(*weights.shape, n, m, operand_bytes=config.lane.number_format.operand_bytes)
+    if not _has_patterns(config, weights.shape[1]):
+        return StoredFormat(name=name, arrays=arrays, note=_NOT_BUILT)
+    return StoredFormat(name=name, arrays=arrays, path=FormatPath.NM, pattern=(n, m))
 
 
 def _blocks(weights: CsrMatrix, size: int, *, operand_bytes: int) -> StoredFormat:
