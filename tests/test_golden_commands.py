@@ -265,6 +265,45 @@ def test_a_group_of_eight_has_a_bit_to_spare(bench):
     assert (result(bench) == W @ A).all()
 
 
+IN_BLOCKS = {"decoder": Decoder.BLOCKS, "index_size": IndexSize.UINT16, "entries": 16}
+
+
+def put_blocks(bench):
+    """``W``, which is one block."""
+    bench.put(POINTERS, [0, 1], "<i4")
+    bench.put(INDICES, [0], "<u2")
+    bench.put(VALUES, W, BF16)
+
+
+def test_a_block(bench):
+    outcome = bench.run(clear(), load(), stream(), drain())
+    put_blocks(bench)
+    blocks = bench.run(clear(), load(), stream(**IN_BLOCKS), drain())
+    assert (result(bench) == W @ A).all()
+    assert (blocks.effectual == outcome.effectual).all()
+    assert blocks.row_feeders[FeederCounter.ZEROS_DROPPED].tolist() == [5, 6]
+
+
+def test_blocks_of_three_rows_of_blocks(bench):
+    """Twelve columns, of which the inner range has four; rows of blocks with two blocks, none and one."""
+    blocks = np.arange(1, 49).reshape(3, 4, 4)
+    nothing = np.zeros((4, 4))
+    bench.put(POINTERS, [0, 2, 2, 3], "<i4")
+    bench.put(INDICES, [2, 0, 1], "<u2")
+    bench.put(VALUES, blocks.transpose(1, 0, 2), BF16)
+    fields = {**IN_BLOCKS, "entries": 48, "inner_size": 12, "row_end": 12}
+    for begin, expected in ((0, [blocks[1], nothing, nothing]), (4, [nothing, nothing, blocks[2]])):
+        for ranges in (Ranges.RECORD, Ranges.USE):
+            command = stream(**fields | {"inner_begin": begin}, ranges=ranges)
+            outcome = bench.run(clear(), load(), command, drain(row_end=12))
+            assert (result(bench, rows=12) == np.concatenate(expected) @ A).all()
+        assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == [0, 0]
+    fault = bench.fault(clear(), load(), stream(**fields | {"inner_size": 8}))
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 0, 8)
+    fault = bench.fault(clear(), load(), stream(**fields | {"entries": 47}))
+    assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_RANGE, 8, 3)
+
+
 @pytest.mark.parametrize("decoder", list(Decoder))
 def test_inner_tiles_add_up(bench, decoder):
     if decoder is Decoder.DENSE:
@@ -273,14 +312,17 @@ def test_inner_tiles_add_up(bench, decoder):
         put_bitmap(bench)
     if decoder is Decoder.N_OF_M:
         put_groups(bench)
+    if decoder is Decoder.BLOCKS:
+        put_blocks(bench)
     tiles = []
     for begin, count in ((0, 1), (1, 3)):
         tiles += [load(address=OPERAND + 32 * begin, rows=count, bank=begin)]
-        fields = {"kept": 0, "group": 0} if decoder is Decoder.N_OF_M else {}
-        tiles += [stream(decoder=decoder, inner_begin=begin, inner_count=count, bank=begin, **fields)]
+        fields = {"decoder": decoder, **({"kept": 0, "group": 0} if decoder is Decoder.N_OF_M else {})}
+        fields = IN_BLOCKS if decoder is Decoder.BLOCKS else fields
+        tiles += [stream(inner_begin=begin, inner_count=count, bank=begin, **fields)]
     outcome = bench.run(clear(), *tiles, drain())
     assert (result(bench) == W @ A).all()
-    passed_over = {Decoder.CSR: [3, 2], Decoder.DENSE: [0, 0], Decoder.BITMAP: [3, 2], Decoder.N_OF_M: [2, 2]}[decoder]
+    passed_over = {Decoder.DENSE: [0, 0], Decoder.N_OF_M: [2, 2], Decoder.BLOCKS: [8, 8]}.get(decoder, [3, 2])
     assert outcome.row_feeders[FeederCounter.FILTERED].tolist() == passed_over
 
 
@@ -461,7 +503,8 @@ class TestErrors:
             stream(decoder=Decoder.BITMAP, mode=Mode.SAMPLED, row_bank=1),
             stream(decoder=Decoder.BITMAP, inner_size=DECODED_COLUMNS + 1),
             stream(decoder=Decoder.N_OF_M, inner_size=DECODED_COLUMNS + 1), stream(decoder=Decoder.N_OF_M, kept=1),
-            stream(decoder=Decoder.N_OF_M, ranges=Ranges.USE),
+            stream(decoder=Decoder.N_OF_M, ranges=Ranges.USE), stream(decoder=Decoder.BLOCKS),
+            stream(decoder=Decoder.BLOCKS, index_size=IndexSize.UINT16, mode=Mode.SAMPLED, row_bank=1),
             stream(ranges=3), stream(ranges=Ranges.USE, range_first=63), stream(ranges=Ranges.RECORD, range_first=63),
             stream(ranges=Ranges.RECORD, decoder=Decoder.DENSE),
             stream(accumulator_first=15), stream(targets=4), drain(accumulator_first=15), drain(tile_columns=9),

@@ -101,6 +101,7 @@ class CommandChecks:
         if ranges == Ranges.ALL:
             return
         self.require(
-            values["decoder"] in (Decoder.CSR, Decoder.BITMAP), "ranges are remembered of rows with pointers only"
+            values["decoder"] in (Decoder.CSR, Decoder.BITMAP, Decoder.BLOCKS),
+            "ranges are remembered of rows with pointers only",
         )
         self.require(first + rows <= limit, f"ranges of {rows} rows from {first} on, but {limit} are remembered")

@@ -4,21 +4,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from acf.golden.bitmaps import bitmap_columns
 from acf.golden.formats import GoldenFormat
 from acf.golden.guarded_memory import CommandFault, GuardedMemory
 from acf.isa import (
+    BLOCK,
     DECODED_COLUMNS,
     Decoder,
     ErrorCode,
     IndexSize,
     Mode,
     Ranges,
-    bitmap_row_bytes,
     pattern_row_entries,
     place_bits,
 )
 
 __all__ = ["EntryReader", "Stream"]
+
+_OPTIONAL = {"nm": Decoder.N_OF_M, "blocks": Decoder.BLOCKS}
 
 _PLACES = 1 << 16
 """Places of entries, and how many there are, are remembered modulo this."""
@@ -88,15 +91,14 @@ class EntryReader:
         self._remembered = remembered
         self._sampled = command["mode"] == Mode.SAMPLED
         self._entry_begin = command["entry_begin"] + feeder * command["entry_count"]
-        self._beat_bytes = beat_bytes = memory.beat_bytes
         decoder = command["decoder"]
         unfit = self._unfit(formats)
         if unfit is not None:
             raise CommandFault(ErrorCode.COMMAND_RANGE, address=command_address, source=source, detail=unfit)
         self._index_type = np.dtype("<u2" if command["index_size"] == IndexSize.UINT16 else "<u4")
         aligned = [] if self._sampled else [("values", arithmetic.dtype.itemsize)]
-        if decoder in (Decoder.CSR, Decoder.BITMAP):
-            index_size = beat_bytes if decoder == Decoder.BITMAP else self._index_type.itemsize
+        if decoder in (Decoder.CSR, Decoder.BITMAP, Decoder.BLOCKS):
+            index_size = memory.beat_bytes if decoder == Decoder.BITMAP else self._index_type.itemsize
             aligned += [("pointers", 4), ("indices", index_size)]
         for what, size in aligned:
             if command[what] % size:
@@ -111,12 +113,15 @@ class EntryReader:
         """Why no decoder can carry out the command."""
         command, decoder = self._command, self._command["decoder"]
         is_large = command["inner_size"] > DECODED_COLUMNS
-        if decoder not in set(Decoder) or (decoder == Decoder.N_OF_M and "nm" not in formats):
+        built = {Decoder.CSR, Decoder.DENSE, Decoder.BITMAP, *(_OPTIONAL[name] for name in formats)}
+        if decoder not in built:
             return f"decoder {decoder} is not built"
         if decoder == Decoder.BITMAP and (command["mode"] != Mode.GATHER or is_large):
             return f"a bitmap is for a GATHER of at most {DECODED_COLUMNS} columns"
         if decoder == Decoder.N_OF_M and (command["kept"] > command["group"] or is_large):
             return f"N of M are fewer than M, of at most {DECODED_COLUMNS} columns"
+        if decoder == Decoder.BLOCKS and (command["mode"] == Mode.SAMPLED or command["index_size"] != IndexSize.UINT16):
+            return "blocks have indices of 16 bits, and are not for a SAMPLED"
         return None
 
     def read(self, rows: np.ndarray) -> Stream:
@@ -163,14 +168,16 @@ class EntryReader:
 
     def _read_with_pointers(self, rows: np.ndarray) -> Stream:
         command = self._command
+        size = BLOCK if command["decoder"] == Decoder.BLOCKS else 1
         begins, ends = (
-            self._memory.gather(command["pointers"] + 4 * (rows + offset), np.dtype("<u4"), source=self._source).astype(
-                np.int64
-            )
+            self._memory.gather(
+                command["pointers"] + 4 * (rows // size + offset), np.dtype("<u4"), source=self._source
+            ).astype(np.int64)
             for offset in (0, 1)
         )
-        good, fault = self._check_pointers(rows, begins, ends)
-        rows, begins, ends = rows[:good], begins[:good], ends[:good]
+        good, fault = self._check_pointers(rows, begins, ends, limit=command["entries"] // size**2)
+        # Of a row in blocks, as many places as columns of blocks.
+        rows, begins, ends = rows[:good], begins[:good] * size, ends[:good] * size
         if command["ranges"] == Ranges.USE:
             begins, ends = self._remembered_part(begins, ends)
 
@@ -181,23 +188,29 @@ class EntryReader:
         taken = self._in_entry_range(places)
         rows_of_entries, places = rows_of_entries[taken], places[taken]
         if command["decoder"] == Decoder.BITMAP:
-            indices = self._ones(rows, counts)
+            indices = bitmap_columns(
+                self._memory, command, inner_begin=self._inner_begin, rows=rows, counts=counts, source=self._source
+            )
         else:
-            indices = self._read_indices(places, rows[rows_of_entries])
+            indices = self._read_indices(places, rows[rows_of_entries], size=size)
         if fault is not None:
             raise fault
         inner = indices - self._inner_begin
         inside = (inner >= 0) & (inner < command["inner_count"])
         if command["ranges"] == Ranges.RECORD:
             self._remember(rows.size, rows_of_entries, places, inside)
-        return self._send(places[inside], rows_of_entries[inside], inner[inside], int(np.count_nonzero(~inside)))
+        # Of blocks, the values of their first rows come before those of the second ones.
+        planes = rows[rows_of_entries] % size * (command["entries"] // BLOCK)
+        values = (places + planes)[inside]
+        return self._send(values, rows_of_entries[inside], inner[inside], int(np.count_nonzero(~inside)))
 
-    def _read_indices(self, places: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The column index at each place, of an entry of the row beside it."""
+    def _read_indices(self, places: np.ndarray, rows: np.ndarray, *, size: int) -> np.ndarray:
+        """The column index at each place, of an entry of the row beside it; one index for ``size`` columns."""
         command = self._command
         indices = self._memory.gather(
-            command["indices"] + places * self._index_type.itemsize, self._index_type, source=self._source
+            command["indices"] + places // size * self._index_type.itemsize, self._index_type, source=self._source
         ).astype(np.int64)
+        indices = indices * size + places % size
         self._check_indices(indices, rows)
         return indices
 
@@ -212,39 +225,6 @@ class EntryReader:
                 source=self._source,
                 detail=f"the inner size is {self._command['inner_size']}",
             )
-
-    def _ones(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """The columns of all ones of the rows in a bitmap, of which each row must have ``counts``.
-
-        Where a part of each row is remembered, it is that inside the inner range, and only its beats are read.
-        """
-        command, beat = self._command, self._beat_bytes
-        begin, end = 0, command["inner_size"]
-        if command["ranges"] == Ranges.USE:
-            begin = max(0, min(self._inner_begin, end - 1))
-            end = min(self._inner_begin + command["inner_count"], end)
-        first_beat = begin // (8 * beat)
-        beats = max(1, -(-end // (8 * beat)) - first_beat)
-        read = np.flatnonzero(counts)  # nothing is read of rows without entries
-        words = np.arange(first_beat * beat, (first_beat + beats) * beat, 8)
-        pitch = bitmap_row_bytes(command["inner_size"], beat_bytes=beat)
-        addresses = command["indices"] + rows[read, None] * pitch + words
-        bits = self._memory.gather(addresses.ravel(), np.dtype("<u8"), source=self._source).view(np.uint8)
-        ones = np.unpackbits(bits.reshape(read.size, beats * beat), axis=1, bitorder="little").astype(np.bool_)
-        columns = first_beat * beat * 8 + np.arange(ones.shape[1])
-        ones &= (columns >= begin) & (columns < end)
-        found = np.count_nonzero(ones, axis=1)
-        wrong = np.flatnonzero(found != counts[read])
-        if wrong.size:
-            row = int(read[wrong[0]])
-            raise CommandFault(
-                ErrorCode.POINTER_RANGE,
-                row=int(rows[row]),
-                index=int(counts[row]),
-                source=self._source,
-                detail=f"so many are its entries, but its bitmap has {found[wrong[0]]} ones",
-            )
-        return columns[np.nonzero(ones)[1]]
 
     def _remembered_part(self, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each row what is remembered of it, as far as it lies in the row."""
@@ -273,10 +253,9 @@ class EntryReader:
         return (places >= self._entry_begin) & (places < self._entry_begin + self._command["entry_count"])
 
     def _check_pointers(
-        self, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray
+        self, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray, *, limit: int
     ) -> tuple[int, CommandFault | None]:
         """How many rows come before the first bad pointer, and the fault that it is."""
-        limit = self._command["entries"]
         bad = (begins > limit) | (ends > limit) | (ends < begins)
         if not bad.any():
             return rows.size, None
@@ -288,7 +267,7 @@ class EntryReader:
                 row=row,
                 index=begin if begin > limit else end,
                 source=self._source,
-                detail=f"there are {limit} entries",
+                detail=f"there are {limit} entries or blocks",
             )
         return first, CommandFault(
             ErrorCode.POINTER_ORDER, row=row, index=end, source=self._source, detail=f"the pointer before it is {begin}"

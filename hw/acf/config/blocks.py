@@ -145,8 +145,8 @@ class NocConfig:
             require_range("virtual channel of a traffic class", channel, 0, self.virtual_channels - 1)
 
 
-WEIGHT_FORMATS = ("nm",)
-"""Formats of weights whose decoders may be left out: ``nm``, N entries in each M columns."""
+WEIGHT_FORMATS = ("nm", "blocks")
+"""Formats of weights whose decoders may be left out: N entries in each M columns, and blocks of 4 x 4."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ Hardware, golden model, compiler and simulators all read these tables; none of t
 """
 
 from acf.isa.commands import (
+    BLOCK,
     CANDIDATE_PART,
     CANDIDATE_WORD,
     COMMAND_BYTES,
@@ -50,6 +51,7 @@ from acf.isa.registers import (
 )
 
 __all__ = [
+    "BLOCK",
     "DECODED_COLUMNS",
     "CANDIDATE_PART",
     "CANDIDATE_WORD",

@@ -4,6 +4,7 @@ from acf.isa.fields import COMMAND_FIELDS
 from acf.isa.opcodes import Opcode
 
 __all__ = [
+    "BLOCK",
     "DECODED_COLUMNS",
     "CANDIDATE_PART",
     "CANDIDATE_WORD",
@@ -52,6 +53,9 @@ LARGEST_BLOCK = 6
 
 LARGEST_GROUP = 16
 """Columns of a group of the decoder N_OF_M are at most it."""
+
+BLOCK = 4
+"""Rows and columns of a block of the decoder BLOCKS."""
 
 GATE_STEPS = 64
 """``row_step`` of a DRAIN with ``gate`` must be below it."""

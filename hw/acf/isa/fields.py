@@ -42,7 +42,9 @@ _COLUMNS = {
 # r * entry_count and entry_count - 1 more, as far as they are below entries. The first of them uses accumulator
 # accumulator_first * slots of every lane, the next one the next.
 _ENTRIES = {
-    "entries": Field(13, 0, 32),  # entries of W; a row pointer above it is an error
+    "entries": Field(
+        13, 0, 32
+    ),  # entries of W, of BLOCKS all their elements; a row pointer above it, in blocks, is an error
     "entry_count": Field(14, 16, 16),
     "entry_begin": Field(15, 0, 32),
 }

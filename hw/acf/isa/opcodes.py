@@ -55,6 +55,9 @@ class Decoder(enum.IntEnum):
     """``indptr`` int32, a bit for each column of each row, ``data`` in ascending order of columns. Only in a GATHER."""
     N_OF_M = 3
     """In each group of M successive columns N values, and the place of each in its group; no pointers."""
+    BLOCKS = 4
+    """``indptr`` int32 and ``indices`` uint16 of blocks of ``BLOCK`` x ``BLOCK`` elements; all their values, those of
+    the first rows of all blocks before those of the second rows, and so on. Not in a SAMPLED."""
 
 
 class IndexSize(enum.IntEnum):

@@ -12,6 +12,7 @@ from acf.hw.noc.flit import (
     drain_head,
 )
 from acf.isa import (
+    BLOCK,
     DECODED_COLUMNS,
     GATE_STEPS,
     LARGEST_BLOCK,
@@ -20,6 +21,7 @@ from acf.isa import (
     EntryKind,
     ErrorCode,
     FeederCounter,
+    IndexSize,
     Mode,
     Opcode,
     Ranges,
@@ -67,7 +69,8 @@ async def random_commands(dut):
                 if opcode == Opcode.STREAM:
                     # Programs use what they recorded of the same rows; elsewhere rows are cut anywhere, which a bitmap
                     # does not take.
-                    allowed = {Decoder.CSR: list(Ranges), Decoder.BITMAP: [Ranges.ALL, Ranges.RECORD]}
+                    allowed = {decoder: list(Ranges) for decoder in (Decoder.CSR, Decoder.BLOCKS)}
+                    allowed[Decoder.BITMAP] = [Ranges.ALL, Ranges.RECORD]
                     ranges = random.choice(allowed.get(matrix.decoder, [Ranges.ALL]))
                     command = random_stream(matrix, ranges=ranges)
                     if latest is not None and random.random() < 0.4:
@@ -187,7 +190,7 @@ async def tiles_hear_of_sums_ahead(dut):
 
 def whole_stream(matrix, **fields):
     """A gather of all rows of a matrix."""
-    rows = {"row_begin": 0, "row_end": len(matrix.pointers) - 1, "row_offset": 0, "row_step": 1, "row_limit": 8}
+    rows = {"row_begin": 0, "row_end": matrix.rows, "row_offset": 0, "row_step": 1, "row_limit": 8}
     inner = {"inner_begin": 0, "inner_offset": 0, "inner_count": OPERANDS, "accumulator_first": 0}
     return random_stream(matrix, **{"mode": Mode.GATHER, **rows, **inner, **fields})
 
@@ -274,6 +277,48 @@ async def parts_of_bitmaps_are_read_alone(dut):
     values = sent * SIZE / BEAT + rows
     assert beats[Ranges.USE] <= values + rows * (OPERANDS / (8 * BEAT) + 1) + rows
     assert beats[Ranges.RECORD] >= 16 * rows + matrix.pointers[-1] * SIZE / BEAT
+
+
+@cocotb.test()
+async def blocks(dut):
+    """Rows of a row of blocks in any order and number, blocks anywhere, cut by inner ranges, recorded and used."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    for number in range(24):
+        rows = random.choice([1, 3, 4, 5, 8, random.randint(1, 30)])
+        lengths = [random.choice([0, 1, random.randint(0, 12)]) for _ in range(rows)]
+        width = random.choice([1, OPERANDS, 3 * OPERANDS, 60000])
+        matrix = Matrix(lengths=lengths, inner_size=width, decoder=Decoder.BLOCKS)
+        bench.memory.read.latency, bench.chance = random.choice([(30, 1.0), (3, 0.5)])
+        part = {"inner_begin": random.randrange(matrix.inner_size), "inner_count": random.randint(0, OPERANDS)}
+        if number % 2:
+            await one_stream(bench, matrix, random_stream(matrix, **part, mode=Mode.GATHER))
+            part["inner_count"] = ACCUMULATORS // 2
+            scatter = {"mode": Mode.SCATTER, "scatter_first": 0, "accumulator_first": ACCUMULATORS // 2}
+            await one_stream(bench, matrix, whole_stream(matrix, **part, **scatter))
+        else:
+            for ranges in (Ranges.RECORD, Ranges.USE):
+                await one_stream(bench, matrix, whole_stream(matrix, **part, ranges=ranges, range_first=7))
+
+
+@cocotb.test()
+async def blocks_are_read_at_full_rate(dut):
+    """An entry a cycle of rows in blocks, an index for four of them; a block a cycle where they are passed over."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    bench.memory.read.latency = 0
+    rows = 8
+    matrix = Matrix(lengths=[16] * rows, inner_size=8 * OPERANDS, decoder=Decoder.BLOCKS, zeros=0)
+    matrix.indices = [block for _ in range(rows // BLOCK) for block in range(16)]
+    count = 16 * BLOCK * rows
+    for begin, inside in ((0, OPERANDS), (0, 64), (4 * OPERANDS, OPERANDS)):
+        before = bench.memory.read.beats_read
+        command = whole_stream(matrix, inner_begin=begin, inner_count=min(inside, OPERANDS), skip=0)
+        entries, cycles = await one_stream(bench, matrix, command)
+        beats = bench.memory.read.beats_read - before
+        dut._log.info(f"{entries} of {count} entries in {cycles} cycles, {beats} beats")
+        assert beats <= count * (SIZE + 2 / BLOCK) / BEAT + 5 * rows
+        assert cycles <= max(entries + (count - entries), 2 * beats) * 1.1 + 70
 
 
 @cocotb.test()
@@ -692,6 +737,32 @@ async def errors(dut):
     for fields in ({"kept": 2, "group": 1}, {"inner_size": DECODED_COLUMNS + 1}, {"ranges": Ranges.USE}):
         command = groups(**fields)
         await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
+
+    def in_blocks(change=None, **fields):
+        matrix = Matrix(lengths=[5, 0, 0, 0, 30, 0, 0, 0, 7], inner_size=OPERANDS, decoder=Decoder.BLOCKS)
+        if change:
+            change(matrix)
+        bench.place(matrix)
+        command = whole_stream(matrix, **{"row_limit": 9, **fields})
+        bench.send(Opcode.STREAM, command)
+        return command
+
+    # Pointers: 0 5 35 42.
+    in_blocks(at(2, 4))
+    await expect(ErrorCode.POINTER_ORDER, row=4, index=4)
+    in_blocks(entries=16 * 42 - 1)
+    await expect(ErrorCode.POINTER_RANGE, row=8, index=42)
+    in_blocks(lambda matrix: matrix.indices.__setitem__(20, 0xFFFF))
+    await expect(ErrorCode.INDEX_RANGE, row=4, index=0x3FFFC)
+    for fields in ({"mode": Mode.SAMPLED, "entry_count": 0}, {"index_size": IndexSize.INT32}):
+        command = in_blocks(**fields)
+        await expect(ErrorCode.COMMAND_RANGE, address=command["values"])
+    for name, amount in (("pointers", 2), ("indices", 1)):
+        command = in_blocks()
+        bench.control.queue.clear()
+        command[name] += amount
+        bench.send(Opcode.STREAM, command)
+        await expect(ErrorCode.MISALIGNED, address=command[name])
 
     def bad_read(address, code):
         bad = address - address % BEAT

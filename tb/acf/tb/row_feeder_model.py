@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 
 from acf.golden.rewiring import select_largest
 from acf.isa import (
+    BLOCK,
     DECODED_COLUMNS,
     LARGEST_BLOCK,
     LARGEST_GROUP,
@@ -82,8 +83,8 @@ def golden_stream(command, matrix, *, feeder, remembered):
     for n, row in enumerate(golden_rows(command, feeder=feeder)):
         looked_at, inside = False, []
         known_first, known_count = remembered.get(command["range_first"] + n, (0, 0))
-        known_first = matrix.pointers[row] + (known_first - matrix.pointers[row]) % 0x10000
-        for place, (index, value) in enumerate(matrix.row(row), matrix.pointers[row]):
+        known_first = matrix.begin(row) + (known_first - matrix.begin(row)) % 0x10000
+        for place, (index, value) in enumerate(matrix.row(row), matrix.begin(row)):
             inner = index - begin
             if command["ranges"] == Ranges.USE and not 0 <= place - known_first < known_count:
                 continue
@@ -177,9 +178,15 @@ def _finish(value, command):
 
 
 class Matrix:
-    """A matrix in memory: CSR and N:M with unsorted, doubled and zero entries, dense, or a bitmap with zero entries."""
+    """A matrix in memory: CSR, N:M or blocks with unsorted, doubled and zero entries; dense; a bitmap with zeros.
+
+    Of blocks every fourth of the ``lengths`` counts, for as many blocks in four rows.
+    """
 
     def __init__(self, *, lengths, inner_size, wide=True, decoder=Decoder.CSR, zeros=0.2, pattern=None):
+        self.rows = len(lengths)
+        if decoder == Decoder.BLOCKS:
+            wide, inner_size, lengths = False, -(-inner_size // BLOCK) * BLOCK, lengths[::BLOCK]
         self.decoder, self.wide, self.inner_size = decoder, wide, inner_size
         if decoder == Decoder.N_OF_M and pattern is None:
             pattern = random.choice(PATTERNS)
@@ -200,10 +207,16 @@ class Matrix:
             n, m = pattern
             begins = [place // n * m for length in lengths for place in range(length)]
             self.indices = [random.randrange(begin, min(begin + m, inner_size)) for begin in begins]
-        self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(entries)]
+        elements = entries
+        if decoder == Decoder.BLOCKS:
+            elements = entries * BLOCK**2
+            self.indices = [index // BLOCK for index in self.indices]
+        self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(elements)]
         if CONFIG.lane.format == "bf16":
             self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
-        self.ones = [[index for index, _ in self.row(row)] for row in range(len(lengths))]  # of a bitmap
+        self.ones = []
+        if decoder == Decoder.BITMAP:
+            self.ones = [[index for index, _ in self.row(row)] for row in range(self.rows)]
         # Bases aligned to elements and no more, a little before a 4 KiB border.
         width = {Decoder.BITMAP: BEAT, Decoder.N_OF_M: 1}.get(decoder, 4 if wide else 2)
         self.bases = {
@@ -213,16 +226,16 @@ class Matrix:
         }
 
     @property
-    def is_csr(self):
-        """Whether all that only CSR can have may be tried."""
-        return self.decoder == Decoder.CSR
+    def has_indices(self):
+        """Whether there is an index for each entry, or for each block."""
+        return self.decoder in (Decoder.CSR, Decoder.BLOCKS)
 
     def arrays(self):
         """Address and bytes of each array."""
         arrays = [("values", SIZE, self.values)]
-        if self.decoder in (Decoder.CSR, Decoder.BITMAP):
+        if self.has_indices or self.decoder == Decoder.BITMAP:
             arrays.append(("pointers", 4, self.pointers))
-        if self.is_csr:
+        if self.has_indices:
             arrays.append(("indices", 4 if self.wide else 2, self.indices))
         for name, width, numbers in arrays:
             yield self.bases[name], b"".join(number.to_bytes(width, "little") for number in numbers)
@@ -250,8 +263,16 @@ class Matrix:
             content += (bits if ones else noise).to_bytes(pitch, "little")
         return content
 
+    def begin(self, row):
+        """The place of the first entry of a row, in blocks as columns of blocks count."""
+        return BLOCK * self.pointers[row // BLOCK] if self.decoder == Decoder.BLOCKS else self.pointers[row]
+
     def row(self, row):
         """Index and value of the entries of a row."""
+        if self.decoder == Decoder.BLOCKS:
+            plane = row % BLOCK * BLOCK * self.pointers[-1]
+            places = range(self.begin(row), BLOCK * self.pointers[row // BLOCK + 1])
+            return [(self.indices[p // BLOCK] * BLOCK + p % BLOCK, self.values[plane + p]) for p in places]
         places = range(self.pointers[row], self.pointers[row + 1])
         is_dense = self.decoder == Decoder.DENSE
         return [
@@ -270,7 +291,7 @@ class Matrix:
             "index_size": IndexSize.INT32 if self.wide else IndexSize.UINT16,
             "decoder": self.decoder,
             "inner_size": self.inner_size,
-            "entries": self.pointers[-1],
+            "entries": len(self.values),
         }
 
 
@@ -301,10 +322,11 @@ def random_matrix(**fixed):
     rows = random.choice([0, 1, 2, *random.choices(range(3, 60), k=5)])
     longest = random.choice([0, 1, 4, 10, 40, 40, 200])
     lengths = [random.choice([0, random.randint(0, longest)]) for _ in range(rows)]
-    decoder = fixed.get("decoder", random.choices(list(Decoder), weights=[6, 2, 3, 4])[0])
+    decoder = fixed.get("decoder", random.choices(list(Decoder), weights=[6, 2, 3, 4, 4])[0])
     inner_sizes = {
         Decoder.CSR: [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000],
         Decoder.DENSE: [1, random.randint(1, 50)],
+        Decoder.BLOCKS: [1, OPERANDS, OPERANDS, 4 * OPERANDS, 60000],
         Decoder.N_OF_M: [1, OPERANDS, 4 * OPERANDS, random.randint(1, 5 * OPERANDS)],
         Decoder.BITMAP: [1, OPERANDS, 4 * OPERANDS, random.randint(1, 5 * OPERANDS), DECODED_COLUMNS // 8],
     }
@@ -326,9 +348,9 @@ def _random_entry_range(entries, *, words=BEAT // 4):
 
 def random_stream(matrix, *, mode=None, **fixed):
     """A STREAM of a matrix, of any mode unless one is given."""
-    rows = len(matrix.pointers) - 1
-    modes = [Mode.GATHER] if matrix.decoder == Decoder.BITMAP else [Mode.GATHER, *Mode]
-    mode = random.choice(modes) if mode is None else mode
+    rows = matrix.rows
+    modes = {Decoder.BITMAP: [Mode.GATHER], Decoder.BLOCKS: [Mode.GATHER, Mode.SCATTER]}
+    mode = random.choice(modes.get(matrix.decoder, [Mode.GATHER, *Mode])) if mode is None else mode
     count = random.choice([0, 1, OPERANDS, OPERANDS, OPERANDS, random.randint(0, OPERANDS)])
     bank = random.randrange(CONFIG.lane.operand_banks)
     command = {

@@ -10,6 +10,7 @@ from acf.config import FabricConfig
 from acf.hw.mem.arbiter import RoundRobinArbiter
 from acf.hw.mem.group_rows import pattern_layout, place_width
 from acf.hw.mem.line_fetch import encode
+from acf.isa import BLOCK
 
 __all__ = ["CsrCursors", "cursor_job_layout", "raw_group_layout"]
 
@@ -93,6 +94,9 @@ class CsrCursors(wiring.Component):
         built.
     pattern : In(pattern_layout)
         Of these groups.
+    blocks : In(1)
+        Indices, of 16 bits, are those of blocks of ``BLOCK`` columns; positions count from the begin of a block. Only
+        where the decoder is built.
     wide : In(1)
         Indices have 32 bits, else 16.
     valueless : In(1)
@@ -127,6 +131,7 @@ class CsrCursors(wiring.Component):
                 "index": In(16),
                 "places": In(1),
                 "pattern": In(pattern_layout),
+                "blocks": In(1),
                 "wide": In(1),
                 "valueless": In(1),
                 "ordered": In(1),
@@ -219,11 +224,16 @@ class CsrCursors(wiring.Component):
         group = config.feeder.group
         is_last = Signal()
         count = Signal(range(group + 1))  # entries of the group
+        blocks = self.blocks if "blocks" in config.feeder.formats else Const(0)
+        first_position = of(position, grant)
+        in_block = first_position[: exact_log2(BLOCK)]
+        leaves_block = (in_block + count) == BLOCK
+        index_step = Mux(blocks, leaves_block, Mux(self.wide, count << 1, count))
         next_index, next_value = Signal(beat_bits + fine), Signal(beat_bits - operand_bits + 1)
         m.d.comb += [
             count.eq(1),
             is_last.eq(remaining == count - 1),
-            next_index.eq(index_at + (Mux(self.wide, count << 1, count) << fine)),
+            next_index.eq(index_at + (index_step << fine)),
             next_value.eq(value_at + count),
             self.index_pop.eq(take & ~self.dense & (self.decoded | next_index[-1] | is_last)),
             self.value_pop.eq(take & ~self.valueless & (next_value[-1] | is_last)),
@@ -233,6 +243,7 @@ class CsrCursors(wiring.Component):
         # The longest group whose end is in the row and in both beats.
         for more in range(1, group):
             in_index_beat = (index_unit + Mux(self.wide, 2 * more, more)) < 1 << (beat_bits - 1)
+            in_index_beat = Mux(blocks, (in_block + more) < BLOCK, in_index_beat)
             in_value_beat = (value_at + more) < 1 << (beat_bits - operand_bits)
             with m.If(grouped & (remaining >= more) & (self.dense | in_index_beat) & in_value_beat):
                 m.d.comb += count.eq(more + 1)
@@ -245,7 +256,6 @@ class CsrCursors(wiring.Component):
                 self.o.p.number.eq(of(number, grant)),
                 self.o.p.opens.eq(of(opens, grant)),
             ]
-        first_position = of(position, grant)
         for n in range(group):
             index_place = (index_unit + Mux(self.wide, 2 * n, n))[: beat_bits - 1]
             value_place = (value_at + n)[: beat_bits - operand_bits]
@@ -260,9 +270,12 @@ class CsrCursors(wiring.Component):
                 counted, without_beat = Mux(self.decoded, self.index, counted), self.dense | self.decoded
             else:
                 without_beat = self.dense
+            if n == 0:
+                block = narrow
+            column = Mux(blocks, Cat((in_block + n)[: len(in_block)], block), narrow)
             with m.If(can_load):
                 m.d.sync += [
-                    self.o.p.indices[n].eq(Mux(without_beat, counted, Mux(self.wide, full, narrow))),
+                    self.o.p.indices[n].eq(Mux(without_beat, counted, Mux(self.wide, full, column))),
                     self.o.p.values[n].eq(self.value_line.word_select(value_place, operand.operand_width)),
                 ]
         if fine:

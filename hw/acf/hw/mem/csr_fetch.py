@@ -8,12 +8,13 @@ apart behind; ``RowInterleaver`` mixes them again as far as sums allow.
 There are three parts, each with a job of its own: while mixed entries of one are given, those of the next one are read,
 and the rows of the one after that are found. Rows wait in front of ``EntryRuns``, entries in front of the interleaver.
 Of a bitmap ``BitmapRows`` says where its rows lie, and ``BitmapDecoder`` makes indices of its ones. Rows with N entries
-in each M columns are dense rows of their entries, whose shape ``GroupRows`` works out.
+in each M columns are dense rows of their entries, whose shape ``GroupRows`` works out. The rows of a row of blocks
+share its pointers and indices; their values lie as far apart as all values of one row in each block take.
 Reads of pointers, and of indices and values of each cursor, have AXI IDs of their own, so that memory may answer them
 in any order.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -35,6 +36,7 @@ from acf.hw.mem.pointer_fetch import PointerFetch, row_walk_layout
 from acf.hw.mem.row_interleaver import RowInterleaver
 from acf.hw.mem.row_ranges import RowRanges
 from acf.hw.mem.row_tags import RowTags
+from acf.isa import BLOCK
 
 __all__ = ["CsrFetch", "csr_job_layout", "pointer_id"]
 
@@ -53,6 +55,7 @@ csr_job_layout = data.StructLayout(
         "accumulator_first": 16,
         "dense": 1,
         "bitmap": 1,
+        "blocks": 1,
         "n_of_m": 1,
         "pattern": pattern_layout,
         "wide": 1,
@@ -65,9 +68,9 @@ csr_job_layout = data.StructLayout(
         "rows": row_walk_layout,
     }
 )
-"""The fields of a STREAM command that concern the matrix: ``dense``, ``bitmap`` and ``n_of_m`` for the decoder,
-``wide`` for 32-bit indices, inner and entry ranges of this feeder, ``entry_number`` the accumulator of the first entry,
-``range_first`` the place in the table of ranges of the row that tiles know as 0."""
+"""The fields of a STREAM command that concern the matrix: ``dense``, ``bitmap``, ``blocks`` and ``n_of_m`` for the
+decoder, ``wide`` for 32-bit indices, inner and entry ranges of this feeder, ``entry_number`` the accumulator of the
+first entry, ``range_first`` the place in the table of ranges of the row that tiles know as 0."""
 
 
 def pointer_id(*, config: FabricConfig) -> int:
@@ -149,7 +152,7 @@ class CsrFetch(wiring.Component):
         early, job = Signal(csr_job_layout, name="early"), Signal(csr_job_layout, name="late")
         m.submodules.pointers = pointers = PointerFetch(config=config)
         m.submodules.dense_rows = dense_rows = DenseRows()
-        has_groups = "nm" in config.feeder.formats
+        has_groups, has_blocks = ("nm" in config.feeder.formats), ("blocks" in config.feeder.formats)
         line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
         m.submodules.ranges = ranges = RowRanges(places=config.feeder.ranges)
         m.submodules.window = window = EntryWindow()
@@ -224,12 +227,14 @@ class CsrFetch(wiring.Component):
             runs.i.valid.eq(window.o.valid & admitted),
             window.o.ready.eq(runs.i.ready & admitted),
             runs.enable.eq(in_runs),
-            runs.apart.eq(job.dense | job.n_of_m if has_groups else job.dense),  # positions count within a row
+            # Positions count within a row, and rows of blocks do not lie behind each other.
+            runs.apart.eq(job.dense | (job.n_of_m if has_groups else 0) | (job.blocks if has_blocks else 0)),
             runs.finish.eq(~(admitted & finding)),
             tags.enable.eq(in_runs),
             cursors.dense.eq(job.dense),
             cursors.places.eq(job.n_of_m),
             cursors.pattern.eq(job.pattern),
+            cursors.blocks.eq(job.blocks),
             cursors.wide.eq(job.wide),
             cursors.valueless.eq(job.sampled),
             cursors.ordered.eq(in_runs),
@@ -289,6 +294,10 @@ class CsrFetch(wiring.Component):
                     # Columns follow from positions in the whole row.
                     runs.i.p.position.eq(window.o.p.position + group_rows.first),
                 ]
+        if has_blocks:
+            m.d.comb += pointers.blocks.eq(early.blocks)
+            with m.If(early.blocks):
+                m.d.comb += runs.i.p.position.eq(window.o.p.begin)
         wiring.connect(m, ranges.o, window.i)
         wiring.connect(m, runs.tags, tags.tags)
         wiring.connect(m, cursors.o, tags.i)
@@ -336,7 +345,7 @@ class CsrFetch(wiring.Component):
         count = config.feeder.cursors
         beat_bytes = config.memory.beat_bytes
         beat_bits = exact_log2(beat_bytes)
-        operand_bits = exact_log2(config.lane.number_format.operand_bytes)
+        operand_bits, block_bits = exact_log2(config.lane.number_format.operand_bytes), exact_log2(BLOCK)
 
         span = Signal(cut_span_layout)
         span_valid = Signal()
@@ -377,7 +386,22 @@ class CsrFetch(wiring.Component):
             with m.If(can_load):
                 m.d.sync += index_bit_there.eq(index_bit)
             m.d.comb += cursors.job.index_bit.eq(index_bit_there)
-        value_begin = job.values + (row.begin << operand_bits)
+        values_at = job.values
+        if "blocks" in config.feeder.formats:
+            with m.If(job.blocks):
+                m.d.comb += [
+                    index_offset.eq((row.begin >> block_bits) << 1),
+                    index_bytes.eq(((row.begin[:block_bits] + row.count + BLOCK - 1) >> block_bits) << 1),
+                ]
+            # Where the values of the n-th rows of blocks begin; there before the first row of a job is.
+            planes = [Signal(32, name=f"plane_{n}") for n in range(BLOCK)]
+            plane = Mux(job.blocks, job.entries >> block_bits, 0) << operand_bits
+            m.d.sync += [
+                one.eq(job.values + (plane if n & 1 else 0) + (plane << 1 if n & 2 else 0))
+                for n, one in enumerate(planes)
+            ]
+            values_at = Array(planes)[row.row[:block_bits]]
+        value_begin = values_at + (row.begin << operand_bits)
         with m.If(can_load):
             m.d.sync += [
                 span_valid.eq(runs.o.valid & is_found),

@@ -5,7 +5,7 @@ ahead and asks for the memory beats that hold the words, each beat once while th
 words out of the beats. Where rows follow each other, the end of one is the begin of the next and is read once.
 """
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -13,7 +13,7 @@ from amaranth.utils import exact_log2
 from acf.config import FabricConfig
 from acf.hw.mem.burst_tracker import BurstTracker
 from acf.hw.mem.fault_report import fault_signature, raise_fault
-from acf.isa import ErrorCode
+from acf.isa import BLOCK, ErrorCode
 
 __all__ = ["PointerFetch", "WordWalk", "row_span_layout", "row_walk_layout"]
 
@@ -39,6 +39,8 @@ class WordWalk(wiring.Component):
     pointers : In(32)
         Address of the first pointer of the matrix.
     rows : In(row_walk_layout)
+    blocks : In(1)
+        Every ``BLOCK`` rows, from row 0 on, have pointers together.
     advance : In(1)
         Goes to the next word; only while ``valid``.
     valid : Out(1)
@@ -56,6 +58,7 @@ class WordWalk(wiring.Component):
     start: Signal
     pointers: Signal
     rows: data.View
+    blocks: Signal
     advance: Signal
     valid: Signal
     address: Signal
@@ -70,6 +73,7 @@ class WordWalk(wiring.Component):
                 "start": In(1),
                 "pointers": In(32),
                 "rows": In(row_walk_layout),
+                "blocks": In(1),
                 "advance": In(1),
                 "valid": Out(1),
                 "address": Out(32),
@@ -84,11 +88,14 @@ class WordWalk(wiring.Component):
 
         left = Signal(16)  # rows whose end has not been passed
         contiguous = Signal()
-        m.d.sync += contiguous.eq(self.rows.step == 1)
+        m.d.sync += contiguous.eq((self.rows.step == 1) & ~self.blocks)
+        in_block = Signal(exact_log2(BLOCK))  # number of the row in its block
+        behind = in_block + self.rows.step  # rows from the begin of its block to the next one of the walk
 
         following = Signal(32)
         with m.If(self.is_end & ~contiguous):
-            m.d.comb += following.eq(self.address + (self.rows.step << 2) - 4)
+            pointers = Mux(self.blocks, behind >> exact_log2(BLOCK), self.rows.step)
+            m.d.comb += following.eq(self.address + (pointers << 2) - 4)
         with m.Else():
             m.d.comb += following.eq(self.address + 4)
         m.d.comb += [
@@ -100,10 +107,12 @@ class WordWalk(wiring.Component):
         with m.If(self.advance):
             m.d.sync += [self.address.eq(following), self.is_end.eq(~self.is_end | contiguous)]
             with m.If(self.is_end):
-                m.d.sync += left.eq(left - 1)
+                m.d.sync += [left.eq(left - 1), in_block.eq(behind)]
         with m.If(self.start):
+            first = Mux(self.blocks, self.rows.first >> exact_log2(BLOCK), self.rows.first)
             m.d.sync += [
-                self.address.eq(self.pointers + (self.rows.first << 2)),
+                self.address.eq(self.pointers + (first << 2)),
+                in_block.eq(self.rows.first),
                 self.is_end.eq(0),
                 left.eq(self.rows.count),
             ]
@@ -115,7 +124,7 @@ class PointerFetch(wiring.Component):
     """Reads the row pointers of a walk over rows and gives the rows that have entries.
 
     Beats are read singly, up to ``feeder.outstanding`` of them ahead. A row costs one cycle where rows follow each
-    other and two elsewhere, with or without entries.
+    other and two elsewhere and in blocks, with or without entries.
 
     Parameters
     ----------
@@ -130,6 +139,9 @@ class PointerFetch(wiring.Component):
     entries : In(32)
         Number of entries of the matrix.
     rows : In(row_walk_layout)
+    blocks : In(1)
+        Pointers are those of rows of blocks and count blocks; a row has as many entries as its blocks have columns, and
+        begins at as many as those before have. ``entries`` are all elements of blocks.
     busy : Out(1)
         High from the cycle after ``start`` until the last row has been taken from ``o``.
     o : Out(stream), ``row_span_layout``
@@ -151,6 +163,7 @@ class PointerFetch(wiring.Component):
                 "pointers": In(32),
                 "entries": In(32),
                 "rows": In(row_walk_layout),
+                "blocks": In(1),
                 "busy": Out(1),
                 "o": Out(stream.Signature(row_span_layout)),
                 "request": Out(stream.Signature(self._memory.address_width)),
@@ -174,6 +187,7 @@ class PointerFetch(wiring.Component):
         m.submodules.tracker = tracker = BurstTracker(depth=self._outstanding, address_width=memory.address_width)
         for walk in (ahead, behind):
             m.d.comb += [walk.start.eq(self.start), walk.pointers.eq(self.pointers), walk.rows.eq(self.rows)]
+            m.d.comb += walk.blocks.eq(self.blocks)
 
         # Asking: a beat once when the walk enters it.
         free = Signal(range(self._outstanding + 1), init=self._outstanding)
@@ -223,7 +237,9 @@ class PointerFetch(wiring.Component):
         previous = Signal(32)
         row = Signal(32)
         local = Signal(16)
-        too_large = word > self.entries
+        columns = exact_log2(BLOCK)  # of a block
+        too_large = word > Mux(self.blocks, self.entries >> (2 * columns), self.entries)
+        count = word - previous
         backwards = word_is_end & (word < previous)
         can_load = ~self.o.valid | self.o.ready
         with m.If(self.o.ready):
@@ -243,8 +259,8 @@ class PointerFetch(wiring.Component):
                     row.eq(row + self.rows.step),
                     local.eq(local + 1),
                     self.o.valid.eq(word != previous),
-                    self.o.p.begin.eq(previous),
-                    self.o.p.count.eq(word - previous),
+                    self.o.p.begin.eq(Mux(self.blocks, previous << columns, previous)),
+                    self.o.p.count.eq(Mux(self.blocks, count << columns, count)),
                     self.o.p.row.eq(row),
                     self.o.p.local.eq(local),
                 ]

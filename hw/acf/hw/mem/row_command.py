@@ -144,11 +144,14 @@ class RowCommand(wiring.Component):
         decoder = of("decoder")
         is_csr, is_bitmap = decoder == Decoder.CSR, decoder == Decoder.BITMAP
         is_n_of_m = (decoder == Decoder.N_OF_M) if "nm" in self._config.feeder.formats else Const(0)
+        is_blocks = (decoder == Decoder.BLOCKS) if "blocks" in self._config.feeder.formats else Const(0)
+        is_wide = of("index_size") == IndexSize.INT32
         bad_decoder = Signal()
         m.d.comb += bad_decoder.eq(
-            ~(is_csr | is_bitmap | is_n_of_m | (decoder == Decoder.DENSE))
+            ~(is_csr | is_bitmap | is_n_of_m | is_blocks | (decoder == Decoder.DENSE))
             | (is_bitmap & (of("mode") != Mode.GATHER))
             | (is_n_of_m & (of("kept") > of("group")))
+            | (is_blocks & ((of("mode") == Mode.SAMPLED) | is_wide))
             | ((is_bitmap | is_n_of_m) & (of("inner_size") > DECODED_COLUMNS))
         )
         bad_ranges = Signal()
@@ -157,7 +160,7 @@ class RowCommand(wiring.Component):
                 m.d.comb += bad_ranges.eq(0)
             with m.Case(Ranges.RECORD, Ranges.USE):
                 m.d.comb += bad_ranges.eq(
-                    ~(is_csr | is_bitmap) | (of("range_first") + self.rows > self._config.feeder.ranges)
+                    ~(is_csr | is_bitmap | is_blocks) | (of("range_first") + self.rows > self._config.feeder.ranges)
                 )
             with m.Default():
                 m.d.comb += bad_ranges.eq(1)
@@ -165,15 +168,15 @@ class RowCommand(wiring.Component):
             self._bad_columns() | bad_mode | bad_ranges | bad_decoder | (bank >= lane.operand_banks)
         )
         has_values = of("mode") != Mode.SAMPLED
-        is_wide = of("index_size") == IndexSize.INT32
+        has_indices = is_csr | is_blocks
         # The last one that is not aligned gives the address, so the first of the golden model's order comes last.
         m.d.sync += self.address.eq(of("values"))
         for name, mask in (
             (
                 "indices",
-                Mux(is_bitmap, self._config.memory.beat_bytes - 1, Mux(is_csr, Mux(is_wide, 3, 1), 0)),
+                Mux(is_bitmap, self._config.memory.beat_bytes - 1, Mux(has_indices, Mux(is_wide, 3, 1), 0)),
             ),
-            ("pointers", Mux(is_csr | is_bitmap, 3, 0)),
+            ("pointers", Mux(has_indices | is_bitmap, 3, 0)),
             ("values", Mux(has_values, lane.number_format.operand_bytes - 1, 0)),
         ):
             with m.If((of(name) & mask) != 0):

@@ -273,6 +273,7 @@ class RowFeeder(wiring.Component):
             ),
             fetch.job.dense.eq(stream_field("decoder") == Decoder.DENSE),
             fetch.job.bitmap.eq(stream_field("decoder") == Decoder.BITMAP),
+            fetch.job.blocks.eq(stream_field("decoder") == Decoder.BLOCKS),
             fetch.job.n_of_m.eq(stream_field("decoder") == Decoder.N_OF_M),
             *(fetch.job.pattern[name].eq(stream_field(name)) for name in ("kept", "group")),
             fetch.job.wide.eq(stream_field("index_size") == IndexSize.INT32),
