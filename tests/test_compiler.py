@@ -15,7 +15,7 @@ from acf.runtime.gather import gather_memory_bytes, run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import Operand, WeightForm, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
-from acf.tb.weight_cases import random_pattern
+from acf.tb.weight_cases import random_blocks, random_pattern
 
 FORMATS = ("bf16", "int8")
 
@@ -67,7 +67,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("weight_form", set(WeightForm) - {WeightForm.NM})
+@pytest.mark.parametrize("weight_form", sorted(set(WeightForm) - {WeightForm.NM}))
 def test_any_shape_gives_the_bits_of_the_product(format, shape, weight_form):
     rows, inner, columns = shape
     weights = random_weights(rows=rows, inner=inner, density=0.3, seed=sum(shape), format=format)
@@ -87,6 +87,17 @@ def test_any_shape_from_n_of_m(format, shape, pattern):
         check(tiny(format), weights, operand, weight_form=WeightForm.NM, pattern=pattern, skip=skip, deal=skip)
     check(tiny(format), weights, operand, weight_form=WeightForm.NM, skip=True)
     check(tiny(format), weights, operand, weight_form=WeightForm.AUTO, skip=True)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_shape_from_blocks(format, shape):
+    rows, inner, columns = shape
+    weights = random_blocks(rows=rows, inner=inner, size=4, seed=sum(shape), format=format)
+    operand = random_operand(inner=inner, columns=columns, density=0.6, seed=sum(shape), format=format)
+    for skip in (True, False):
+        check(tiny(format), weights, operand, weight_form=WeightForm.BLOCK, skip=skip, deal=skip)
+    check(tiny(format), weights, operand, weight_form=WeightForm.AUTO, deal=True)
 
 
 @pytest.mark.parametrize("seed", range(12))

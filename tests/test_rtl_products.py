@@ -19,7 +19,7 @@ from acf.runtime.measure_formats import measure_formats
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.program import Program
 from acf.sim.memory_timing import MemoryTiming
-from acf.tb.weight_cases import random_pattern
+from acf.tb.weight_cases import random_blocks, random_pattern
 
 MEMORY_BYTES = 1 << 20
 TIMINGS = {
@@ -110,6 +110,22 @@ def test_n_of_m(devices, pattern, shape):
     expected = run_scatter(devices["golden"], weights, gradient)
     for device in devices.values():
         result = run_scatter(device, weights, gradient, weight_form=WeightForm.NM, pattern=pattern)
+        assert result.accumulators.tobytes() == expected.accumulators.tobytes()
+        assert result.run.effectual_macs == expected.run.effectual_macs
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (19, 45, 21), (6, 97, 40), (40, 33, 9)])
+def test_blocks(devices, shape):
+    rows, inner, columns = shape
+    format = devices["golden"].config.lane.format
+    weights = random_blocks(rows=rows, inner=inner, size=4, seed=1, format=format)
+    operand = operands(devices, *shape)[1]
+    check(devices, weights, operand, weight_form=WeightForm.BLOCK)
+    check(devices, weights, operand, weight_form=WeightForm.BLOCK, skip=False, deal=True)
+    gradient = operands(devices, inner, rows, columns, seed=2)[1]
+    expected = run_scatter(devices["golden"], weights, gradient)
+    for device in devices.values():
+        result = run_scatter(device, weights, gradient, weight_form=WeightForm.BLOCK, deal=True)
         assert result.accumulators.tobytes() == expected.accumulators.tobytes()
         assert result.run.effectual_macs == expected.run.effectual_macs
 
@@ -267,6 +283,7 @@ def test_formats_of_weights(devices, product):
     assert {cost.bit_exact for cost in costs.values()} == {True, None}
     assert (costs["bitmap"].bit_exact is True) == (product == "gather")
     assert costs["2:4"].bit_exact
+    assert costs["blocks-4x4"].bit_exact
     assert costs["1:4"].bit_exact
     assert (costs["1:4"].bytes_read or 0) < (costs["2:4"].bytes_read or 0)
     assert costs["coo"].cycles == costs["csr-uint16"].cycles

@@ -9,6 +9,7 @@ import scipy.sparse
 
 from acf.cli.main import run
 from acf.config import preset
+from acf.runtime.block_weights import block_arrays
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.layout import WeightForm
@@ -18,10 +19,10 @@ from acf.runtime.pattern_weights import pattern_arrays, pattern_bytes, smallest_
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.session import Session
 from acf.runtime.weight_formats import bitmap_of, smallest_form, stored_formats
-from acf.tb.weight_cases import random_pattern
+from acf.tb.weight_cases import random_blocks, random_pattern
 
 TINY = preset("tiny")
-MEASURED = {"csr-uint16", "csr-int32", "csc", "coo", "dense", "bitmap"}
+MEASURED = {"csr-uint16", "csr-int32", "csc", "coo", "dense", "bitmap", "blocks-4x4"}
 
 
 def by_name(weights, config=TINY):
@@ -117,6 +118,38 @@ def test_the_smallest_pattern(pattern):
     assert sizes == {"values": 2 * weights.entries, "indices": -(-weights.entries * {2: 1, 4: 2}.get(m, 4) // 8)}
     dense = random_pattern(rows=5, inner=48, n=m, m=m, seed=1, format="bf16", density=1)
     assert smallest_pattern(dense, operand_bytes=2) is None
+
+
+def test_arrays_of_blocks_by_hand():
+    weights = np.zeros((6, 9))
+    weights[0, 8], weights[3, 1], weights[5, 7] = 1, 2, 3
+    pointers, indices, values = block_arrays(matrix(weights, "int8"))
+    assert pointers.tolist() == [0, 2, 3]
+    assert indices.tolist() == [0, 2, 1]
+    assert values.shape == (4, 3, 4)
+    assert (values[0, 1, 0], values[3, 0, 1], values[1, 2, 3]) == (1, 2, 3)
+    assert np.count_nonzero(values) == 3
+    assert (indices.dtype, pointers.dtype) == (np.uint16, np.int32)
+
+
+def test_full_blocks_are_smaller_than_csr():
+    weights = random_blocks(rows=40, inner=256, size=4, seed=1, format="bf16", density=0.05)
+    assert smallest_form(TINY, weights) is WeightForm.BLOCK
+
+
+def test_what_cannot_be_in_blocks():
+    unsorted = CsrMatrix((1, 3), np.array([0, 2]), np.array([2, 1]), np.ones(2, dtype=np.int8), "int8")
+    session = Session(GoldenDevice(TINY.with_format("int8")))
+    with pytest.raises(ValueError, match="columns of blocks ascend, but those of row 0 do not"):
+        session.place_weights(unsorted, form=WeightForm.BLOCK)
+    plain = dataclasses.replace(TINY, feeder=dataclasses.replace(TINY.feeder, formats=("nm",)))
+    with pytest.raises(ValueError, match=f"configuration {plain.digest} has no decoder for weights in blocks"):
+        Session(GoldenDevice(plain)).place_weights(matrix([[1]]), form=WeightForm.BLOCK)
+    assert by_name(matrix([[1]]), plain)["blocks-4x4"].note == "there is no decoder for it: bytes only"
+    wide = CsrMatrix.from_scipy(scipy.sparse.csr_array((1, (1 << 18) + 1)), format="bf16")
+    assert by_name(wide)["blocks-4x4"].note == "indices of 16 bits allow 262144 columns, not 262145"
+    with pytest.raises(ValueError, match="weights in blocks have at most 262144 columns, not 262145"):
+        Session(GoldenDevice(TINY)).place_weights(wide, form=WeightForm.BLOCK)
 
 
 def test_what_cannot_be_n_of_m():

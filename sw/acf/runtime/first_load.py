@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize, bitmap_row_bytes, place_bits
+from acf.isa import BLOCK, Decoder, IndexSize, bitmap_row_bytes, place_bits
 from acf.runtime.layout import OperandForm, PlacedOperand, Weights, column_tiling, cut
 from acf.runtime.memory import round_up
 
@@ -119,6 +119,8 @@ def read_cycles(config: FabricConfig, weights: Weights, *, readers: int = 1) -> 
     if weights.decoder == Decoder.BITMAP:
         size += weights.rows * bitmap_row_bytes(weights.inner, beat_bytes=beat_bytes)
         group = 1
+    if weights.decoder == Decoder.BLOCKS:
+        size += weights.entries // BLOCK * 2  # each row of a block reads its index
     if weights.pattern is not None:
         size += weights.entries * place_bits(weights.pattern[1]) // 8
         group = 1

@@ -7,7 +7,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, gather
-from acf.isa import COMMAND_BYTES, LARGEST_GROUP, IndexSize, bitmap_row_bytes
+from acf.isa import BLOCK, COMMAND_BYTES, LARGEST_GROUP, IndexSize, bitmap_row_bytes
 from acf.runtime.column_dealing import MOST_SEGMENTS, column_costs, deal_columns
 from acf.runtime.compiler import GatherTiling, compile_gather, inner_blocks, tile_gather
 from acf.runtime.device import Device, RunResult
@@ -69,11 +69,14 @@ class GatherResult:
 def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
     """Bytes of device memory that are enough for a product of these sizes, ``W`` in any form."""
     number_format = config.lane.number_format
-    pointers_and_values = 4 * (rows + 1) + entries * number_format.operand_bytes
+    operand_bytes = number_format.operand_bytes
+    pointers_and_values = 4 * (rows + 1) + entries * operand_bytes
     weights = max(
         pointers_and_values + 4 * entries,
         pointers_and_values + rows * bitmap_row_bytes(inner, beat_bytes=config.memory.beat_bytes),
         rows * (inner + LARGEST_GROUP) * number_format.operand_bytes,  # dense, and in any N:M, zeros included
+        # Blocks of a single entry each, if there are as many.
+        4 * (rows + 1) + min(entries, (rows + BLOCK) * (inner + BLOCK) // BLOCK**2) * (2 + BLOCK**2 * operand_bytes),
     )
     row_bytes = round_up(columns, 64) * (number_format.operand_bytes * inner + number_format.accumulator_bytes * rows)
     tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
@@ -136,7 +139,8 @@ def run_gather(
     rows, inner, columns = (*weights.shape, operand.shape[1])
     order, row_order = np.arange(columns), np.arange(rows)
     if deal:
-        row_order = deal_rows(config, weights, operand)
+        if weight_form is not WeightForm.BLOCK:  # where rows belong together
+            row_order = deal_rows(config, weights, operand)
         order = _deal_columns(config, weights.take_rows(row_order), operand)
     placed = session.place_weights(
         weights.take_rows(row_order), form=weight_form, index_size=index_size, pattern=pattern

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize, pattern_fields
+from acf.isa import BLOCK, Decoder, IndexSize, pattern_fields
 from acf.runtime.memory import round_up
 from acf.runtime.schedule import OperandTile
 
@@ -43,6 +43,8 @@ class WeightForm(enum.StrEnum):
     """Row pointers, a bit for each element, values in ascending order of columns. Only for a gather."""
     NM = "nm"
     """As many values in each group of columns, and their places in the group; of the pattern of fewest bytes."""
+    BLOCK = "block"
+    """Blocks of 4 x 4: pointers and indices of blocks, all their values."""
     AUTO = "auto"
     """The one of fewest bytes. Only for a gather."""
 
@@ -54,7 +56,7 @@ class Weights:
     Parameters
     ----------
     rows, inner, entries : int
-        ``W`` has ``rows x inner`` elements, of which ``entries`` are stored.
+        ``W`` has ``rows x inner`` elements, of which ``entries`` are stored, zeros of blocks and N:M included.
     pointers, indices, values : int
         Addresses of the arrays, ``indices`` that of the bits of a bitmap or the places of N:M; a sampled product does
         not read the values.
@@ -80,7 +82,8 @@ class Weights:
             "pointers": self.pointers,
             "indices": self.indices,
             "values": self.values,
-            "inner_size": self.inner,
+            # Of blocks all columns count.
+            "inner_size": round_up(self.inner, BLOCK) if self.decoder is Decoder.BLOCKS else self.inner,
             "entries": self.entries,
             "decoder": self.decoder,
             "index_size": self.index_size,

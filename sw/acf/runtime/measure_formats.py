@@ -147,7 +147,7 @@ def _run(
     options: dict[str, Any] = {"form": OperandForm.AUTO, "deal": True}
     if path is FormatPath.CSC:
         weights, product = weights.transposed(), _OTHER[product]
-    elif path in (FormatPath.DENSE, FormatPath.BITMAP, FormatPath.NM):
+    elif path in (FormatPath.DENSE, FormatPath.BITMAP, FormatPath.NM, FormatPath.BLOCK):
         options |= (
             {"weight_form": WeightForm(path), "pattern": pattern} if pattern else {"weight_form": WeightForm(path)}
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
-from acf.isa import COMMAND_BYTES, LARGEST_GROUP, IndexSize, Opcode
+from acf.isa import BLOCK, COMMAND_BYTES, LARGEST_GROUP, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.column_dealing import column_costs, deal_columns, segments_of
 from acf.runtime.compiler import add_clear
@@ -50,7 +50,8 @@ class ProductResult:
 def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
     """Bytes of device memory that are enough for either product with ``W`` of these sizes, sparse or dense."""
     number_format = config.lane.number_format
-    elements = max(entries, rows * (inner + LARGEST_GROUP))
+    # In N:M and blocks there may be a few more than elements.
+    elements = max(entries, (rows + BLOCK) * (inner + LARGEST_GROUP))
     weights = 4 * (rows + 1) + elements * (4 + number_format.operand_bytes)
     row_bytes = round_up(columns, 64) * number_format.accumulator_bytes
     passes = column_tiling(config, columns)[0]
@@ -91,7 +92,7 @@ def run_scatter(
     narrow : bool
         Whether results are rounded to operands.
     weight_form : WeightForm
-        How ``W`` lies in memory: CSR, DENSE or NM.
+        How ``W`` lies in memory: CSR, DENSE, NM or BLOCK.
     skip : bool
         Whether lanes skip zeros.
     index_size : IndexSize or None
@@ -112,7 +113,7 @@ def run_scatter(
         If the device refused.
     """
     config = device.config
-    _check_form(weight_form, WeightForm.CSR, WeightForm.DENSE, WeightForm.NM)
+    _check_form(weight_form, WeightForm.CSR, WeightForm.DENSE, WeightForm.NM, WeightForm.BLOCK)
     arithmetic = golden_format(config.lane.format)
     rows, inner = weights.shape
     _check(operand, "the operand", rows=rows, columns=None, dtype=arithmetic.dtype)
@@ -123,7 +124,7 @@ def run_scatter(
     session = Session(device)
     order, inner_order = np.arange(columns), np.arange(inner)
     if deal:
-        if weight_form is not WeightForm.NM:  # where columns belong together
+        if weight_form not in (WeightForm.NM, WeightForm.BLOCK):  # where columns belong together
             inner_order = deal_inner(config, weights, operand)
             weights = weights.take_columns(inner_order)
         costs = column_costs(config, segments_of(weights.entries), (weights.row_of_entry, operand))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from acf.config import FabricConfig
-from acf.isa import Decoder, IndexSize, Mode, Ranges, bitmap_row_bytes
+from acf.isa import BLOCK, Decoder, IndexSize, Mode, Ranges, bitmap_row_bytes
 from acf.runtime.layout import Weights
 from acf.runtime.schedule import Step
 
@@ -54,13 +54,15 @@ def beats_saved(config: FabricConfig, weights: Weights, *, mode: Mode, part: flo
 
     Whole rows are read one behind the other, whatever their ends, but for a GATHER.
     """
-    has_pointers = weights.decoder in (Decoder.CSR, Decoder.BITMAP)
+    has_pointers = weights.decoder in (Decoder.CSR, Decoder.BITMAP, Decoder.BLOCKS)
     if not weights.entries or not has_pointers or weights.inner > _LONGEST_ROW:
         return 0.0
     beat_bytes, entries = config.memory.beat_bytes, weights.entries / max(1, weights.rows)
     if weights.decoder == Decoder.BITMAP:
         in_row = bitmap_row_bytes(weights.inner, beat_bytes=beat_bytes) / beat_bytes
         in_row += entries * config.lane.number_format.operand_bytes / beat_bytes
+    elif weights.decoder == Decoder.BLOCKS:
+        in_row = entries * (config.lane.number_format.operand_bytes + 2 / BLOCK) / beat_bytes
     else:
         in_row = entries * (2 if weights.index_size == IndexSize.UINT16 else 4) / beat_bytes
     return 1 - (in_row * part + 1) / (in_row + (mode == Mode.GATHER))

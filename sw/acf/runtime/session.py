@@ -8,6 +8,7 @@ from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.packed import PackedRows, pack_rows
 from acf.isa import Decoder, IndexSize
+from acf.runtime.block_weights import block_arrays
 from acf.runtime.device import Device, RunResult, Window
 from acf.runtime.layout import (
     Operand,
@@ -23,7 +24,7 @@ from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import Allocator, round_up
 from acf.runtime.pattern_weights import pattern_arrays
 from acf.runtime.program import Program
-from acf.runtime.weight_formats import bitmap_of, checked_pattern
+from acf.runtime.weight_formats import bitmap_of, check_blocks, checked_pattern
 
 __all__ = ["Session"]
 
@@ -96,6 +97,19 @@ class Session:
                 decoder=Decoder.N_OF_M,
                 index_size=index_size,
                 pattern=pattern,
+            )
+        if form is WeightForm.BLOCK:
+            check_blocks(self._device.config, weights)
+            pointers, indices, values = block_arrays(weights)
+            return Weights(
+                rows=rows,
+                inner=inner,
+                entries=values.size,
+                pointers=place(pointers, what="the pointers of blocks"),
+                indices=place(indices, what="the indices of blocks"),
+                values=place(values, what="the weights"),
+                decoder=Decoder.BLOCKS,
+                index_size=IndexSize.UINT16,
             )
         if form is WeightForm.BITMAP:
             structure, what, decoder = bitmap_of(weights, beat_bytes=self._beat), "the bitmap", Decoder.BITMAP

@@ -6,15 +6,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import DECODED_COLUMNS, LARGEST_GROUP, IndexSize, bitmap_row_bytes
+from acf.isa import BLOCK, DECODED_COLUMNS, LARGEST_GROUP, IndexSize, bitmap_row_bytes
+from acf.runtime.block_weights import BLOCK_COLUMNS, block_bytes, block_count
 from acf.runtime.layout import WeightForm, smallest_index
 from acf.runtime.matrices import CsrMatrix
 from acf.runtime.pattern_weights import pattern_bytes, smallest_pattern, unfit_for_pattern
 
-__all__ = ["FormatPath", "StoredFormat", "bitmap_of", "checked_pattern", "smallest_form", "stored_formats"]
+__all__ = [
+    "FormatPath",
+    "StoredFormat",
+    "bitmap_of",
+    "check_blocks",
+    "checked_pattern",
+    "smallest_form",
+    "stored_formats",
+]
 
 _POINTER_BYTES = 4
-_BLOCK = 4
 _PATTERNS = ((2, 4), (1, 4), (4, 8))
 
 
@@ -33,6 +41,8 @@ class FormatPath(enum.StrEnum):
     """The BITMAP decoder, which is for gathers only."""
     NM = "nm"
     """The N_OF_M decoder, of one pattern."""
+    BLOCK = "block"
+    """The BLOCKS decoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +107,7 @@ def stored_formats(config: FabricConfig, weights: CsrMatrix) -> list[StoredForma
         ),
         _bitmap(config, weights, values=values, pointers=pointers),
         *(_where_single(weights, _n_of_m(config, weights, n, m)) for n, m in _PATTERNS),
-        _where_single(weights, _blocks(weights, _BLOCK, operand_bytes=operand_bytes)),
+        _where_single(weights, _blocks(config, weights)),
     ]
 
 
@@ -165,6 +175,9 @@ def smallest_form(config: FabricConfig, weights: CsrMatrix) -> WeightForm:
         pattern = smallest_pattern(weights, operand_bytes=operand_bytes) if _has_patterns(config, inner) else None
         if pattern is not None:
             sizes[WeightForm.NM] = sum(pattern_bytes(rows, inner, *pattern, operand_bytes=operand_bytes).values())
+        if _has_blocks(config, inner):
+            blocks = block_bytes(rows, block_count(weights), operand_bytes=operand_bytes)
+            sizes[WeightForm.BLOCK] = sum(blocks.values())
     return min(sizes, key=lambda form: sizes[form])
 
 
@@ -229,17 +242,38 @@ def _n_of_m(config: FabricConfig, weights: CsrMatrix, n: int, m: int) -> StoredF
     return StoredFormat(name=name, arrays=arrays, path=FormatPath.NM, pattern=(n, m))
 
 
-def _blocks(weights: CsrMatrix, size: int, *, operand_bytes: int) -> StoredFormat:
-    """All elements of each block of ``size x size`` that has an entry, one column index for each."""
+def check_blocks(config: FabricConfig, weights: CsrMatrix) -> None:
+    """Check that ``weights`` can lie in memory in blocks.
+
+    Raises
+    ------
+    ValueError
+        If there is no decoder, there are too many columns, or rows are not in ascending order of columns.
+    """
+    if "blocks" not in config.feeder.formats:
+        raise ValueError(f"configuration {config.digest} has no decoder for weights in blocks")
+    if weights.shape[1] > BLOCK_COLUMNS:
+        raise ValueError(f"weights in blocks have at most {BLOCK_COLUMNS} columns, not {weights.shape[1]}")
+    entry = _descent(weights)
+    if entry is not None:
+        raise ValueError(f"columns of blocks ascend, but those of row {weights.row_of_entry[entry]} do not")
+
+
+def _has_blocks(config: FabricConfig, inner: int) -> bool:
+    return "blocks" in config.feeder.formats and inner <= BLOCK_COLUMNS
+
+
+def _blocks(config: FabricConfig, weights: CsrMatrix) -> StoredFormat:
+    """All elements of each block that has an entry, one column index for each."""
     rows, inner = weights.shape
-    across = -(-inner // size)
-    count = np.unique(weights.row_of_entry // size * max(1, across) + weights.indices // size).size
-    arrays = {
-        "values": count * size * size * operand_bytes,
-        "indices": count * (2 if across <= 1 << 16 else 4),
-        "pointers": (-(-rows // size) + 1) * _POINTER_BYTES,
-    }
-    return StoredFormat(name=f"blocks-{size}x{size}", arrays=arrays, note=_NOT_BUILT)
+    name = f"blocks-{BLOCK}x{BLOCK}"
+    if inner > BLOCK_COLUMNS:
+        return StoredFormat(name=name, note=f"indices of 16 bits allow {BLOCK_COLUMNS} columns, not {inner}")
+    operand_bytes = config.lane.number_format.operand_bytes
+    arrays = block_bytes(rows, block_count(weights), operand_bytes=operand_bytes)
+    if not _has_blocks(config, inner):
+        return StoredFormat(name=name, arrays=arrays, note=_NOT_BUILT)
+    return StoredFormat(name=name, arrays=arrays, path=FormatPath.BLOCK)
 
 
 def _where_single(weights: CsrMatrix, stored: StoredFormat) -> StoredFormat:
