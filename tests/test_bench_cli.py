@@ -63,7 +63,13 @@ def test_uneven_columns(capsys, product):
 
 
 def test_weights_format(capsys):
-    for name, density, form in (("bitmap", "0.5", "bitmap"), ("auto", "1", "dense"), ("auto", "0.02", "csr")):
+    for name, density, form in (
+        ("bitmap", "0.5", "bitmap"),
+        ("nm", "0.05", "nm"),
+        ("block", "0.2", "block"),
+        ("auto", "1", "dense"),
+        ("auto", "0.02", "csr"),
+    ):
         report = report_of(capsys, "--weights-format", name, "--weight-density", density)
         assert (report["weight_form"], report["bit_exact"]) == (form, True)
     assert run(["bench", "scatter", *SMALL[2:], "--weights-format", "bitmap"]) == 2

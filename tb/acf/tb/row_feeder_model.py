@@ -242,12 +242,11 @@ class Matrix:
         if self.decoder == Decoder.BITMAP:
             yield self.bases["indices"], self.bits()
         if self.pattern is not None:
-            yield self.bases["indices"], self.places()
+            yield self.bases["indices"], self.places(self.pattern[1])
 
-    def places(self):
-        """Places in groups, lowest bits first; the highest bit of a place in a group of 8 means nothing."""
-        m, width = self.pattern[1], place_bits(self.pattern[1])
-        bits = 0
+    def places(self, m):
+        """Places in groups of ``m``, lowest bits first; the highest bit of a place in a group of 8 means nothing."""
+        width, bits = place_bits(m), 0
         for number, index in enumerate(self.indices):
             noise = random.getrandbits(width) // m * m
             bits |= (index % m | noise) << number * width
