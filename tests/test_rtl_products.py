@@ -280,7 +280,7 @@ def test_formats_of_weights(devices, product):
     weights = random_pattern(rows=21, inner=40, n=1, m=4, seed=1, format=weights.format)
     operand = activation if product == "gather" else operands(devices, 40, 21, 19)[1]
     costs = {cost.stored.name: cost for cost in measure_formats(product, devices["rough"], weights, operand)}
-    assert {cost.bit_exact for cost in costs.values()} == {True, None}
+    assert {cost.bit_exact for cost in costs.values()} - {None} == {True}
     assert (costs["bitmap"].bit_exact is True) == (product == "gather")
     assert costs["2:4"].bit_exact
     assert costs["blocks-4x4"].bit_exact

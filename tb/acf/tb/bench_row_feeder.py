@@ -351,7 +351,7 @@ async def groups_are_read_at_full_rate(dut):
         matrix = Matrix(lengths=[0] * rows, inner_size=width, decoder=Decoder.N_OF_M, pattern=pattern, zeros=0)
         begin = random.randrange(width // OPERANDS) * OPERANDS
         before = bench.memory.read.beats_read
-        command = whole_stream(matrix, inner_begin=begin, inner_count=OPERANDS)
+        command = whole_stream(matrix, inner_begin=begin, inner_count=OPERANDS, skip=0)
         entries, cycles = await one_stream(bench, matrix, command)
         assert entries == rows * OPERANDS * n // m
         beats = bench.memory.read.beats_read - before

@@ -14,8 +14,8 @@ Reads of pointers, and of indices and values of each cursor, have AXI IDs of the
 in any order.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -23,54 +23,22 @@ from acf.config import FabricConfig
 from acf.hw.mem.arbiter import RoundRobinArbiter
 from acf.hw.mem.axi import BURST_INCREMENT, axi_read_signature, beat_size
 from acf.hw.mem.bitmap_decoder import BitmapDecoder
-from acf.hw.mem.bitmap_rows import BITMAP_WORD, BitmapRows
+from acf.hw.mem.bitmap_rows import BitmapRows
 from acf.hw.mem.csr_cursors import CsrCursors
 from acf.hw.mem.dense_rows import DenseRows
 from acf.hw.mem.entry_filter import EntryFilter, entry_layout
 from acf.hw.mem.entry_runs import EntryRuns
 from acf.hw.mem.entry_window import EntryWindow, cut_span_layout
 from acf.hw.mem.fault_report import fault_signature
-from acf.hw.mem.group_rows import GroupRows, pattern_layout, place_width
+from acf.hw.mem.group_rows import GroupRows
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
-from acf.hw.mem.pointer_fetch import PointerFetch, row_walk_layout
+from acf.hw.mem.pointer_fetch import PointerFetch
 from acf.hw.mem.row_interleaver import RowInterleaver
 from acf.hw.mem.row_ranges import RowRanges
 from acf.hw.mem.row_tags import RowTags
-from acf.isa import BLOCK
+from acf.hw.mem.span_addresses import SpanAddresses, csr_job_layout, place_layout
 
-__all__ = ["CsrFetch", "csr_job_layout", "pointer_id"]
-
-csr_job_layout = data.StructLayout(
-    {
-        "pointers": 32,
-        "indices": 32,
-        "values": 32,
-        "entries": 32,
-        "inner_begin": 32,
-        "inner_size": 32,
-        "inner_count": 16,
-        "entry_begin": 32,
-        "entry_end": 32,
-        "entry_number": 16,
-        "accumulator_first": 16,
-        "dense": 1,
-        "bitmap": 1,
-        "blocks": 1,
-        "n_of_m": 1,
-        "pattern": pattern_layout,
-        "wide": 1,
-        "skip": 1,
-        "scatter": 1,
-        "sampled": 1,
-        "record_ranges": 1,
-        "use_ranges": 1,
-        "range_first": 16,
-        "rows": row_walk_layout,
-    }
-)
-"""The fields of a STREAM command that concern the matrix: ``dense``, ``bitmap``, ``blocks`` and ``n_of_m`` for the
-decoder, ``wide`` for 32-bit indices, inner and entry ranges of this feeder, ``entry_number`` the accumulator of the
-first entry, ``range_first`` the place in the table of ranges of the row that tiles know as 0."""
+__all__ = ["CsrFetch", "pointer_id"]
 
 
 def pointer_id(*, config: FabricConfig) -> int:
@@ -345,7 +313,6 @@ class CsrFetch(wiring.Component):
         count = config.feeder.cursors
         beat_bytes = config.memory.beat_bytes
         beat_bits = exact_log2(beat_bytes)
-        operand_bits, block_bits = exact_log2(config.lane.number_format.operand_bytes), exact_log2(BLOCK)
 
         span = Signal(cut_span_layout)
         span_valid = Signal()
@@ -359,57 +326,20 @@ class CsrFetch(wiring.Component):
             bitmap_rows.wanted.eq(runs.o.valid),
         ]
 
-        # Byte address of the first element; bytes from the begin of its beat to the end of the last element.
-        index_address, value_address = Signal(32), Signal(32)
-        index_extent, value_extent = Signal(35), Signal(35)
-        index_begin, index_bytes = Signal(32), Signal(34)
-        index_offset, index_bit = Signal(32), Signal(3)  # from the begin of the array, and bits from there
+        m.submodules.addresses = addresses = SpanAddresses(config=config)
         m.d.comb += [
-            index_offset.eq(Mux(job.wide, row.begin << 2, row.begin << 1)),
-            index_bytes.eq(Mux(job.wide, row.count << 2, row.count << 1)),
-            index_begin.eq(job.indices + index_offset),
+            addresses.job.eq(job),
+            addresses.span.eq(row),
+            addresses.bitmap_beat.eq(bitmap_rows.beat),
+            addresses.bitmap_words.eq(bitmap_rows.part.more),
         ]
-        with m.If(job.bitmap):
-            m.d.comb += [
-                index_offset.eq(bitmap_rows.beat << beat_bits),
-                index_bytes.eq((bitmap_rows.part.more + 1) << exact_log2(BITMAP_WORD // 8)),
-            ]
-        if "nm" in config.feeder.formats:
-            width = place_width(job.pattern.group)
-            with m.If(job.n_of_m):
-                # Of a row the last bits may begin a further byte.
-                m.d.comb += [
-                    Cat(index_bit, index_offset).eq(row.begin << width),
-                    index_bytes.eq((index_bit + (row.count[:16] << width) + 7) >> 3),
-                ]
-            index_bit_there = Signal(3)
-            with m.If(can_load):
-                m.d.sync += index_bit_there.eq(index_bit)
-            m.d.comb += cursors.job.index_bit.eq(index_bit_there)
-        values_at = job.values
-        if "blocks" in config.feeder.formats:
-            with m.If(job.blocks):
-                m.d.comb += [
-                    index_offset.eq((row.begin >> block_bits) << 1),
-                    index_bytes.eq(((row.begin[:block_bits] + row.count + BLOCK - 1) >> block_bits) << 1),
-                ]
-            # Where the values of the n-th rows of blocks begin; there before the first row of a job is.
-            planes = [Signal(32, name=f"plane_{n}") for n in range(BLOCK)]
-            plane = Mux(job.blocks, job.entries >> block_bits, 0) << operand_bits
-            m.d.sync += [
-                one.eq(job.values + (plane if n & 1 else 0) + (plane << 1 if n & 2 else 0))
-                for n, one in enumerate(planes)
-            ]
-            values_at = Array(planes)[row.row[:block_bits]]
-        value_begin = values_at + (row.begin << operand_bits)
+        indices_at, values_at = (Signal(place_layout) for _ in range(2))
         with m.If(can_load):
             m.d.sync += [
                 span_valid.eq(runs.o.valid & is_found),
                 span.eq(row),
-                index_address.eq(index_begin),
-                value_address.eq(value_begin),
-                index_extent.eq(index_begin[:beat_bits] + index_bytes),
-                value_extent.eq(value_begin[:beat_bits] + (row.count << operand_bits)),
+                indices_at.eq(addresses.indices),
+                values_at.eq(addresses.values),
             ]
 
         m.submodules.deal_turn = turn = RoundRobinArbiter(count=count)
@@ -424,16 +354,15 @@ class CsrFetch(wiring.Component):
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]
-        for fetch, address, extent, used in (
-            (indices, index_address, index_extent, ~job.dense),
-            (values, value_address, value_extent, ~job.sampled),
-        ):
+        for fetch, place, used in ((indices, indices_at, ~job.dense), (values, values_at, ~job.sampled)):
             m.d.comb += [
                 fetch.job_valid.eq(dealt & used),
                 fetch.job.cursor.eq(cursor),
-                fetch.job.beat.eq(address[beat_bits:]),
-                fetch.job.count.eq((extent + beat_bytes - 1) >> beat_bits),
+                fetch.job.beat.eq(place.address[beat_bits:]),
+                fetch.job.count.eq((place.extent + beat_bytes - 1) >> beat_bits),
             ]
+        if "nm" in config.feeder.formats:
+            m.d.comb += cursors.job.index_bit.eq(indices_at.bit)
         m.d.comb += [
             bitmaps.job_valid.eq(dealt & job.bitmap),
             bitmaps.job.cursor.eq(cursor),
@@ -442,8 +371,8 @@ class CsrFetch(wiring.Component):
             cursors.job_valid.eq(dealt),
             cursors.job.cursor.eq(cursor),
             cursors.job.count.eq(span.count),
-            cursors.job.index_offset.eq(index_address),
-            cursors.job.value_offset.eq(value_address),
+            cursors.job.index_offset.eq(indices_at.address),
+            cursors.job.value_offset.eq(values_at.address),
             cursors.job.row.eq(span.row),
             cursors.job.local.eq(span.local),
             cursors.job.position.eq(span.position),
