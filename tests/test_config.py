@@ -22,6 +22,7 @@ from acf.config.checks import digest_of
     ("make", "message"),
     [
         (lambda: LaneConfig(format="fp4"), "number format must be one of bf16, int8, not 'fp4'"),
+        (lambda: FeederConfig(formats=("coo",)), "format of weights must be one of nm, blocks, not 'coo'"),
         (lambda: LaneConfig(slots=12), "slots of a lane must be a power of two, not 12"),
         (lambda: LaneConfig(slots=1), "slots of a lane must be an integer from 2 to 32, not 1"),
         (lambda: LaneConfig(fifo_depth=0), "lane FIFO depth must be an integer from 4 to 64, not 0"),

@@ -1,5 +1,7 @@
 """The interpreter of commands: each command by hand, every error by its code, semaphores, windows."""
 
+import dataclasses
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -32,8 +34,9 @@ BF16 = ml_dtypes.bfloat16
 class Bench:
     """A memory, an interpreter, and verbs to fill and run them."""
 
-    def __init__(self, *, format="bf16"):
-        self.config = TINY.with_format(format)
+    def __init__(self, *, format="bf16", formats=TINY.feeder.formats):
+        feeder = dataclasses.replace(TINY.feeder, formats=formats)
+        self.config = dataclasses.replace(TINY.with_format(format), feeder=feeder)
         self.interpreter = CommandInterpreter(config=self.config)
         self.memory = np.zeros(SIZE, dtype=np.uint8)
         self.windows = [WindowRights(0, SIZE - 1, True, True)]
@@ -302,6 +305,12 @@ def test_blocks_of_three_rows_of_blocks(bench):
     assert (fault.code, fault.row, fault.index) == (ErrorCode.INDEX_RANGE, 0, 8)
     fault = bench.fault(clear(), load(), stream(**fields | {"entries": 47}))
     assert (fault.code, fault.row, fault.index) == (ErrorCode.POINTER_RANGE, 8, 3)
+
+
+@pytest.mark.parametrize("decoder", [Decoder.N_OF_M, Decoder.BLOCKS])
+def test_decoders_that_are_left_out(decoder):
+    fault = Bench(formats=()).fault(stream(decoder=decoder, index_size=IndexSize.UINT16))
+    assert (fault.code, fault.detail) == (ErrorCode.COMMAND_RANGE, f"decoder {decoder:d} is not built")
 
 
 @pytest.mark.parametrize("decoder", list(Decoder))
