@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -80,6 +81,35 @@ def test_invalid_parameters_are_named(make, message):
 def test_unknown_preset_is_named():
     with pytest.raises(ValueError, match=r"^preset must be one of tiny, base, ulx3s, not 'huge'$"):
         preset("huge")
+
+
+def test_parameters_may_follow_the_name_of_a_preset():
+    config = preset("base,lane.accumulator_rows=512,reducing_adders=4,structure.unstructured=off")
+    base = preset("base")
+    assert config.name == "base,lane.accumulator_rows=512,reducing_adders=4,structure.unstructured=off"
+    assert (config.lane.accumulator_rows, config.reducing_adders, config.structure.unstructured) == (512, 4, False)
+    assert dataclasses.replace(config.lane, accumulator_rows=base.lane.accumulator_rows) == base.lane
+    assert config.digest != base.digest
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("lane.slot=16", "there is no parameter 'lane.slot' to set"),
+        ("cache.ways=2", "there is no parameter 'cache.ways' to set"),
+        ("lane=2", "there is no parameter 'lane' to set"),
+        ("name=mine", "there is no parameter 'name' to set"),
+        ("lane.format=1", "there is no parameter 'lane.format' to set"),
+        ("", "a parameter must be written as lane.slots=16, not ''"),
+        ("lane.slots", "a parameter must be written as lane.slots=16, not 'lane.slots'"),
+        ("lane.slots=many", "lane.slots must be a number, not 'many'"),
+        ("lane.skipping=1", "lane.skipping must be on or off, not '1'"),
+        ("lane.accumulator_rows=100", "accumulator rows must be a power of two, not 100"),
+    ],
+)
+def test_wrong_parameters_of_a_preset_are_named(given, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        preset(f"base,{given}")
 
 
 def test_presets_are_what_the_documents_say():

@@ -6,6 +6,7 @@ from typing import Any
 
 from acf.config.blocks import WEIGHT_FORMATS, FeederConfig, LaneConfig, MemoryConfig, NocConfig, StructureConfig
 from acf.config.checks import digest_of, require, require_power_of_two, require_range
+from acf.config.overrides import with_parameters
 
 __all__ = ["PRESETS", "FabricConfig", "preset"]
 
@@ -190,13 +191,14 @@ PRESETS = {
 
 
 def preset(name: str) -> FabricConfig:
-    """The preset called ``name``.
+    """The preset called ``name``, with other parameters if they follow the name, as in ``base,lane.slots=16``.
 
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is none of that name, or a parameter cannot be what it is to be.
     """
+    name, comma, given = name.partition(",")
     if name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-    return PRESETS[name]
+    return with_parameters(PRESETS[name], given) if comma else PRESETS[name]
