@@ -15,7 +15,7 @@ from acf.runtime.backward import sampled_chains, scatter_steps, tile_sampled
 from acf.runtime.compiler import add_clear
 from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
-from acf.runtime.layout import WeightForm, Weights
+from acf.runtime.layout import OperandForm, WeightForm, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
 from acf.runtime.program import Program
@@ -128,10 +128,11 @@ def test_drains_in_parts(monkeypatch, shape):
         run_gather(device_for(config, weights, shape[2]), weights, activation).program,
     ]
     if shape == (37, 97, 41):
-        tiling = tile_sampled(config, rows=37, inner=97, entries=weights.entries)
+        tiling = tile_sampled(config, rows=37, inner=97, entries=weights.entries, columns=41, form=OperandForm.DENSE)
         counts = [sum(opcode is Opcode.DRAIN for opcode, _ in program.commands) for program in programs]
         packets = tiling.entry_count // config.tile_columns
-        assert counts[0] == tiling.groups * packets * config.rows, "a part for each packet of sums, of each row feeder"
+        # Of the last group a part for each packet of sums, of each row feeder; of the others one drain.
+        assert counts[0] == tiling.groups - 1 + packets * config.rows
         assert counts[2] > 6
     gated = run_scatter(device_for(config, weights, shape[2]), weights, gradient, gate=activation).accumulators
     plain = run_scatter(device_for(config, weights, shape[2]), weights, gradient).accumulators
@@ -198,9 +199,9 @@ def test_blocks_are_cut_where_drains_stand_alone():
     assert counts(128, 512, 0.1, columns=256) == (2, 1, 2)
     # What is gated by a bank of 256 rows, or fits into the accumulators.
     assert min(counts(256, 512, 0.1, columns=512, gated=True)) == 2
-    assert counts(256, 3000, 0.1, columns=128) == (3, 3, 3)
+    assert counts(256, 12000, 0.1, columns=128) == (3, 3, 3)
     # Twice as many leave accumulators for the next one; behind the first pass none of them reads all of W.
-    assert counts(256, 3000, 0.1, columns=512) == (6, 6, 6)
+    assert counts(256, 12000, 0.1, columns=512) == (6, 6, 6)
     # There is nothing to drain beside, or not enough to drain.
     assert counts(256, 256, 0, columns=128) == (1, 1, 1)
     assert counts(256, 4, 0.5, columns=512) == (1, 1, 1)
@@ -300,10 +301,24 @@ def test_operands_of_a_pass_are_loaded_once():
     assert (tiling.groups, tiling.row_tile, tiling.inner_tile) == (1, 256, 256)
     assert tiling.groups * tiling.entry_count * config.rows >= 6554
     weights, gradient, activation = operands((32, 30, 40))
-    groups = tile_sampled(tiny(), rows=32, inner=30, entries=weights.entries).groups
+    groups = tile_sampled(tiny(), rows=32, inner=30, entries=weights.entries, columns=40, form=OperandForm.DENSE).groups
     result = run_sampled(device_for(tiny(), weights, 40), weights, gradient, activation)
     loads = sum(opcode is Opcode.LOAD for opcode, _ in result.program.commands)
     assert loads == 2 * 3 * groups, "two operands in each of three column passes"
+
+
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns", "groups"),
+    [(256, 1152, 1024, 1), (256, 576, 512, 2), (1024, 288, 512, 2), (256, 288, 16, 2)],
+)
+def test_groups_are_as_many_as_the_port_allows(rows, inner, columns, groups):
+    """Drains go on beside streams where two groups have room together, and the port has time for both."""
+    config = preset("base")
+    tiling = tile_sampled(config, rows=rows, inner=inner, entries=29491, columns=columns)
+    assert tiling.groups == groups
+    assert tiling.groups * tiling.entry_count * config.rows >= 29491
+    fewest = tile_sampled(config, rows=rows, inner=inner, entries=29491)
+    assert fewest.groups == 1
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -313,7 +328,8 @@ def test_rows_without_entries_of_a_group_are_not_loaded(seed):
     kept[[0, 1, 2, 3, 4, 50, 51, 125, 126, 127, 128, 129]] = 0
     weights = CsrMatrix.from_dense(kept, format="int8")
     config = tiny("int8")
-    groups = tile_sampled(config, rows=130, inner=33, entries=weights.entries).groups
+    tiling = tile_sampled(config, rows=130, inner=33, entries=weights.entries, columns=17, form=OperandForm.DENSE)
+    groups = tiling.groups
     assert groups > 4
     result = check_sampled(config, weights, gradient, activation)
     loaded = sum(fields["rows"] for opcode, fields in result.program.commands if opcode is Opcode.LOAD)

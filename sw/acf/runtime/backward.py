@@ -18,7 +18,16 @@ from acf.config import FabricConfig
 from acf.isa import CANDIDATE_WORD, Mode
 from acf.runtime.drains import Accumulators, drain_parts
 from acf.runtime.first_load import inner_tiles
-from acf.runtime.layout import Operand, PlacedOperand, Weights, column_passes, cut, piece_length
+from acf.runtime.layout import (
+    Operand,
+    OperandForm,
+    PlacedOperand,
+    Weights,
+    column_passes,
+    column_tiling,
+    cut,
+    piece_length,
+)
 from acf.runtime.memory import round_up
 from acf.runtime.ranges import remember_ranges
 from acf.runtime.scatter_blocks import block_counts, cut_blocks, first_pieces
@@ -145,18 +154,65 @@ class SampledTiling:
     inner_tile: int
 
 
-def tile_sampled(config: FabricConfig, *, rows: int, inner: int, entries: int, select: bool = False) -> SampledTiling:
-    """The tiling of a sampled product; with ``select``, one of which a bit for each sum is kept."""
+def tile_sampled(
+    config: FabricConfig,
+    *,
+    rows: int,
+    inner: int,
+    entries: int,
+    columns: int | None = None,
+    form: OperandForm = OperandForm.PACKED,
+    select: bool = False,
+) -> SampledTiling:
+    """The tiling of a sampled product.
+
+    Parameters
+    ----------
+    config : FabricConfig
+    rows, inner, entries : int
+        Of ``W``.
+    columns : int or None
+        Of the operands; if not None there are up to twice as many groups as there must be, where that is estimated to
+        save time.
+    form : OperandForm
+        How the operands lie in memory.
+    select : bool
+        A bit for each sum is kept.
+    """
     lane = config.lane
     granule = _entry_granule(config, select=select)
     most = lane.accumulator_rows // config.lanes * config.tile_columns // granule * granule
     groups = ceil(entries / (config.rows * most))
+    if columns and groups:
+        more = ceil(entries / (config.rows * max(granule, most // 2 // granule * granule)))
+        costs = [
+            _group_cycles(config, rows=rows, inner=inner, entries=entries, columns=columns, form=form, groups=count)
+            for count in (groups, more)
+        ]
+        # Two groups have room beside each other: all drains but the last one go on beside streams.
+        draining = ceil(entries / config.rows) * config.lanes / min(config.reducing_adders, config.lanes)
+        if costs[1] + draining / more < costs[0] + draining:
+            groups = more
     return SampledTiling(
         entry_count=round_up(ceil(ceil(entries / max(1, groups)) / config.rows), granule),
         groups=groups,
         row_tile=piece_length(rows, lane.operand_rows, granule=config.feeder.chunk_rows),
         inner_tile=piece_length(inner, lane.operand_rows, granule=config.feeder.chunk_rows),
     )
+
+
+def _group_cycles(
+    config: FabricConfig, *, rows: int, inner: int, entries: int, columns: int, form: OperandForm, groups: int
+) -> float:
+    """About how long the streams of a sampled product in so many groups take: their products, or their reads."""
+    passes, tile_columns = column_tiling(config, columns)
+    slots = ceil(tile_columns / config.lanes)
+    packed = form is OperandForm.PACKED
+    products = passes * entries * slots / config.rows / (4 if packed else 1)
+    operands = (groups * inner + rows) * columns * config.lane.number_format.operand_bytes * (3 / 4 if packed else 1)
+    indices = 4 * passes * entries
+    # Short bursts, and the turns of those who read, take a fifth of the port.
+    return max(9 / 8 * products, 5 / 4 * (operands + indices) / config.memory.beat_bytes)
 
 
 def _entry_granule(config: FabricConfig, *, select: bool) -> int:
@@ -205,7 +261,13 @@ def sampled_steps(
         loaded that have entries of the group.
     """
     tiling = tile_sampled(
-        config, rows=weights.rows, inner=weights.inner, entries=weights.entries, select=select is not None
+        config,
+        rows=weights.rows,
+        inner=weights.inner,
+        entries=weights.entries,
+        columns=None if select is not None else columns,
+        form=operand.form,
+        select=select is not None,
     )
     tiles = list(cut(weights.inner, tiling.inner_tile, granule=config.feeder.chunk_rows))
     first_tiles = tiles
@@ -254,7 +316,8 @@ def sampled_steps(
         }
         if select is not None:
             steps[-1].drain |= {"select": 1, **select}
-        if columns:
+        # Behind the last group only: a part holds up what is behind it until the part before it is drained.
+        if columns and group == tiling.groups - 1:
             steps[-1:] = _sampled_in_parts(config, steps[-1])
     remember_ranges(config, weights, steps)
     return steps

@@ -57,7 +57,7 @@ def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, column
     passes = column_tiling(config, columns)[0]
     row_tiles = rows // config.lane.operand_rows + 1
     blocks = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows) + 1 + MORE_BLOCKS
-    groups = tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
+    groups = 2 * tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
     commands = 16 + 8 * passes * row_tiles * blocks * groups + 2 * MOST_PARTS * config.rows * groups
     results = elements * number_format.accumulator_bytes
     weights += packed_bytes(config, rows=rows, columns=columns) + packed_bytes(config, rows=inner, columns=columns)

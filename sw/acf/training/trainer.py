@@ -157,15 +157,16 @@ class Blueprint:
     def _further_commands(self, name: str) -> int:
         """Commands that a program may have more than now, when layers have fewer entries.
 
-        Groups of a sampled product never become more, but the last streams of each may be cut into more parts; a part
-        has a STREAM and a DRAIN for every row feeder, and a WAIT or two for each. A scatter may have more blocks; a
-        block has a LOAD, a STREAM and some WAITs for each tile of rows, and the same once more with its gate and DRAIN.
+        A sampled product has at most twice as many groups as it must have, and the last streams may be cut into more
+        parts; a part has a STREAM and a DRAIN for every row feeder, and a WAIT or two for each. A scatter may have more
+        blocks; a block has a LOAD, a STREAM and some WAITs for each tile of rows, and the same once more with its gate
+        and DRAIN.
         """
         if name != "backward" or self.settings.method != "gradual":
             return 0
         config = self.plan.config
         layers = [layer.weights for layer in self.plan.layers]
-        groups = sum(
+        groups = 2 * sum(
             tile_sampled(config, rows=weights.rows, inner=weights.inner, entries=weights.entries).groups
             for weights in layers
         )
