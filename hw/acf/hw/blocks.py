@@ -12,6 +12,7 @@ __all__ = ["BLOCKS", "block_names", "check_routing_tables", "generate", "generat
 # Of the link and a board alone.
 _CYCLES_PER_BIT = 4
 _MEMORY_BYTES = 1 << 17
+_CLOCK = 60_000_000
 
 
 def _mac(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
@@ -147,6 +148,14 @@ def _link(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     return LinkEndpoint(cycles_per_bit=_CYCLES_PER_BIT, memory_bytes=_MEMORY_BYTES, clock=0)
 
 
+def _sdram(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
+    from acf.hw.boards.sdram_at_pins import SdramAtPins
+    from acf.hw.boards.sdram_timing import ULX3S_SDRAM
+    from acf.hw.fabric.command_processor import port_id_width
+
+    return SdramAtPins(memory=config.memory, id_width=port_id_width(config), cycles=ULX3S_SDRAM.cycles(_CLOCK))
+
+
 def _board(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
     return _board_core(config, library, memory_bytes=_MEMORY_BYTES, cycles_per_bit=_CYCLES_PER_BIT)
 
@@ -182,6 +191,7 @@ BLOCKS: dict[str, Callable[[FabricConfig, ModuleLibrary], wiring.Component]] = {
     "command_processor": _command_processor,
     "fabric": _fabric,
     "link": _link,
+    "sdram": _sdram,
     "board": _board,
 }
 """Factories of all blocks, by name."""

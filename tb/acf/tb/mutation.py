@@ -91,6 +91,11 @@ BENCHES = {
     "read_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "r"}),
     "write_interconnect": Bench(module="acf.tb.bench_interconnect", env={"ACF_BENCH_CHANNELS": "w"}),
     "guard": Bench(module="acf.tb.bench_guard"),
+    # What the chip gets is judged by the chip, and by what comes back from it; answers to single bytes by the bench.
+    "sdram": Bench(
+        module="acf.tb.bench_sdram",
+        timed=("sdram_", "accessed", "activated", "refreshed", "access_answered", "access_value", "access_refused"),
+    ),
     # Products of all tiles lie in one memory. Which cursor of a row feeder asks for a beat, and how many beats it asks
     # for at once, depends on which of them is free.
     "fabric": Bench(
