@@ -7,9 +7,12 @@ import stat
 import pytest
 
 from acf.cli.main import run
-from acf.config import PRESETS
+from acf.config import PRESETS, MemoryConfig
 from acf.hw.boards.board import CORE, EcpPll
 from acf.hw.boards.catalog import board_names, find_board
+from acf.hw.boards.sdram import SdramMemory
+from acf.hw.boards.sdram_timing import ULX3S_SDRAM
+from acf.hw.hierarchy import convert
 from acf.sim import bitstream
 from acf.sim.bitstream import build_bitstream, check_fit, load_bitstream
 from acf.sim.timing import DEVICES
@@ -31,6 +34,39 @@ endmodule
 """
 
 
+def sdram_core():
+    """A core with an SDRAM behind it whose bytes the line reads and writes: 42 bits of it are a request."""
+    memory = SdramMemory(memory=MemoryConfig(data_width=64), id_width=1, cycles=ULX3S_SDRAM.cycles(ULX3S.clock))
+    ports = ", ".join(f".sdram_{name}(sdram_{name})" for name in SDRAM_WIDTHS)
+    declared = ", ".join(
+        f"{'input' if name == 'dq_i' else 'output'} [{width - 1}:0] sdram_{name}"
+        for name, width in SDRAM_WIDTHS.items()
+    )
+    return f"""
+module {CORE}(input clk, input rst, input rx, output tx, output busy, output ended, {declared});
+  reg [41:0] line;
+  reg [7:0] found;
+  wire [7:0] value;
+  wire answered;
+  always @(posedge clk) begin
+    line <= {{line, rx}};
+    found <= answered ? value : found << 1;
+  end
+  assign tx = found[7];
+  memory memory(
+    .clk(clk), .rst(rst), .access_request_payload(line[40:0]), .access_request_valid(line[41]),
+    .access_request_ready(busy), .access_answered(answered), .access_value(value), .access_refused(ended),
+    .axi_arvalid(1'b0), .axi_awvalid(1'b0), .axi_wvalid(1'b0), .axi_rready(1'b1), .axi_bready(1'b1), {ports}
+  );
+endmodule
+""" + convert(memory, name="memory")
+
+
+SDRAM_WIDTHS = {
+    "clock_enable": 1, "command": 3, "bank": 2, "address": 13, "mask": 2, "dq_o": 16, "dq_oe": 1, "dq_i": 16,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", board_names())
 def test_board_is_complete(name):
     board = find_board(name)
@@ -39,9 +75,12 @@ def test_board_is_complete(name):
     assert board.preset in PRESETS
     assert board.cycles_per_bit(board.clock) * board.baud == board.clock
     for variant in board.variants:
-        design = board.wrap(ECHO, variant=variant, clock=board.clock)
-        assert design.top == f"acf_{name}"
-        assert 'SITE "' in design.files[f"acf_{name}.lpf"]
+        for memory in board.memories:
+            design = board.wrap(ECHO, variant=variant, clock=board.clock, memory=memory)
+            assert design.top == f"acf_{name}"
+            constraints = design.files[f"acf_{name}.lpf"]
+            assert 'SITE "' in constraints
+            assert ("sdram" in constraints) == (memory == "sdram")
 
 
 def test_unknown_boards_and_variants_are_named():
@@ -49,6 +88,13 @@ def test_unknown_boards_and_variants_are_named():
         find_board("none")
     with pytest.raises(ValueError, match="variant of the ulx3s must be one of 85F, 45F, 25F, 12F, not '99F'"):
         ULX3S.wrap(ECHO, variant="99F", clock=60_000_000)
+
+
+def test_unknown_memories_are_named():
+    with pytest.raises(ValueError, match="memory of the ulx3s must be one of block, sdram, not 'flash'"):
+        ULX3S.wrap(ECHO, variant="12F", clock=60_000_000, memory="flash")
+    with pytest.raises(ValueError, match="memory of the ulx3s must be one of block, sdram, not 'flash'"):
+        ULX3S.design(PRESETS["tiny"], variant="12F", memory="flash")
 
 
 @pytest.mark.parametrize("clock", [1_000_000, 9_000_000, 40_000_000])
@@ -118,12 +164,33 @@ def test_bitstream(tmp_path):
     assert json.loads(json.dumps(plain)) == plain
 
 
+def test_bitstream_with_sdram(tmp_path):
+    """The controller and the pins of the chip: every register of an output in the cell of its pin."""
+    design = ULX3S.wrap(sdram_core(), variant="12F", clock=60_000_000, memory="sdram")
+    report = build_bitstream(
+        design.files,
+        top=design.top,
+        device=design.device,
+        package=design.package,
+        speed=design.speed,
+        clock=60.0,
+        output=tmp_path / "sdram.bit",
+    )
+    assert report.is_fast_enough
+    used = report.as_dict()["utilization"]
+    assert used["TRELLIS_IO"] == 6 + 39
+    assert used["IOLOGIC"] == 38  # all but chip select, which does not change
+
+
 def test_list(capsys):
     assert run(["board", "list", "--json"]) == 0
     (ulx3s,) = (board for board in json.loads(capsys.readouterr().out) if board["name"] == "ulx3s")
     assert ulx3s["lanes"] == PRESETS["ulx3s"].total_lanes
+    assert ulx3s["memories"] == {"block": 128 << 10, "sdram": 32 << 20}
     assert run(["board", "list"]) == 0
-    assert "ulx3s" in capsys.readouterr().out
+    table = " ".join(capsys.readouterr().out.split())
+    assert "ulx3s" in table
+    assert "32 MiB" in table
 
 
 @pytest.mark.parametrize(
@@ -131,6 +198,9 @@ def test_list(capsys):
     [
         (["ulx3s"], 2, "there is nothing to do for the ulx3s: give --build, --load or both"),
         (["ulx3s", "--build", "--preset", "huge"], 2, "preset must be one of"),
+        (["ulx3s", "--build", "--memory", "flash"], 2, "memory of the ulx3s must be one of block, sdram, not 'flash'"),
+        (["simulate", "--memory", "much"], 2, "must be a number of bytes or sdram, not 'much'"),
+        (["simulate", "--memory", "sdram", "--netlist"], 2, "--netlist needs a --memory in bytes"),
         (["ulx3s", "--build", "--clock", "47"], 2, "must be a multiple of 3000000 baud"),
         (["ulx3s", "--load", "--output", "none.bit"], 2, "there is no bitstream 'none.bit' to load; --build makes it"),
     ],

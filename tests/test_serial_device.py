@@ -21,7 +21,7 @@ from acf.runtime.gather import run_gather
 from acf.runtime.golden_device import GoldenDevice
 from acf.runtime.matrices import random_operand, random_weights
 from acf.runtime.serial_device import SerialDevice, _pieces
-from acf.runtime.serial_link import Access, LinkError, SerialLink
+from acf.runtime.serial_link import Access, LinkError, RefusedError, SerialLink
 from acf.sim.board import BoardLine, BoardPort, SimulatedBoard
 from acf.sim.gate_level import gate_netlist
 from acf.tb.faulty_line import FaultyLine
@@ -241,6 +241,48 @@ def test_larger_layers(board_line):
         assert found.accumulators.tobytes() == expected.accumulators.tobytes()
         assert found.run.effectual.tolist() == expected.run.effectual.tolist()
         assert device.memory.tobytes() == golden.memory.tobytes()
+
+
+@pytest.fixture(scope="module")
+def sdram_board():
+    top = "acf_board_top"
+    verilog = generate_board(SMALL, memory_bytes=None, cycles_per_bit=BOARD_BIT, top=top)
+    board = SimulatedBoard(verilog, top=top, cycles_per_bit=BOARD_BIT, quiet=True)
+    yield board
+    board.close()
+
+
+@pytest.mark.regress
+@pytest.mark.parametrize("product", ["gather", "scatter", "sampled"])
+def test_layer_in_sdram(sdram_board, capsys, monkeypatch, product):
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    arguments = ["--preset", "small", "--rows", "12", "--inner", "20", "--cols", "16", "--no-dense", "--json"]
+    with BoardPort(sdram_board) as port:
+        assert run(["bench", product, *arguments, "--device", "serial", "--port", port.path]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bit_exact"]
+    assert report["effectual_macs"] > 0
+
+
+@pytest.mark.regress
+def test_sdram_is_as_large_as_it_says(sdram_board):
+    line = BoardLine(sdram_board, cycles_per_bit=BOARD_BIT)
+    link = SerialLink(line)
+    assert link.greeting.memory_bytes == 1 << 25
+    places = [0, 1 << 10, 1 << 12, (1 << 24) + 5, (1 << 25) - 100]
+    for n, place in enumerate(places):
+        link.write(place, bytes(range(n, n + 100)))
+    for n, place in enumerate(places):
+        assert link.read(place, 100) == bytes(range(n, n + 100))
+    with pytest.raises(RefusedError):
+        link.read((1 << 25) - 50, 100)
+    device, golden = (
+        SerialDevice(SMALL, port=line, memory_bytes=1 << 13),
+        GoldenDevice(SMALL, memory_bytes=1 << 13),
+    )
+    found, expected = (gather_on(each, rows=9, inner=20, columns=9) for each in (device, golden))
+    assert found.accumulators.tobytes() == expected.accumulators.tobytes()
+    assert device.memory.tobytes() == golden.memory.tobytes()
 
 
 @pytest.mark.regress

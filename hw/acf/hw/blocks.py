@@ -157,15 +157,9 @@ def _sdram(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
 
 
 def _board(config: FabricConfig, library: ModuleLibrary) -> wiring.Component:
-    return _board_core(config, library, memory_bytes=_MEMORY_BYTES, cycles_per_bit=_CYCLES_PER_BIT)
-
-
-def _board_core(
-    config: FabricConfig, library: ModuleLibrary, *, memory_bytes: int, cycles_per_bit: int
-) -> wiring.Component:
     from acf.hw.boards.core import BoardCore
 
-    return BoardCore(config=config, memory_bytes=memory_bytes, cycles_per_bit=cycles_per_bit, clock=0, library=library)
+    return BoardCore(config=config, memory=_MEMORY_BYTES, cycles_per_bit=_CYCLES_PER_BIT, clock=0, library=library)
 
 
 # The imports stand inside the factories: naming one block must not load all others.
@@ -225,14 +219,14 @@ def generate(name: str, *, config: FabricConfig, top: str | None = None) -> str:
     return text + "\n" + library.verilog()
 
 
-def generate_board(config: FabricConfig, *, memory_bytes: int, cycles_per_bit: int, top: str) -> str:
+def generate_board(config: FabricConfig, *, memory_bytes: int | None, cycles_per_bit: int, top: str) -> str:
     """Verilog of what stands on every board, for a simulation: ``clk``, ``rst``, ``rx``, ``tx`` and two LEDs.
 
     Parameters
     ----------
     config : FabricConfig
-    memory_bytes : int
-        Block memory behind the fabric; a power of two.
+    memory_bytes : int or None
+        Block memory behind the fabric; a power of two. None: an SDRAM chip of 32 MB, which is in the Verilog too.
     cycles_per_bit : int
         Of the UART, 2 at least.
     top : str
@@ -243,10 +237,17 @@ def generate_board(config: FabricConfig, *, memory_bytes: int, cycles_per_bit: i
     ValueError
         If a parameter is out of range.
     """
+    from acf.hw.boards.core import BoardCore
+    from acf.hw.boards.sdram_board import SdramBoard, chip_verilog
+    from acf.hw.boards.sdram_timing import ULX3S_SDRAM
+
     library = ModuleLibrary()
-    core = _board_core(config, library, memory_bytes=memory_bytes, cycles_per_bit=cycles_per_bit)
-    text = convert(core, name=top)
-    return text + "\n" + library.verilog()
+    memory = ULX3S_SDRAM.cycles(_CLOCK) if memory_bytes is None else memory_bytes
+    board = BoardCore(config=config, memory=memory, cycles_per_bit=cycles_per_bit, clock=0, library=library)
+    if memory_bytes is None:
+        board = SdramBoard(core=board)
+    parts = [convert(board, name=top), library.verilog(), chip_verilog() if memory_bytes is None else ""]
+    return "\n".join(parts)
 
 
 def generate_network(network: NetworkConfig, *, block: str = "noc", top: str = "acf_noc_top") -> str:

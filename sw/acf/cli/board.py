@@ -39,7 +39,7 @@ def list_boards(as_json: JsonOption = False) -> None:
             board["preset"],
             str(board["lanes"]),
             f"{board['clock_hz'] / 1e6:g} MHz",
-            f"{board['memory_bytes'] >> 10} KiB",
+            ", ".join(f"{name} {_size(size)}" for name, size in board["memories"].items()),
             f"{board['baud'] / 1e6:g} Mbaud",
         )
     Console(highlight=False).print(table)
@@ -49,9 +49,10 @@ def list_boards(as_json: JsonOption = False) -> None:
 def simulate(
     preset: PresetOption = "tiny",
     format: FormatOption = None,
-    memory_bytes: Annotated[
-        int, typer.Option("--memory", help="Bytes of block memory, a power of two.", metavar="BYTES")
-    ] = 1 << 18,
+    memory: Annotated[
+        str,
+        typer.Option("--memory", help="Bytes of block memory, a power of two; or sdram.", metavar="BYTES|sdram"),
+    ] = str(1 << 18),
     netlist: Annotated[
         bool, typer.Option("--netlist", help="The netlist of ECP5 cells after synthesis, instead of the RTL.")
     ] = False,
@@ -65,6 +66,11 @@ def simulate(
     from acf.sim.gate_level import gate_netlist
 
     config = configuration(preset, format)
+    if memory != "sdram" and not memory.isdecimal():
+        raise ValueError(f"memory of a simulated board must be a number of bytes or sdram, not {memory!r}")
+    memory_bytes = None if memory == "sdram" else int(memory)
+    if netlist and memory_bytes is None:
+        raise ValueError("the SDRAM of a simulated board is no netlist: --netlist needs a --memory in bytes")
     top = "acf_board_top"
     verilog = generate_board(config, memory_bytes=memory_bytes, cycles_per_bit=_CYCLES_PER_BIT, top=top)
     if netlist:
@@ -75,6 +81,11 @@ def simulate(
         print(port.path, flush=True)
         port.join()
     raise RuntimeError(f"the terminal {port.path} of the simulated board has failed")
+
+
+def _size(size: int) -> str:
+    """Bytes for people."""
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
 def _command(name: str) -> Callable[..., None]:
@@ -105,6 +116,9 @@ def _command(name: str) -> Callable[..., None]:
         clock: Annotated[
             float | None, typer.Option("--clock", help="MHz, instead of the board's own.", show_default=False)
         ] = None,
+        memory: Annotated[
+            str, typer.Option("--memory", help="Memory behind the fabric, as `acf board list` shows.", metavar="NAME")
+        ] = "block",
         seed: Annotated[int, typer.Option("--seed", help="Of the placement.")] = 1,
         output: Annotated[
             Path | None,
@@ -120,6 +134,7 @@ def _command(name: str) -> Callable[..., None]:
             format=format,
             variant=variant,
             clock=clock,
+            memory=memory,
             seed=seed,
             output=output,
             as_json=as_json,
@@ -141,6 +156,7 @@ def _board(
     format: str | None,
     variant: str | None,
     clock: float | None,
+    memory: str,
     seed: int,
     output: Path | None,
     as_json: bool,
@@ -151,11 +167,13 @@ def _board(
     if not build and not load:
         raise ValueError(f"there is nothing to do for the {name}: give --build, --load or both")
     board = find_board(name)
+    board.check_memory(memory)
     config = configuration(preset or board.preset, format)
     variant = variant or next(iter(board.variants))
     hertz = board.clock if clock is None else round(clock * 1e6)
     if output is None:
-        output = build_folder() / "boards" / f"{name}-{variant}-{config.name}-{config.lane.format}.bit"
+        parts = [name, variant, config.name, config.lane.format, *([] if memory == "block" else [memory])]
+        output = build_folder() / "boards" / f"{'-'.join(parts)}.bit"
     report: dict[str, Any] = {
         "board": name,
         "variant": variant,
@@ -163,11 +181,12 @@ def _board(
         "format": config.lane.format,
         "config": config.digest,
         "lanes": config.total_lanes,
-        "memory_bytes": board.memory_bytes,
+        "memory": memory,
+        "memory_bytes": board.memories[memory],
         "baud": board.baud,
     }
     if build:
-        report |= _build(board, config, variant=variant, clock=hertz, seed=seed, output=output)
+        report |= _build(board, config, variant=variant, clock=hertz, memory=memory, seed=seed, output=output)
         if as_json:
             print(json.dumps(report, indent=2))
         else:
@@ -182,7 +201,9 @@ def _board(
         print(f"loaded {output}; use it by --device serial --preset {config.name} --port PATH")
 
 
-def _build(board: Any, config: Any, *, variant: str, clock: int, seed: int, output: Path) -> dict[str, Any]:
+def _build(
+    board: Any, config: Any, *, variant: str, clock: int, memory: str, seed: int, output: Path
+) -> dict[str, Any]:
     from rich.console import Console
 
     from acf.sim.bitstream import build_bitstream
@@ -197,7 +218,7 @@ def _build(board: Any, config: Any, *, variant: str, clock: int, seed: int, outp
                 console.print(f"{heading}: {text}", soft_wrap=True)
 
         progress("Verilog")
-        design = board.design(config, variant=variant, clock=clock)
+        design = board.design(config, variant=variant, clock=clock, memory=memory)
         return build_bitstream(
             design.files,
             top=design.top,

@@ -7,15 +7,21 @@ from typing import Any
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.wiring import Out
 
 from acf.config import FabricConfig, preset
 from acf.hw.boards.core import BoardCore
+from acf.hw.boards.ecp_sdram_pins import EcpSdramPins
+from acf.hw.boards.sdram_pins import SDRAM_BYTES, sdram_signature
+from acf.hw.boards.sdram_timing import SdramTiming
 from acf.hw.hierarchy import ModuleLibrary, convert
 
 __all__ = ["CORE", "Board", "BoardDesign", "EcpPll", "Pins"]
 
 CORE = "acf_board_core"
 """Name of the module that a board's top level stands around."""
+
+_SDRAM_PINS = ("clk", "clk_en", "cs", "we", "ras", "cas", "ba", "a", "dq", "dqm")
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,10 @@ class Board(ABC):
         Of the serial line.
     preset : str
         Configuration that is built unless another is asked for.
-    memory_bytes : int
-        Block memory behind the fabric; a power of two.
+    block_bytes : int
+        Block memory that can be behind the fabric, and is unless SDRAM is asked for; a power of two.
+    sdram : SdramTiming or None
+        A chip of 16 bits and 32 MB that can be behind the fabric instead; a larger one is used as one of that size.
     loader : tuple of str
         Arguments of openFPGALoader in front of the bitstream.
     """
@@ -100,7 +108,8 @@ class Board(ABC):
     clock: int
     baud: int
     preset: str
-    memory_bytes: int
+    block_bytes: int
+    sdram: SdramTiming | None = None
     loader: tuple[str, ...]
 
     @abstractmethod
@@ -110,6 +119,26 @@ class Board(ABC):
     @abstractmethod
     def pins(self, platform: Any) -> Pins:
         """Ask the platform for what the top level needs."""
+
+    def sdram_port(self, platform: Any) -> Any:
+        """Ask the platform for the pins of the SDRAM, an ``SDRAMResource``."""
+        return platform.request("sdram", dir=dict.fromkeys(_SDRAM_PINS, "-"))
+
+    @property
+    def memories(self) -> dict[str, int]:
+        """Bytes of the memories that can be built, by name; the first is the default."""
+        return {"block": self.block_bytes} | ({} if self.sdram is None else {"sdram": SDRAM_BYTES})
+
+    def check_memory(self, memory: str) -> None:
+        """Refuse a memory that this board does not have.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        if memory not in self.memories:
+            raise ValueError(f"memory of the {self.name} must be one of {', '.join(self.memories)}, not {memory!r}")
 
     def describe(self) -> dict[str, Any]:
         """Plain data, for lists."""
@@ -121,10 +150,12 @@ class Board(ABC):
             "lanes": preset(self.preset).total_lanes,
             "clock_hz": self.clock,
             "baud": self.baud,
-            "memory_bytes": self.memory_bytes,
+            "memories": self.memories,
         }
 
-    def design(self, config: FabricConfig, *, variant: str, clock: int | None = None) -> BoardDesign:
+    def design(
+        self, config: FabricConfig, *, variant: str, clock: int | None = None, memory: str = "block"
+    ) -> BoardDesign:
         """Everything that synthesis needs.
 
         Parameters
@@ -134,23 +165,26 @@ class Board(ABC):
             A key of ``variants``.
         clock : int or None
             Hz; that of the board when None.
+        memory : str
+            A key of ``memories``.
 
         Raises
         ------
         ValueError
-            If there is no such variant, or the clock cannot be made or is no multiple of the line's.
+            If there is no such variant or memory, the clock cannot be made, or it is not one for the line or the SDRAM.
         """
         clock = clock or self.clock
+        self.check_memory(memory)
         library = ModuleLibrary()
         core = BoardCore(
             config=config,
-            memory_bytes=self.memory_bytes,
+            memory=self.block_bytes if memory == "block" or self.sdram is None else self.sdram.cycles(clock),
             cycles_per_bit=self.cycles_per_bit(clock),
             clock=clock,
             library=library,
         )
         verilog = convert(core, name=CORE) + "\n" + library.verilog()
-        return self.wrap(verilog, variant=variant, clock=clock)
+        return self.wrap(verilog, variant=variant, clock=clock, memory=memory)
 
     def cycles_per_bit(self, clock: int) -> int:
         """Of the serial line, at a clock in Hz.
@@ -167,18 +201,20 @@ class Board(ABC):
             )
         return cycles
 
-    def wrap(self, verilog: str, *, variant: str, clock: int) -> BoardDesign:
+    def wrap(self, verilog: str, *, variant: str, clock: int, memory: str = "block") -> BoardDesign:
         """A design around the Verilog of a module ``CORE`` with the ports of ``BoardCore``.
 
         Raises
         ------
         ValueError
-            If there is no such variant, or the clock cannot be made.
+            If there is no such variant or memory, or the clock cannot be made.
         """
+        self.check_memory(memory)
         if variant not in self.variants:
             raise ValueError(f"variant of the {self.name} must be one of {', '.join(self.variants)}, not {variant!r}")
         top = f"acf_{self.name}"
-        plan = self.platform(variant).prepare(_Top(self, EcpPll.find(self.oscillator, clock)), top)
+        design = _Top(self, EcpPll.find(self.oscillator, clock), has_sdram=memory == "sdram")
+        plan = self.platform(variant).prepare(design, top)
         files = {name: _text(plan.files[name]) for name in (f"{top}.il", f"{top}.lpf")}
         return BoardDesign(
             top=top,
@@ -237,9 +273,10 @@ class EcpPll:
 
 
 class _Top(Elaboratable):
-    def __init__(self, board: Board, pll: EcpPll):
+    def __init__(self, board: Board, pll: EcpPll, *, has_sdram: bool):
         self._board = board
         self._pll = pll
+        self._has_sdram = has_sdram
 
     def elaborate(self, platform):
         m = Module()
@@ -255,6 +292,11 @@ class _Top(Elaboratable):
         m.submodules.pll = self._pll.instance(clock=pin("clock", "i", pins.clock), output=ClockSignal(), locked=locked)
         m.submodules.reset = ResetSynchronizer(~locked)
         busy, ended = Signal(), Signal()
+        chip = {}
+        if self._has_sdram:
+            m.submodules.sdram = sdram = EcpSdramPins(self._board.sdram_port(platform))
+            for name, member in sdram_signature.members.items():
+                chip[f"{'o' if member.flow == Out else 'i'}_sdram_{name}"] = getattr(sdram.controller, name)
         m.submodules.core = Instance(
             CORE,
             i_clk=ClockSignal(),
@@ -263,6 +305,7 @@ class _Top(Elaboratable):
             o_tx=pin("tx", "o", pins.tx),
             o_busy=busy,
             o_ended=ended,
+            **chip,
         )
         beat = Signal(25)
         m.d.sync += beat.eq(beat + 1)

@@ -1,6 +1,7 @@
 """Radiona ULX3S: an ECP5 of 12 to 85 thousand LUTs, 25 MHz, and a USB adapter that is loader and serial port in one."""
 
 from acf.hw.boards.board import Board, Pins
+from acf.hw.boards.sdram_timing import ULX3S_SDRAM
 
 __all__ = ["BOARD"]
 
@@ -15,7 +16,8 @@ class _Ulx3s(Board):
     clock = 60_000_000
     baud = 3_000_000
     preset = "ulx3s"
-    memory_bytes = 1 << 17
+    block_bytes = 1 << 17
+    sdram = ULX3S_SDRAM
     loader = ("--board", "ulx3s")
 
     def platform(self, variant):
