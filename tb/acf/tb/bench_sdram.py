@@ -11,7 +11,7 @@ from cocotb.utils import get_sim_time
 from acf.tb.axi_channels import DECERR, OKAY, Burst, ReadMaster, WriteMaster
 from acf.tb.runner import bench_config
 from acf.tb.sdram_chip import SHEETS, Pins, SdramChip
-from acf.tb.stream import always, at_random, start_clock, wait_until
+from acf.tb.stream import start_clock, wait_until
 
 CLOCK = 60e6  # the bench's own clock is another one, which does not matter: the chip counts edges
 STARTUP_CYCLES = 13000
@@ -129,7 +129,7 @@ class Copy:
                     self.write(address, data >> 8 * byte & 0xFF)
 
     def received(self, burst: Burst) -> list[tuple[int, int, int]]:
-        """Data, response and last of each beat of a read; data outside the memory mean nothing."""
+        """Data, response and last of each beat of a read; outside of the memory there are zeros."""
         addresses = [burst.address + n * self._beat_bytes for n in range(burst.length + 1)]
         return [
             (self.beat(address) if address < BYTES else 0, OKAY if address < BYTES else DECERR, int(n == burst.length))
@@ -141,8 +141,8 @@ class Bench:
     """Everything around the controller."""
 
     @classmethod
-    async def start(cls, dut: Any, *, read_use=always, write_use=always) -> "Bench":
-        """Start the clock, and everything else when the chip gets its first command."""
+    async def start(cls, dut: Any, *, read: float = 1.0, write: float = 1.0) -> "Bench":
+        """Start the clock, and everything else when the chip gets its first command; see ``speeds``."""
         for name in dir(dut):
             is_input = name.startswith(("axi_ar", "axi_aw", "axi_w", "axi_rready", "axi_bready", "access_request"))
             if is_input and not name.endswith(("arready", "awready", "wready", "request_ready")):
@@ -150,17 +150,20 @@ class Bench:
         chip = Chip(dut)
         await start_clock(dut)
         await chip.start()
-        return cls(dut, chip, read_use=read_use, write_use=write_use)
+        return cls(dut, chip, read=read, write=write)
 
-    def __init__(self, dut: Any, chip: Chip, *, read_use, write_use):
+    def __init__(self, dut: Any, chip: Chip, *, read: float, write: float):
         self.dut = dut
         self.memory = bench_config().memory
         self.id_bits = len(dut.axi_arid)
         self.chip = chip
         self.copy = Copy(self.chip, self.memory)
         self.bytes = Bytes(dut)
-        self.reads = ReadMaster(dut, "axi", memory=self.memory, use=read_use)
-        self.writes = WriteMaster(dut, "axi", memory=self.memory, use=write_use)
+        self.speeds = {"read": read, "write": write}  # parts of the cycles that the channels use
+        # Numbers of their own: what is read and written does not depend on when.
+        stalls = random.Random(random.getrandbits(32))
+        self.reads = ReadMaster(dut, "axi", memory=self.memory, use=lambda: stalls.random() < self.speeds["read"])
+        self.writes = WriteMaster(dut, "axi", memory=self.memory, use=lambda: stalls.random() < self.speeds["write"])
         self.counts = dict.fromkeys(("accessed", "activated", "refreshed"), 0)
         self.cycles = 0
         self.asked_at = self.found_at = 0  # cycles of the latest address and beat of a read
@@ -203,11 +206,7 @@ class Bench:
         expected: dict[int, list[tuple[int, int, int]]] = {}
         for burst in bursts:
             expected.setdefault(burst.id, []).extend(self.copy.received(burst))
-        received = {
-            number: [(data if response == OKAY else 0, response, last) for data, response, last in beats]
-            for number, beats in self.reads.received.items()
-        }
-        assert received == expected
+        assert self.reads.received == expected
         self.reads.received.clear()
         self.reads.beats = 0
 
@@ -247,15 +246,12 @@ async def nothing_before_the_chip_is_ready(dut):
 async def random_bursts(dut):
     """Reads of one region and writes of another at a time, and the other way round, under every mix of stalls."""
     rng = random.Random(random.getrandbits(32))
-    chances = {"r": 1.0, "w": 1.0}
-    bench = await Bench.start(
-        dut, read_use=lambda: rng.random() < chances["r"], write_use=lambda: rng.random() < chances["w"]
-    )
+    bench = await Bench.start(dut)
     span = 2 * BANKS * ROW_BYTES
     for _ in range(ROUNDS):
         places = regions(rng)
         for speeds in ((1.0, 1.0), (0.2, 1.0), (1.0, 0.2), (0.4, 0.4)):
-            chances["r"], chances["w"] = speeds
+            bench.speeds["read"], bench.speeds["write"] = speeds
             places.reverse()
             written = [bench.burst(rng, base=places[0], span=span, longest=12) for _ in range(30)]
             read = [bench.burst(rng, base=places[1], span=span, longest=12) for _ in range(30)]
@@ -317,7 +313,7 @@ async def addresses_one_bit_apart(dut):
 async def single_bytes(dut):
     """Bytes between bursts of others, at both ends of the memory, and outside of it."""
     rng = random.Random(random.getrandbits(32))
-    bench = await Bench.start(dut, read_use=at_random(0.7, rng), write_use=at_random(0.7, rng))
+    bench = await Bench.start(dut, read=0.7, write=0.7)
     span = 2 * BANKS * ROW_BYTES
     read = [bench.burst(rng, base=0, span=span, longest=16) for _ in range(60 * ROUNDS)]
     written = [bench.burst(rng, base=span, span=span, longest=16) for _ in range(60 * ROUNDS)]
@@ -347,7 +343,7 @@ async def single_bytes(dut):
 async def beats_outside_are_refused(dut):
     """Bursts over the end of the memory and behind it: beat by beat when read, as a whole when written."""
     rng = random.Random(random.getrandbits(32))
-    bench = await Bench.start(dut, read_use=at_random(0.8, rng))
+    bench = await Bench.start(dut, read=0.8)
     beat_bytes = bench.memory.beat_bytes
     full = (1 << beat_bytes) - 1
 

@@ -28,7 +28,8 @@ class SdramMemory(wiring.Component):
     Reads are answered in the order in which they were asked for, and so are writes. Of a read burst and a write burst
     that are there at the same time the one that has begun goes on; where it cannot, and behind its end, the other one
     goes. A write is answered when its last beat is on its way to the chip; whatever is read later finds it there. A
-    beat outside the memory is answered DECERR, and not written. Nothing is answered until the chip is initialised.
+    beat outside the memory is answered DECERR, with zeros, and not written. Nothing in the memory is answered until
+    the chip is initialised.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ class SdramMemory(wiring.Component):
             axi.rvalid.eq(notes.r_rdy & (answered.refused | beats.r_rdy)),
             axi.rid.eq(answered.id),
             axi.rlast.eq(answered.last),
-            axi.rdata.eq(beats.r_data),
+            axi.rdata.eq(Mux(answered.refused, 0, beats.r_data)),
             axi.rresp.eq(Mux(answered.refused, Response.DECERR.value, Response.OKAY.value)),
             notes.r_en.eq(taken),
             beats.r_en.eq(taken & ~answered.refused),
