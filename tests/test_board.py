@@ -10,9 +10,10 @@ from acf.cli.main import run
 from acf.config import PRESETS, MemoryConfig
 from acf.hw.boards.board import CORE, EcpPll
 from acf.hw.boards.catalog import board_names, find_board
+from acf.hw.boards.core import BoardCore
 from acf.hw.boards.sdram import SdramMemory
 from acf.hw.boards.sdram_timing import ULX3S_SDRAM
-from acf.hw.hierarchy import convert
+from acf.hw.hierarchy import convert, port_map
 from acf.sim import bitstream
 from acf.sim.bitstream import build_bitstream, check_fit, load_bitstream
 from acf.sim.timing import DEVICES
@@ -88,6 +89,13 @@ def test_unknown_boards_and_variants_are_named():
         find_board("none")
     with pytest.raises(ValueError, match="variant of the ulx3s must be one of 85F, 45F, 25F, 12F, not '99F'"):
         ULX3S.wrap(ECHO, variant="99F", clock=60_000_000)
+
+
+def test_core_has_the_pins_of_the_chip():
+    core = BoardCore(config=PRESETS["tiny"], memory=ULX3S_SDRAM.cycles(ULX3S.clock), cycles_per_bit=4, clock=0)
+    widths = {name: len(value) for name, (value, _) in port_map(core).items() if name.startswith("sdram_")}
+    assert widths == {f"sdram_{name}": width for name, width in SDRAM_WIDTHS.items()}
+    assert "sdram_dq_o" not in port_map(BoardCore(config=PRESETS["tiny"], memory=4096, cycles_per_bit=4, clock=0))
 
 
 def test_unknown_memories_are_named():
@@ -201,6 +209,7 @@ def test_list(capsys):
         (["ulx3s", "--build", "--memory", "flash"], 2, "memory of the ulx3s must be one of block, sdram, not 'flash'"),
         (["simulate", "--memory", "much"], 2, "must be a number of bytes or sdram, not 'much'"),
         (["simulate", "--memory", "sdram", "--netlist"], 2, "--netlist needs a --memory in bytes"),
+        (["ulx3s", "--build", "--memory", "sdram", "--clock", "120"], 2, "at most 100 MHz at CAS latency 2, not 120"),
         (["ulx3s", "--build", "--clock", "47"], 2, "must be a multiple of 3000000 baud"),
         (["ulx3s", "--load", "--output", "none.bit"], 2, "there is no bitstream 'none.bit' to load; --build makes it"),
     ],

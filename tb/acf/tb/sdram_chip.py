@@ -1,7 +1,8 @@
 """An SDRAM chip of 4 banks x 8192 rows x 512 columns x 16 bits, edge by edge: refuses what its data sheet forbids.
 
-Written from data sheets: of the controller it knows nothing, not even its numbers. ``SHEETS`` holds the limits of
-several chips; a model obeys all that are given to it at once.
+Of the controller it knows nothing, not even its numbers. ``SHEETS`` holds the limits of several chips, and says where
+they are from; a model obeys all that are given to it at once. In two things it is stricter than a data sheet: no burst
+may be cut short, and refreshes may not be put off.
 """
 
 import math
@@ -54,17 +55,18 @@ class Sheet:
 
 
 SHEETS = {
-    # Micron, 256Mb: x4, x8, x16 SDRAM, the slowest grade.
+    # Micron's slowest grade, as LiteDRAM has it, which leaves tRC out; tMRD is that of Micron's own Verilog model.
     "MT48LC16M16A2-75": Sheet(
         tCK={2: 10, 3: 7.5}, tRCD=20, tRP=20, tRAS=44, tRAS_most=120_000, tRC=66, tRFC=66, tWR=15, tRRD=15,
         tMRD_cycles=2, tMRD=0, startup=100_000, startup_refreshes=2,
     ),
-    # ISSI; tRFC, tWR, and the slower one of two figures that are in use for tRCD and tRP, are those of LiteDRAM.
+    # ISSI. tRCD, tRP, tWR and tRFC as LiteDRAM has them; tRAS, tRC, tMRD and start-up from another controller's
+    # transcript of the data sheet (tRCD and tRP are 15 there); tCK and tRRD are assumed.
     "IS42S16160G-7": Sheet(
         tCK={2: 7.5, 3: 7}, tRCD=20, tRP=20, tRAS=37, tRAS_most=100_000, tRC=60, tRFC=70, tWR=20, tRRD=14,
         tMRD_cycles=2, tMRD=14, startup=100_000, startup_refreshes=2,
     ),
-    # Alliance Memory, twice the size: half of its columns are used.
+    # Alliance Memory, data sheet of June 2016, table 16; the start-up is assumed. It has twice as many columns.
     "AS4C32M16SB-7": Sheet(
         tCK={2: 10, 3: 7}, tRCD=21, tRP=21, tRAS=42, tRAS_most=120_000, tRC=63, tRFC=63, tWR=14, tRRD=14,
         tMRD_cycles=1, tMRD=14, startup=200_000, startup_refreshes=2,
