@@ -16,7 +16,6 @@ from acf.config import (
     NocConfig,
     preset,
 )
-from acf.config.checks import digest_of
 
 
 @pytest.mark.parametrize(
@@ -162,15 +161,6 @@ def test_digest_leaves_out_the_name_and_nothing_else():
             )
     digests = [config.digest for config in changed] + [base.digest]
     assert len(set(digests)) == len(digests)
-
-
-def test_digests_are_those_of_before_there_was_a_choice():
-    parameters = dataclasses.asdict(preset("tiny"))
-    del parameters["name"], parameters["lane"]["skipping"], parameters["feeder"]["formats"]
-    assert preset("tiny").digest == digest_of(parameters)
-    assert preset("tiny").without_skipping().digest != preset("tiny").digest
-    assert preset("tiny").without_skipping().lane.slots == preset("tiny").lane.slots
-    assert preset("tiny").without_skipping().with_format("int8").lane.skipping is False
 
 
 def test_digest_is_the_same_in_every_process():

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from acf.config.blocks import WEIGHT_FORMATS, FeederConfig, LaneConfig, MemoryConfig, NocConfig, StructureConfig
+from acf.config.blocks import FeederConfig, LaneConfig, MemoryConfig, NocConfig, StructureConfig
 from acf.config.checks import digest_of, require, require_power_of_two, require_range
 from acf.config.overrides import with_parameters
 
@@ -103,17 +103,9 @@ class FabricConfig:
 
     @property
     def digest(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of every parameter but the name.
-
-        Of ``skipping`` and of ``formats`` only where something is left out: fabrics keep the digests of before there
-        was a choice.
-        """
+        """First 12 hexadecimal digits of the SHA-256 of every parameter but the name."""
         parameters = dataclasses.asdict(self)
         del parameters["name"]
-        if self.lane.skipping:
-            del parameters["lane"]["skipping"]
-        if set(self.feeder.formats) == set(WEIGHT_FORMATS):
-            del parameters["feeder"]["formats"]
         return digest_of(parameters)
 
     def with_format(self, format: str) -> "FabricConfig":
