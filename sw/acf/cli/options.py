@@ -22,7 +22,14 @@ __all__ = [
     "memory_timing",
 ]
 
-PresetOption = Annotated[str, typer.Option("--preset", help=f"Configuration: {', '.join(PRESETS)}.", metavar="NAME")]
+PresetOption = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        help=f"Configuration: {', '.join(PRESETS)}; other parameters may follow, as in base,lane.slots=16.",
+        metavar="NAME",
+    ),
+]
 
 FormatOption = Annotated[
     str | None,
