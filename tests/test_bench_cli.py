@@ -72,8 +72,16 @@ def test_weights_format(capsys):
     ):
         report = report_of(capsys, "--weights-format", name, "--weight-density", density)
         assert (report["weight_form"], report["bit_exact"]) == (form, True)
+    for name, dealt in (("nm", False), ("block", False), ("dense", True)):
+        assert (
+            run(["bench", "scatter", *SMALL[2:], "--weights-format", name, "--weight-density", "0.05", "--json"]) == 0
+        )
+        report = json.loads(capsys.readouterr().out)
+        assert (report["weight_form"], report["results_dealt"], report["bit_exact"]) == (name, dealt, True)
+    assert run(["bench", "sampled", *SMALL[2:], "--weights-format", "nm"]) == 2
+    assert "weights of a sampled product lie in csr, not in nm" in capsys.readouterr().err
     assert run(["bench", "scatter", *SMALL[2:], "--weights-format", "bitmap"]) == 2
-    assert "weights of a scatter product lie in csr, not in bitmap" in capsys.readouterr().err
+    assert "weights of a scatter product lie in csr or dense or nm or block, not in bitmap" in capsys.readouterr().err
 
 
 def test_dense_run_can_be_left_out(capsys):

@@ -56,7 +56,11 @@ OperandFormOption = Annotated[
 ]
 WeightFormOption = Annotated[
     WeightForm,
-    typer.Option("--weights-format", help="How W lies in memory; auto: in the fewest bytes. Not csr: gather only."),
+    typer.Option(
+        "--weights-format",
+        help="How W lies in memory; auto: in the fewest bytes. A scatter reads csr, dense, nm and block, a sampled "
+        "product csr.",
+    ),
 ]
 DealOption = Annotated[
     bool,
@@ -168,8 +172,9 @@ def _bench(
     from acf.runtime.devices import open_device
     from acf.runtime.matrices import random_weights
     from acf.runtime.matrix_files import read_matrix
-    from acf.runtime.measure import measure_product, product_memory_bytes, random_operands
+    from acf.runtime.measure import check_weight_form, measure_product, product_memory_bytes, random_operands
 
+    check_weight_form(product, weight_form)
     config = configuration(preset, format)
     number_format = config.lane.format
     timing = memory_timing(device, memory_latency, bytes_per_cycle)

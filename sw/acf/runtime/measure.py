@@ -19,6 +19,7 @@ from acf.runtime.matrices import CsrMatrix, random_operand
 from acf.runtime.products import ProductResult, backward_memory_bytes, run_sampled, run_scatter
 
 __all__ = [
+    "check_weight_form",
     "PRODUCTS",
     "UNITS",
     "Measurement",
@@ -35,6 +36,12 @@ PRODUCTS = {
     "sampled": "S = G transpose(A), where W has entries",
 }
 """The products of a layer: forward, input gradient, weight gradient."""
+
+_WEIGHT_FORMS = {
+    "gather": tuple(WeightForm),
+    "scatter": (WeightForm.CSR, WeightForm.DENSE, WeightForm.NM, WeightForm.BLOCK),
+    "sampled": (WeightForm.CSR,),
+}
 
 UNITS = {
     "cycles": "clock cycles, from the fetch of the first command to END",
@@ -95,7 +102,7 @@ class Measurement:
     @property
     def weight_form(self) -> WeightForm:
         """How ``W`` lay in memory for ``sparse``."""
-        return self.sparse.weight_form if isinstance(self.sparse, GatherResult) else WeightForm.CSR
+        return self.sparse.weight_form
 
     @property
     def dense_macs(self) -> int:
@@ -144,7 +151,7 @@ class Measurement:
             "operand_forms": [str(form) for form in self.sparse.forms],
             "asked_operand_form": str(self.form),
             "columns_dealt": self.dealt,
-            "results_dealt": self.dealt and self.product != "sampled",
+            "results_dealt": self.dealt if isinstance(self.sparse, GatherResult) else self.sparse.results_dealt,
             "bit_exact": self.bit_exact,
             "overflow": run.overflowed,
             "lanes": config.total_lanes,
@@ -176,6 +183,19 @@ class Measurement:
 Progress = Callable[[str], None]
 
 
+def check_weight_form(product: str, form: WeightForm) -> None:
+    """Check that a product can be measured with its weights in a form.
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+    """
+    allowed = _WEIGHT_FORMS[product]
+    if form not in allowed:
+        raise ValueError(f"weights of a {product} product lie in {' or '.join(allowed)}, not in {form}")
+
+
 def measure_product(
     product: str,
     device: Device,
@@ -205,7 +225,7 @@ def measure_product(
     without_skipping : bool
         Whether that is run too, always with dense operands.
     weight_form : WeightForm
-        How the weights lie in memory, with skipping; for scatter and sampled CSR.
+        How the weights lie in memory, with skipping; see ``check_weight_form``.
     form : OperandForm
         How the operands lie in memory.
     deal : bool
@@ -214,8 +234,7 @@ def measure_product(
     progress : callable
         Is told what begins.
     """
-    if product != "gather" and weight_form is not WeightForm.CSR:
-        raise ValueError(f"weights of a {product} product lie in csr, not in {weight_form}")
+    check_weight_form(product, weight_form)
     run = {"gather": run_gather, "scatter": run_scatter, "sampled": run_sampled}[product]
     progress("with skipping")
     sparse = run(device, weights, *operands, weight_form=weight_form, form=form, deal=deal)

@@ -36,15 +36,21 @@ class ProductResult:
     program : Program
     forms : tuple of OperandForm
         How each operand lay in memory.
+    weight_form : WeightForm
+        How ``W`` lay in memory.
     order : numpy.ndarray
         The column in each place; sums over columns are taken in the order of places.
+    results_dealt : bool
+        Whether rows of the result were dealt to row feeders by their density.
     """
 
     accumulators: np.ndarray
     run: RunResult
     program: Program
     forms: tuple[OperandForm, ...]
+    weight_form: WeightForm
     order: np.ndarray
+    results_dealt: bool
 
 
 def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
@@ -123,8 +129,10 @@ def run_scatter(
 
     session = Session(device)
     order, inner_order = np.arange(columns), np.arange(inner)
+    # In blocks and groups columns belong together.
+    deals_results = deal and weight_form not in (WeightForm.NM, WeightForm.BLOCK)
     if deal:
-        if weight_form not in (WeightForm.NM, WeightForm.BLOCK):  # where columns belong together
+        if deals_results:
             inner_order = deal_inner(config, weights, operand)
             weights = weights.take_columns(inner_order)
         costs = column_costs(config, segments_of(weights.entries), (weights.row_of_entry, operand))
@@ -145,7 +153,9 @@ def run_scatter(
         run=run,
         program=program,
         forms=(source.form,),
+        weight_form=weight_form,
         order=order,
+        results_dealt=deals_results,
     )
 
 
@@ -225,7 +235,9 @@ def run_sampled(
         run=run,
         program=program,
         forms=(row_source.form, source.form),
+        weight_form=weight_form,
         order=order,
+        results_dealt=False,
     )
 
 
