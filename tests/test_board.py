@@ -172,6 +172,7 @@ def test_bitstream(tmp_path):
     assert json.loads(json.dumps(plain)) == plain
 
 
+@pytest.mark.regress
 def test_bitstream_with_sdram(tmp_path):
     """The controller and the pins of the chip: every register of an output in the cell of its pin."""
     design = ULX3S.wrap(sdram_core(), variant="12F", clock=60_000_000, memory="sdram")

@@ -149,7 +149,7 @@ def network(
     "config",
     [
         network("adaptive", width=2),
-        network("o1turn", "onward", virtual_channels=5, stages=2),
+        network("o1turn", "onward", virtual_channels=3, stages=2),
         *(
             pytest.param(config, marks=pytest.mark.regress)
             for config in (
@@ -165,6 +165,7 @@ def network(
                 network("adaptive", height=3, stages=2),
                 network("yx", "onward", virtual_channels=1, rounds=1, stages=2),
                 network("o1turn", "onward", virtual_channels=5),
+                network("o1turn", "onward", virtual_channels=5, stages=2),
                 network("adaptive", height=4, width=4, virtual_channels=3, buffer_depth=2),
                 network("xy", "onward", width=5, topology="torus"),
                 network("yx", "onward", height=4, width=1, topology="torus"),
