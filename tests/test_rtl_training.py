@@ -50,10 +50,10 @@ def trained(device, dataset, **changes):
     "changes",
     [
         {"method": "dense"},
-        {"method": "static", "rounding": "stochastic"},
-        {"method": "set"},
+        pytest.param({"method": "static", "rounding": "stochastic"}, marks=pytest.mark.regress),
+        pytest.param({"method": "set"}, marks=pytest.mark.regress),
         {"method": "rigl"},
-        {"method": "gradual"},
+        pytest.param({"method": "gradual"}, marks=pytest.mark.regress),
         {"method": "set", "structure": "unstructured", "overlap": True},
         {"method": "rigl", "structure": "unstructured"},
         {"method": "gradual", "rounding": "stochastic", "overlap": True},
