@@ -208,18 +208,27 @@ def test_port_has_one_user(board):
         device.close()
 
 
+def check_layer(board, product, shape, capsys, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    sizes = [
+        word
+        for option, size in zip(("--rows", "--inner", "--cols"), shape, strict=True)
+        for word in (option, str(size))
+    ]
+    with BoardPort(board) as port:
+        arguments = ["--preset", "small", *sizes, "--no-dense", "--json", "--device", "serial", "--port", port.path]
+        assert run(["bench", product, *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bit_exact"]
+    assert report["effectual_macs"] > 0
+
+
 @pytest.mark.regress
 @pytest.mark.timeout(3600)  # the first one builds it
 @pytest.mark.parametrize("product", ["gather", "scatter", "sampled"])
 def test_layer_on_the_netlist(netlist_board, capsys, monkeypatch, product):
     """What a board runs, but for the delays: its cells, from the pins of the UART on."""
-    monkeypatch.setitem(PRESETS, "small", SMALL)
-    arguments = ["--preset", "small", "--rows", "6", "--inner", "9", "--cols", "8", "--no-dense", "--json"]
-    with BoardPort(netlist_board) as port:
-        assert run(["bench", product, *arguments, "--device", "serial", "--port", port.path]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["bit_exact"]
-    assert report["effectual_macs"] > 0
+    check_layer(netlist_board, product, (6, 9, 8), capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -255,13 +264,7 @@ def sdram_board():
 @pytest.mark.regress
 @pytest.mark.parametrize("product", ["gather", "scatter", "sampled"])
 def test_layer_in_sdram(sdram_board, capsys, monkeypatch, product):
-    monkeypatch.setitem(PRESETS, "small", SMALL)
-    arguments = ["--preset", "small", "--rows", "12", "--inner", "20", "--cols", "16", "--no-dense", "--json"]
-    with BoardPort(sdram_board) as port:
-        assert run(["bench", product, *arguments, "--device", "serial", "--port", port.path]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["bit_exact"]
-    assert report["effectual_macs"] > 0
+    check_layer(sdram_board, product, (12, 20, 16), capsys, monkeypatch)
 
 
 @pytest.mark.regress

@@ -2,14 +2,12 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import connect, flipped
 
 from acf.config import MemoryConfig
-from acf.hw.boards.endpoint import access_signature
 from acf.hw.boards.sdram import SdramMemory
-from acf.hw.boards.sdram_pins import PinRegisters, sdram_signature
+from acf.hw.boards.sdram_pins import PinRegisters
 from acf.hw.boards.sdram_timing import SdramCycles
-from acf.hw.mem.axi import axi_signature
 
 __all__ = ["SdramAtPins"]
 
@@ -22,16 +20,7 @@ class SdramAtPins(wiring.Component):
 
     def __init__(self, *, memory: MemoryConfig, id_width: int, cycles: SdramCycles):
         self._memory = SdramMemory(memory=memory, id_width=id_width, cycles=cycles)
-        super().__init__(
-            {
-                "axi": In(axi_signature(memory=memory, id_width=id_width)),
-                "access": In(access_signature),
-                "sdram": Out(sdram_signature),
-                "accessed": Out(1),
-                "activated": Out(1),
-                "refreshed": Out(1),
-            }
-        )
+        super().__init__(self._memory.signature)
 
     def elaborate(self, platform):
         m = Module()
