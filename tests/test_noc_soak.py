@@ -24,10 +24,11 @@ RING_OPTIONS = ("--mesh", "1x5", "--topology", "torus", "--depth", "2", "--round
 def test_networks_are_of_all_kinds():
     networks = soak_networks()
     kinds = {(network.topology, network.routing, network.channels, network.datelines) for network in networks}
-    assert len(kinds) == len(networks) == 27
+    assert len(kinds) == len(networks) == 28
     by_class = [network for network in networks if network.by_class]
     assert {name for network in by_class for name in network.functions} > {"xy", "adaptive", "table"}
     assert all(network.statistics for network in by_class)
+    assert any(network.groups for network in by_class)
     networks = networks[: -len(by_class)]
     assert {network.routing for network in networks if network.topology == "mesh"} == set(ROUTINGS)
     for datelines in False, True:

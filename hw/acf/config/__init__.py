@@ -16,6 +16,7 @@ from acf.config.blocks import (
 from acf.config.fabric import PRESETS, FabricConfig, preset
 from acf.config.network import (
     CHANNEL_RULES,
+    GROUP_CAST,
     ROUTINGS,
     TABLE,
     TOPOLOGIES,
@@ -28,6 +29,7 @@ from acf.config.network import (
 
 __all__ = [
     "CHANNEL_RULES",
+    "GROUP_CAST",
     "NUMBER_FORMATS",
     "PRESETS",
     "ROUTINGS",

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acf.config.blocks import NocConfig
-from acf.config.checks import digest_of, require, require_one_of, require_range
+from acf.config.checks import digest_of, require, require_one_of, require_power_of_two, require_range
 
 __all__ = [
     "CHANNEL_RULES",
+    "GROUP_CAST",
     "ROUTINGS",
     "TABLE",
     "TOPOLOGIES",
@@ -29,6 +30,9 @@ TABLE = "table"
 
 TRAFFIC_CLASSES = 4
 """Traffic classes that the header of a packet can name."""
+
+GROUP_CAST = 3
+"""``cast`` of a packet for all members of a group: in its header the number of the group stands for the destination."""
 
 TOPOLOGIES = ("mesh", "torus")
 """A torus is a mesh whose opposite edges are joined."""
@@ -97,6 +101,12 @@ class NetworkConfig:
         they may have, and whether they are urgent.
     statistics : bool
         Every input of a router counts flits, stalls and occupied places by traffic class.
+    groups : int
+        Groups of receivers, whose packets are forked in the routers as tables say that are written while the network
+        runs: 0, or a power of two up to 256.
+    group_channels : int
+        Virtual channels beside ``virtual_channels`` that packets for groups have, and nobody else: 1, 2 or 4. Those for
+        a group have the one whose number is that of the group modulo so many.
     """
 
     height: int
@@ -110,6 +120,8 @@ class NetworkConfig:
     topology: str = "mesh"
     by_class: bool = False
     statistics: bool = False
+    groups: int = 0
+    group_channels: int = 1
 
     def __post_init__(self) -> None:
         require_one_of("topology", self.topology, TOPOLOGIES)
@@ -141,6 +153,7 @@ class NetworkConfig:
                 if function != TABLE:
                     require_one_of("routing of a torus", function, TORUS_ROUTINGS)
             require(self.channels != "kept", "packets on a torus do not keep their virtual channels")
+        self._check_groups()
         least = self.least_channels
         what = f"routing {self.routing}" + (f" on a torus of {self.height}x{self.width}" if self.datelines else "")
         require(
@@ -148,12 +161,42 @@ class NetworkConfig:
             f"{what} needs {least} virtual channels at least, not {self.virtual_channels}",
         )
 
+    def _check_groups(self) -> None:
+        if not self.groups:
+            require(
+                self.group_channels == 1, f"a network without groups has no {self.group_channels} channels for them"
+            )
+            return
+        require_power_of_two("groups of a network", self.groups, 1, 256)
+        require(
+            self.group_channels in (1, 2, 4),
+            f"virtual channels for groups must be 1, 2 or 4, not {self.group_channels}",
+        )
+        require(
+            self.groups >= self.group_channels, f"{self.groups} groups have no {self.group_channels} virtual channels"
+        )
+        require(self.topology == "mesh", f"groups need a mesh, not a {self.topology}")
+        require(self.channels != "kept", "groups need packets that do not keep their virtual channels")
+        require(self.stages == 1, f"groups need routers of 1 stage, not {self.stages}")
+
     @property
     def noc(self) -> NocConfig:
         """Parameters of its routers."""
         return NocConfig(
-            virtual_channels=self.virtual_channels, buffer_depth=self.buffer_depth, class_channels=(0, 0, 0, 0)
+            virtual_channels=self.virtual_channels + (self.group_channels if self.groups else 0),
+            buffer_depth=self.buffer_depth,
+            class_channels=(0, 0, 0, 0),
         )
+
+    @property
+    def group_flits(self) -> int:
+        """Flits of a packet for a group at most: its head goes on when half of the queue behind an output is free."""
+        return self.buffer_depth // 2
+
+    @property
+    def without_groups(self) -> "NetworkConfig":
+        """What it is for packets with one destination."""
+        return dataclasses.replace(self, groups=0, group_channels=1)
 
     @property
     def name(self) -> str:
@@ -164,6 +207,7 @@ class NetworkConfig:
             + (f", stages {self.stages}" if self.stages > 1 else "")
             + (", by class" if self.by_class else "")
             + (", statistics" if self.statistics else "")
+            + (f", {self.groups} groups in {self.group_channels}" if self.groups else "")
         )
 
     @property
@@ -289,13 +333,15 @@ class NetworkConfig:
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of every parameter.
 
-        Of ``stages``, ``by_class`` and ``statistics`` only where they are not as ever: networks keep the digests of
-        before there was a choice.
+        Of ``stages``, ``by_class``, ``statistics`` and groups only where they are not as ever: networks keep the
+        digests of before there was a choice.
         """
         parameters = dataclasses.asdict(self)
         if self.stages == 1:
             del parameters["stages"]
-        for name in "by_class", "statistics":
+        for name in "by_class", "statistics", "groups":
             if not parameters[name]:
                 del parameters[name]
+        if not self.groups:
+            del parameters["group_channels"]
         return digest_of(parameters)

@@ -7,7 +7,15 @@ from amaranth.lib import wiring
 from acf.config import FabricConfig, NetworkConfig
 from acf.hw.hierarchy import ModuleLibrary, convert
 
-__all__ = ["BLOCKS", "block_names", "check_routing_tables", "generate", "generate_board", "generate_network"]
+__all__ = [
+    "BLOCKS",
+    "block_names",
+    "check_groups",
+    "check_routing_tables",
+    "generate",
+    "generate_board",
+    "generate_network",
+]
 
 # Of the link and a board alone.
 _CYCLES_PER_BIT = 4
@@ -295,3 +303,33 @@ def check_routing_tables(network: NetworkConfig, tables: list[list[list[list[int
     from acf.hw.noc.unicast_proof import check_tables
 
     check_tables(network, tables)
+
+
+def check_groups(
+    network: NetworkConfig, tables: list[list[list[int]]], sources: dict[int, tuple[int, int]]
+) -> dict[int, list[tuple[int, int]]]:
+    """Refuse tables of groups with which packets of a network could wait for ever or get lost.
+
+    Parameters
+    ----------
+    network : NetworkConfig
+    tables : list of lists of int, (height, width, groups)
+        By router and group a bit for each output, north, east, south, west and the node itself, from the lowest on, and
+        a sixth one where heads take outputs along the column first.
+    sources : dict
+        The node that sends to each group that is used.
+
+    Returns
+    -------
+    dict
+        By group the nodes that take its packets.
+
+    Raises
+    ------
+    ValueError
+        As ``acf.hw.noc.group_proof.check_group_tables``; of channels that can wait for each other in a circle it prints
+        it.
+    """
+    from acf.hw.noc.group_proof import check_group_tables
+
+    return check_group_tables(network, tables, sources)

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from acf.config import TRAFFIC_CLASSES, NetworkConfig
 
 __all__ = ["PORTS", "PortCounters", "counting_errors"]
@@ -42,12 +44,16 @@ class PortCounters:
 
 
 def counting_errors(
-    network: NetworkConfig, counters: Sequence[PortCounters], flits_of: Callable[[int, int], tuple[int, int]]
+    network: NetworkConfig,
+    counters: Sequence[PortCounters],
+    flits_of: Callable[[int, int], tuple[int, int]],
+    forked: np.ndarray | None = None,
 ) -> list[str]:
     """What is wrong with the counters of an empty network, in a sentence each; nothing where all is well.
 
     Every flit that came to a router left it, for the node or for one of the neighbours, each of which counted it once;
-    from the node came what it sent. A flit is in a buffer in the cycle in which it goes on, and while it stalls.
+    from the node came what it sent. Flits for groups left as often as their forks have outputs. A flit is in a buffer
+    in the cycle in which it goes on, and while it stalls.
 
     Parameters
     ----------
@@ -56,6 +62,8 @@ def counting_errors(
         Inputs that are left out have counted nothing.
     flits_of : callable
         ``f(node, traffic_class)``: flits that a node has sent and taken, the node by its number.
+    forked : ndarray of int, (height, width, classes), or None
+        Flits that left a router more often than they came to it; none where it is left out.
     """
     found = []
     came: Counter[tuple[tuple[int, int], str, int]] = Counter()
@@ -78,6 +86,8 @@ def counting_errors(
                 if to != node:
                     left += came[to, port, traffic_class]
             inside = sum(came[node, port, traffic_class] for port in PORTS)
+            if forked is not None:
+                inside += int(forked[y, x, traffic_class])
             if inside != left:
                 found.append(f"at {node} {inside} flits of class {traffic_class} came and {left} left")
     return found

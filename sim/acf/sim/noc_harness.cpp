@@ -6,12 +6,17 @@
 // queue of its source, which has no end, counts.
 //
 // Every packet carries its source and a number among the packets of that source. What a sink takes is checked in every
-// bit: a packet comes once, whole, to its destination, and (where the routing promises it) in the order of its flow. Where
-// packets are on their way and no flit goes in or out for a long time, the watchdog calls that a deadlock.
+// bit: a packet comes once, whole, to its destination, and (where the routing promises it) in the order of its flow. A
+// packet for a group comes so to each of its members, those of a group in order, and has come when it is with the last.
+// Where packets are on their way and no flit goes in or out for a long time, the watchdog calls that a deadlock.
+//
+// Instead of being created at random, packets can be queued before the first cycle. Then their latency counts from the
+// cycle in which the one before them has left their source.
 //
 // Nodes come from the generated header "nodes.h": ACF_NODES(NODE) is NODE(y, x) for each node, row by row. It also
 // defines ACF_BY_CLASS where policies of classes are inputs of the network, ACF_FUNCTIONS where one of several routing
-// functions is among them, ACF_TABLES where it has tables, and ACF_COUNTERS where it has statistics.
+// functions is among them, ACF_TABLES where it has tables, ACF_COUNTERS where it has statistics, and ACF_GROUPS and
+// ACF_GROUP_FLITS where it has groups: how many, and the flits of a packet for one at most.
 
 #include <algorithm>
 #include <chrono>
@@ -30,6 +35,12 @@
 namespace {
 
 constexpr unsigned kClasses = 4;
+#ifdef ACF_GROUPS
+constexpr unsigned kGroups = ACF_GROUPS, kGroupFlits = ACF_GROUP_FLITS;
+#else
+constexpr unsigned kGroups = 0, kGroupFlits = 1;
+#endif
+constexpr uint64_t kGroupCast = 3;
 
 // Mirrored by acf.sim.noc_harness.
 struct Options {
@@ -55,16 +66,19 @@ struct Statistics {
     uint64_t latency_sum;                    // of all packets delivered
     uint64_t out_of_order;                   // packets that came behind a later one of their flow
     uint64_t longest_silence;                // cycles in a row in which nothing moved while packets were on their way
+    uint64_t finished;                       // cycles until the last packet had come
     uint64_t delivered_of[kClasses], latency_of[kClasses];  // of them by class, of those created in the measuring phase
+    uint64_t finished_of[kClasses];                         // by class, cycles until the last packet had come
 };
 
 enum Status { kRunning = 0, kDone = 1, kDrainLimit = 2, kFault = 3 };
 
 struct Record {
     uint64_t created;
-    uint32_t to;
+    uint32_t to;  // a node or, behind the nodes, a group
+    uint16_t left;  // receivers to which it has not come
     uint8_t flits, traffic_class;
-    bool measured, delivered;
+    bool measured;
 };
 
 struct Node {
@@ -78,6 +92,7 @@ struct Node {
     uint64_t sent_flits;         // of the first in the queue
     std::vector<Record> records;
     std::vector<int64_t> latest;  // by destination and class: number of the latest packet that came
+    std::vector<int64_t> latest_of_groups;  // by group: number of the latest packet that this node took
     int64_t open_source, open_number;
     uint64_t open_flits;
 };
@@ -104,7 +119,9 @@ class Harness {
     void begin(const Options& options, const uint64_t* destinations) {
         options_ = options;
         destinations_.clear();
-        if (destinations) destinations_.assign(destinations, destinations + nodes_.size() * nodes_.size());
+        if (destinations) destinations_.assign(destinations, destinations + nodes_.size() * (nodes_.size() + kGroups));
+        is_queued_ = false;
+        for (auto& of_classes : sent_to_) std::fill(of_classes.begin(), of_classes.end(), 0);
         message_.clear();
         statistics_ = Statistics{};
         latencies_.clear();
@@ -125,6 +142,7 @@ class Harness {
             node.sent_flits = 0;
             node.records.clear();
             node.latest.assign(nodes_.size() * kClasses, -1);
+            node.latest_of_groups.assign(kGroups, -1);
             node.open_source = -1;
             *node.i_valid = 0;
             *node.o_ready = 1;
@@ -132,6 +150,12 @@ class Harness {
         top_->rst = 1;
         for (int n = 0; n < 4; n++) tick();
         top_->rst = 0;
+    }
+
+    // Queue a packet at its source, before the first cycle.
+    void queue(uint32_t source, uint32_t to, uint8_t flits, uint8_t traffic_class) {
+        is_queued_ = true;
+        add(nodes_[source], to, flits, traffic_class, true);
     }
 
     // Go on until all packets of the measuring phase have come, at most for so long.
@@ -216,6 +240,27 @@ class Harness {
 #endif
     }
 
+    // The fork of a group at a router.
+    bool set_fork(unsigned y, unsigned x, unsigned group, unsigned fork) {
+#ifdef ACF_GROUPS
+        top_->groups_write = 1;
+        top_->groups_y = y;
+        top_->groups_x = x;
+        top_->groups_number = group;
+        top_->groups_fork = fork;
+        tick();
+        top_->groups_write = 0;
+        return true;
+#else
+        return false;
+#endif
+    }
+
+    // Who must take packets for a group, a byte for each node.
+    void set_members(unsigned group, const uint8_t* is_member) {
+        members_[group].assign(is_member, is_member + nodes_.size());
+    }
+
     // Flits, stalls and occupancy of an input of a router; takes two cycles, in which nothing goes in or out.
     bool read_counters(unsigned y, unsigned x, unsigned port, unsigned traffic_class, uint64_t* found) {
 #ifdef ACF_COUNTERS
@@ -237,6 +282,8 @@ class Harness {
 
     uint64_t injected(unsigned node, unsigned traffic_class) const { return nodes_[node].injected[traffic_class]; }
     uint64_t ejected(unsigned node, unsigned traffic_class) const { return nodes_[node].ejected[traffic_class]; }
+
+    uint64_t sent_to(unsigned group, unsigned traffic_class) const { return sent_to_[group][traffic_class]; }
 
     const char* message() const { return message_.c_str(); }
     const Statistics& statistics() const { return statistics_; }
@@ -283,10 +330,20 @@ class Harness {
     }
 
     void create(Node& node, uint32_t to, bool measured) {
-        node.queue.push_back(static_cast<uint32_t>(node.records.size()));
         uint64_t flits = options_.longest;
         if (options_.shortest < flits) flits = options_.shortest + roll(node.random) % (flits - options_.shortest + 1);
-        node.records.push_back(Record{now_, to, static_cast<uint8_t>(flits), draw_class(node), measured, false});
+        if (to >= nodes_.size()) flits = std::min<uint64_t>(flits, kGroupFlits);
+        add(node, to, static_cast<uint8_t>(flits), draw_class(node), measured);
+    }
+
+    void add(Node& node, uint32_t to, uint8_t flits, uint8_t traffic_class, bool measured) {
+        node.queue.push_back(static_cast<uint32_t>(node.records.size()));
+        uint16_t receivers = 1;
+        if (to >= nodes_.size()) {
+            const auto& members = members_[to - nodes_.size()];
+            receivers = static_cast<uint16_t>(std::count_if(members.begin(), members.end(), [](uint8_t is) { return is; }));
+        }
+        node.records.push_back(Record{now_, to, receivers, flits, traffic_class, measured});
         statistics_.created++;
         statistics_.flits_created += flits;
         statistics_.measured += measured;
@@ -295,17 +352,19 @@ class Harness {
 
     void create_at_random(size_t n, bool measured) {
         Node& node = nodes_[n];
-        const uint64_t* sums = &destinations_[n * nodes_.size()];
-        if (!sums[nodes_.size() - 1]) return;
+        const size_t count = nodes_.size() + kGroups;
+        const uint64_t* sums = &destinations_[n * count];
+        if (!sums[count - 1]) return;
         // Both are drawn in every cycle, so that packets of a higher load are those of a lower one and more.
         const uint64_t chance = roll(node.random) >> 32, place = roll(node.random) >> 32;
         if (chance >= options_.probability) return;
-        create(node, static_cast<uint32_t>(std::upper_bound(sums, sums + nodes_.size(), place) - sums), measured);
+        create(node, static_cast<uint32_t>(std::upper_bound(sums, sums + count, place) - sums), measured);
     }
 
     // Bits of one flit: the header or, in a body, what is no header; source, number and place in the packet.
     uint64_t payload(uint64_t source, uint64_t number, uint64_t flit, uint64_t to) const {
-        const uint64_t header = nodes_[to].header | uint64_t{nodes_[source].records[number].traffic_class} << 10;
+        const uint64_t place = to < nodes_.size() ? nodes_[to].header : (to - nodes_.size()) | kGroupCast << 8;
+        const uint64_t header = place | uint64_t{nodes_[source].records[number].traffic_class} << 10;
         const uint64_t low = flit ? (number * 40503 + flit * 10007) & 0xFFFF : header;
         return low | source << 16 | (number & 0xFFFFFFFF) << 24 | flit << 56;
     }
@@ -339,10 +398,13 @@ class Harness {
                     moves = true;
                     node.offers = false;
                     if (measures) statistics_.flits_injected++;
-                    node.injected[node.records[node.queue.front()].traffic_class]++;
-                    if (++node.sent_flits == node.records[node.queue.front()].flits) {
+                    const Record& record = node.records[node.queue.front()];
+                    node.injected[record.traffic_class]++;
+                    if (record.to >= nodes_.size()) sent_to_[record.to - nodes_.size()][record.traffic_class]++;
+                    if (++node.sent_flits == record.flits) {
                         node.sent_flits = 0;
                         node.queue.pop_front();
+                        if (is_queued_ && !node.queue.empty()) node.records[node.queue.front()].created = now_ + 1;
                     }
                 } else if (measures) {
                     statistics_.source_stalls++;
@@ -365,7 +427,7 @@ class Harness {
         for (size_t n = 0; n < nodes_.size(); n++)
             for (size_t k = 0; k < nodes_[n].records.size(); k++) {
                 const Record& record = nodes_[n].records[k];
-                if (!record.delivered && record.created < oldest) source = n, number = k, oldest = record.created;
+                if (record.left && record.created < oldest) source = n, number = k, oldest = record.created;
             }
         fail("nothing has moved for %llu cycles, and %llu packets have not come; the oldest is packet %llu from %llu to %u",
              static_cast<unsigned long long>(silence_), static_cast<unsigned long long>(in_system_),
@@ -387,17 +449,37 @@ class Harness {
             return fail("node %u takes a flit that nobody sent: %016llx", at, static_cast<unsigned long long>(bits));
         Record& record = nodes_[source].records[number];
         const bool last = flit + 1 == record.flits;
-        if (record.to != at || record.delivered || bits != payload(source, number, flit, at) || head != (flit == 0) ||
+        const bool is_grouped = record.to >= nodes_.size();
+        const size_t group = is_grouped ? record.to - nodes_.size() : 0;
+        const bool is_meant = is_grouped ? members_[group][at] : record.to == at;
+        const bool is_new = is_grouped ? static_cast<int64_t>(number) > node.latest_of_groups[group] : record.left > 0;
+        if (!is_meant || !is_new || bits != payload(source, number, flit, record.to) || head != (flit == 0) ||
             tail != last)
             return fail("node %u takes %016llx, head %d, tail %d, as flit %llu of packet %llu from %llu to %u%s", at,
                         static_cast<unsigned long long>(bits), head, tail, static_cast<unsigned long long>(flit),
                         static_cast<unsigned long long>(number), static_cast<unsigned long long>(source), record.to,
-                        record.delivered ? ", which has come before" : "");
+                        is_new ? "" : ", which has come before");
         const unsigned traffic_class = record.traffic_class;
         node.ejected[traffic_class]++;
         if (!last) return;
         node.open_source = -1;
-        record.delivered = true;
+        if (is_grouped) node.latest_of_groups[group] = static_cast<int64_t>(number);
+        if (--record.left) return;
+        if (!is_grouped) check_order(source, number, at, traffic_class);
+        const uint64_t latency = now_ - record.created;
+        statistics_.delivered++;
+        statistics_.latency_sum += latency;
+        statistics_.finished = statistics_.finished_of[traffic_class] = now_ + 1;
+        in_system_--;
+        if (record.measured) {
+            statistics_.measured_delivered++;
+            statistics_.delivered_of[traffic_class]++;
+            statistics_.latency_of[traffic_class] += latency;
+            latencies_.push_back(latency);
+        }
+    }
+
+    void check_order(uint64_t source, uint64_t number, uint32_t at, unsigned traffic_class) {
         int64_t& latest = nodes_[source].latest[at * kClasses + traffic_class];
         if (static_cast<int64_t>(number) < latest) {
             statistics_.out_of_order++;
@@ -406,16 +488,6 @@ class Harness {
                      static_cast<unsigned long long>(source), at, static_cast<long long>(latest));
         }
         latest = std::max(latest, static_cast<int64_t>(number));
-        const uint64_t latency = now_ - record.created;
-        statistics_.delivered++;
-        statistics_.latency_sum += latency;
-        in_system_--;
-        if (record.measured) {
-            statistics_.measured_delivered++;
-            statistics_.delivered_of[traffic_class]++;
-            statistics_.latency_of[traffic_class] += latency;
-            latencies_.push_back(latency);
-        }
     }
 
     void cycle(bool creates, bool measures) {
@@ -445,6 +517,10 @@ class Harness {
     std::vector<uint64_t> destinations_;
     Statistics statistics_{};
     std::vector<uint64_t> latencies_;
+    std::vector<std::vector<uint8_t>> members_ = std::vector<std::vector<uint8_t>>(kGroups);
+    std::vector<std::vector<uint64_t>> sent_to_ =
+        std::vector<std::vector<uint64_t>>(kGroups, std::vector<uint64_t>(kClasses));  // flits by group and class
+    bool is_queued_ = false;
     uint64_t in_system_ = 0, now_ = 0, silence_ = 0;
     std::string message_;
 };
@@ -471,6 +547,19 @@ int noc_policy(void* h, unsigned traffic_class, unsigned function, unsigned chan
 }
 int noc_table(void* h, unsigned y, unsigned x, unsigned to_y, unsigned to_x, unsigned port) {
     return static_cast<Harness*>(h)->set_table(y, x, to_y, to_x, port);
+}
+int noc_fork(void* h, unsigned y, unsigned x, unsigned group, unsigned fork) {
+    return static_cast<Harness*>(h)->set_fork(y, x, group, fork);
+}
+void noc_members(void* h, unsigned group, const uint8_t* is_member) {
+    static_cast<Harness*>(h)->set_members(group, is_member);
+}
+void noc_queue(void* h, uint64_t count, const uint32_t* packets) {
+    for (uint64_t n = 0; n < count; n++, packets += 4)
+        static_cast<Harness*>(h)->queue(packets[0], packets[1], packets[2], packets[3]);
+}
+uint64_t noc_sent_to(void* h, unsigned group, unsigned traffic_class) {
+    return static_cast<Harness*>(h)->sent_to(group, traffic_class);
 }
 int noc_counters(void* h, unsigned y, unsigned x, unsigned port, unsigned traffic_class, uint64_t* found) {
     return static_cast<Harness*>(h)->read_counters(y, x, port, traffic_class, found);

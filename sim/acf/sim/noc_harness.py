@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from acf.config import TABLE, TRAFFIC_CLASSES, ClassPolicy, NetworkConfig
+from acf.runtime.multicast_groups import GroupTables
 from acf.sim.build import build_library, load_library
 from acf.sim.noc_counters import PORTS, PortCounters, counting_errors
 
@@ -47,7 +48,7 @@ class _Options(ctypes.Structure):
 
 _COUNTS = (
     "cycles", "flits_created", "created", "delivered", "measured", "measured_delivered", "flits_injected",
-    "flits_ejected", "source_stalls", "packet_cycles", "latency_sum", "out_of_order", "longest_silence",
+    "flits_ejected", "source_stalls", "packet_cycles", "latency_sum", "out_of_order", "longest_silence", "finished",
 )  # fmt: skip
 
 
@@ -59,6 +60,7 @@ class _Counts(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in _COUNTS),
         ("delivered_of", _OF_CLASSES),
         ("latency_of", _OF_CLASSES),
+        ("finished_of", _OF_CLASSES),
     )
 
 
@@ -122,10 +124,14 @@ class RunStatistics:
         Packets that came behind a later one of their flow.
     longest_silence : int
         Cycles in a row in which no flit went into or out of the network while packets were on their way.
-    delivered_of, latency_of : tuple of int
-        By traffic class: measured packets that came, and the sum of their latencies.
+    finished : int
+        Cycles until the last packet had come.
+    delivered_of, latency_of, finished_of : tuple of int
+        By traffic class: measured packets that came, the sum of their latencies, and cycles until the last of all
+        packets had come.
     latencies : ndarray of uint64
-        Cycles from creation to the arrival of the tail, of measured packets, in the order in which they came.
+        Cycles from creation to the arrival of the tail, of measured packets, in the order in which they came; at the
+        last member of a packet for a group.
     """
 
     drained: bool
@@ -142,8 +148,10 @@ class RunStatistics:
     latency_sum: int
     out_of_order: int
     longest_silence: int
+    finished: int
     delivered_of: tuple[int, ...]
     latency_of: tuple[int, ...]
+    finished_of: tuple[int, ...]
     latencies: np.ndarray
 
 
@@ -163,6 +171,10 @@ _FUNCTIONS = {
     "noc_policy": (ctypes.c_int, [_HANDLE, *[_UNSIGNED] * 3, ctypes.c_int]),
     "noc_table": (ctypes.c_int, [_HANDLE, *[_UNSIGNED] * 5]),
     "noc_counters": (ctypes.c_int, [_HANDLE, *[_UNSIGNED] * 4, _NUMBERS]),
+    "noc_fork": (ctypes.c_int, [_HANDLE, *[_UNSIGNED] * 4]),
+    "noc_members": (None, [_HANDLE, _UNSIGNED, ctypes.c_char_p]),
+    "noc_queue": (None, [_HANDLE, ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint32)]),
+    "noc_sent_to": (ctypes.c_uint64, [_HANDLE, _UNSIGNED, _UNSIGNED]),
     "noc_injected": (ctypes.c_uint64, [_HANDLE, _UNSIGNED, _UNSIGNED]),
     "noc_ejected": (ctypes.c_uint64, [_HANDLE, _UNSIGNED, _UNSIGNED]),
     "noc_latencies": (ctypes.c_uint64, [_HANDLE, _NUMBERS, ctypes.c_uint64]),
@@ -205,7 +217,7 @@ class NetworkHarness:
         self._ordered = (1 << TRAFFIC_CLASSES) - 1 if ordered else 0
         self._classes = (1 << TRAFFIC_CLASSES) - 1 if network.by_class or network.statistics else 1
         nodes = " ".join(f"NODE({y}, {x})" for y in range(network.height) for x in range(network.width))
-        once = (_NODE,) if network.nodes * network.virtual_channels > _FLAT_BUFFERS else ()
+        once = (_NODE,) if network.nodes * network.noc.virtual_channels > _FLAT_BUFFERS else ()
         has = {
             "ACF_BY_CLASS": network.by_class,
             "ACF_FUNCTIONS": network.by_class and len(network.functions) > 1,
@@ -213,6 +225,8 @@ class NetworkHarness:
             "ACF_COUNTERS": network.statistics,
         }
         defined = "".join(f"#define {name}\n" for name, is_there in has.items() if is_there)
+        if network.groups:
+            defined += f"#define ACF_GROUPS {network.groups}\n#define ACF_GROUP_FLITS {network.group_flits}\n"
         library = build_library(
             verilog,
             top=top,
@@ -225,6 +239,7 @@ class NetworkHarness:
         self._handle = _HANDLE(self._library.noc_open())
         self._finalizer = weakref.finalize(self, self._library.noc_close, self._handle)
 
+        self._groups: GroupTables | None = None
         if network.by_class:
             self.set_policies(network.default_policies)
 
@@ -271,6 +286,30 @@ class NetworkHarness:
             if not self._library.noc_table(self._handle, y, x, to_y, to_x, int(port)):
                 raise ValueError(f"a network with routing {self.network.routing!r} has no tables")
 
+    def set_groups(self, tables: GroupTables) -> None:
+        """Write the tables of groups. The network must be empty.
+
+        Parameters
+        ----------
+        tables : GroupTables
+            ``acf.hw.blocks.check_groups`` proves them.
+
+        Raises
+        ------
+        ValueError
+            If the network has no groups, or the tables are those of another one.
+        """
+        if tables.network != self.network:
+            raise ValueError(f"groups must be those of {self.network.name}, not of {tables.network.name}")
+        for (y, x, group), fork in np.ndenumerate(tables.forks):
+            self._library.noc_fork(self._handle, y, x, group, int(fork))
+        for number in range(self.network.groups):
+            is_member = np.zeros((self.network.height, self.network.width), dtype=np.uint8)
+            if number in tables.groups:
+                is_member[tuple(np.transpose(tables.groups[number].members))] = 1
+            self._library.noc_members(self._handle, number, is_member.tobytes())
+        self._groups = tables
+
     def counters(self) -> list[PortCounters]:
         """What all inputs of all routers have counted since the run began, by class; those without a flit are left out.
 
@@ -297,9 +336,22 @@ class NetworkHarness:
                         node=(y, x), port=port, traffic_class=n, flits=flits, stalls=stalls, occupancy=occupancy
                     )
                 )
-        if errors := counting_errors(self.network, found, self._flits_of):
+        if errors := counting_errors(self.network, found, self._flits_of, self._forked()):
             raise NetworkError(f"the network counts wrong: {errors[0]}")
         return found
+
+    def _forked(self) -> np.ndarray:
+        """Flits that left a router more often than they came to it, by row, column and class."""
+        more = np.zeros((self.network.height, self.network.width, TRAFFIC_CLASSES), dtype=np.int64)
+        tables = self._groups
+        if tables is None:
+            return more
+        for number in tables.groups:
+            copies = tables.copies(number)
+            for n in range(TRAFFIC_CLASSES):
+                sent = self._library.noc_sent_to(self._handle, number, n)
+                more[:, :, n] += sent * np.where(copies, copies - 1, 0)
+        return more
 
     def _flits_of(self, node: int, traffic_class: int) -> tuple[int, int]:
         """Flits of a class that a node has sent and taken since the run began."""
@@ -340,13 +392,14 @@ class NetworkHarness:
 
         Parameters
         ----------
-        destinations : ndarray of float64, (nodes, nodes)
-            Probability of each destination, by source; the sum of a row is 1, or 0 for a node that sends nothing.
+        destinations : ndarray of float64, (nodes, nodes) or (nodes, nodes + groups)
+            Probability of each destination, and of each group, by source; the sum of a row is 1, or 0 for a node that
+            sends nothing. Only its source sends to a group.
         load : float
             Flits that a sending node creates in a cycle, on average: in each cycle it creates a packet with the
             probability ``load / (mean flits of a packet)``, independent of all others.
         flits : int
-            Of every packet, or of the longest.
+            Of every packet, or of the longest; packets for groups are no longer than ``network.group_flits``.
         seed : int
             Of all random numbers.
         phases : Phases
@@ -401,6 +454,57 @@ class NetworkHarness:
         self._check()
         return self._collect(drained=status == _DONE)
 
+    def deliver(self, packets: np.ndarray, *, watchdog: int = 0, max_cycles: int = 10_000_000) -> RunStatistics:
+        """Reset the network and run it until packets have come that wait at their sources from the beginning.
+
+        The latency of a packet counts from the cycle in which the one before it has left their source.
+
+        Parameters
+        ----------
+        packets : ndarray of uint32, (packets, 4)
+            Source, destination, flits and traffic class of each; those of a source leave it in their order. Groups
+            stand behind the nodes: group ``n`` is destination ``nodes + n``.
+        watchdog, max_cycles : int
+            As of ``run`` and ``flush``.
+
+        Raises
+        ------
+        ValueError
+            If a packet has no such source, destination, length or class, or another node sends to a group than its
+            source.
+        NetworkError
+            If a flit does not come as it was sent, or not in time.
+        """
+        nodes = self.network.nodes
+        packets = np.ascontiguousarray(packets, dtype=np.uint32).reshape(-1, 4)
+        sources, to, flits, classes = packets.T
+        most = np.where(to < nodes, LARGEST_PACKET, self.network.group_flits)
+        for what, is_wrong in (
+            ("a node as its source", sources >= nodes),
+            ("a node or a group as its destination", to >= nodes + self.network.groups),
+            (
+                f"from 1 to {LARGEST_PACKET} flits, or for a group {self.network.group_flits}",
+                (flits < 1) | (flits > most),
+            ),
+            (f"a class from 0 to {TRAFFIC_CLASSES - 1}", classes >= TRAFFIC_CLASSES),
+        ):
+            if is_wrong.any():
+                raise ValueError(f"a packet must have {what}, not be {packets[is_wrong][0].tolist()}")
+        for source, group in np.unique(packets[to >= nodes, :2], axis=0):
+            self._check_source(int(source), int(group) - nodes)
+        options = _Options(shortest=1, longest=1, classes=1, ordered=self._ordered, watchdog=watchdog)
+        self._library.noc_begin(self._handle, ctypes.byref(options), None)
+        self._library.noc_queue(self._handle, len(packets), packets.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32)))
+        return self.flush(max_cycles=max_cycles)
+
+    def _check_source(self, source: int, group: int) -> None:
+        groups = {} if self._groups is None else self._groups.groups
+        if group not in groups:
+            raise ValueError(f"no table has been written for group {group}")
+        place = divmod(source, self.network.width)
+        if groups[group].source != place:
+            raise ValueError(f"only {groups[group].source} sends to group {group}, not {place}")
+
     def flush(self, *, max_cycles: int = 1_000_000) -> RunStatistics:
         """Create nothing more and run until the network and all sources are empty.
 
@@ -418,9 +522,13 @@ class NetworkHarness:
         return self._collect(drained=True)
 
     def _destination_sums(self, destinations: np.ndarray) -> np.ndarray:
-        nodes = self.network.nodes
-        if destinations.shape != (nodes, nodes):
+        nodes, groups = self.network.nodes, self.network.groups
+        if destinations.shape == (nodes, nodes):
+            destinations = np.pad(destinations, ((0, 0), (0, groups)))
+        if destinations.shape != (nodes, nodes + groups):
             raise ValueError(f"destinations must have the shape {(nodes, nodes)}, not {destinations.shape}")
+        for source, group in np.argwhere(destinations[:, nodes:]):
+            self._check_source(int(source), int(group))
         sums = np.rint(np.cumsum(destinations, axis=1) * _ONE).astype(np.uint64)
         if not np.isin(sums[:, -1], (0, _ONE)).all():
             raise ValueError("probabilities of the destinations of a node must have the sum 1 or 0")
@@ -441,6 +549,7 @@ class NetworkHarness:
             latencies=latencies,
             delivered_of=tuple(counts.delivered_of),
             latency_of=tuple(counts.latency_of),
+            finished_of=tuple(counts.finished_of),
             **values,
         )
 

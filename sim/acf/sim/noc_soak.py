@@ -13,10 +13,20 @@ from typing import Any
 import numpy as np
 
 from acf.config import CHANNEL_RULES, ROUTINGS, TABLE, TOPOLOGIES, TRAFFIC_CLASSES, ClassPolicy, NetworkConfig
+from acf.runtime.multicast_groups import GroupTables, MulticastGroup
 from acf.sim.noc_harness import NetworkHarness, Phases
 from acf.sim.traffic import PATTERNS, destinations
 
-__all__ = ["UNITS", "WATCHDOG", "dimension_tables", "random_policies", "soak", "soak_networks", "traffic_of"]
+__all__ = [
+    "UNITS",
+    "WATCHDOG",
+    "dimension_tables",
+    "random_groups",
+    "random_policies",
+    "soak",
+    "soak_networks",
+    "traffic_of",
+]
 
 WATCHDOG = 2000
 """Cycles in which something must move while packets are on their way."""
@@ -40,7 +50,8 @@ def soak_networks() -> list[NetworkConfig]:
     """Each topology with each routing and each rule for virtual channels that go together, of 16 nodes each.
 
     Numbers of virtual channels, depths of buffers, rounds of allocation and stages of routers change from one to the
-    next. A torus is there twice, with and without datelines. Behind them come two networks by class.
+    next. A torus is there twice, with and without datelines. Behind them come three networks by class, the last one
+    with groups.
     """
     networks = []
     sizes = {"mesh": [(4, 4)], "torus": [(4, 4), (2, 8)]}
@@ -71,6 +82,7 @@ def soak_networks() -> list[NetworkConfig]:
         *networks,
         NetworkConfig(height=4, width=4, routing="xy,west-first,adaptive/table", **by_class),
         NetworkConfig(height=2, width=8, routing="xy/yx", topology="torus", stages=2, **by_class),
+        NetworkConfig(height=4, width=4, routing="xy/yx", groups=32, group_channels=2, **by_class),
     ]
 
 
@@ -85,6 +97,35 @@ def random_policies(network: NetworkConfig, random: np.random.Generator) -> list
         with contextlib.suppress(ValueError):
             network.check_policies(policies)
             return policies
+
+
+def random_groups(network: NetworkConfig, random: np.random.Generator) -> GroupTables:
+    """Groups of random sources and members; all trees in one virtual channel go along rows first, or all do not."""
+    nodes = [divmod(n, network.width) for n in range(network.nodes)]
+    columns_first = random.integers(2, size=network.group_channels)
+    groups = {}
+    for number in range(network.groups):
+        members = random.choice(network.nodes, size=random.integers(1, network.nodes + 1), replace=False)
+        groups[number] = MulticastGroup(
+            source=nodes[random.integers(network.nodes)],
+            members=tuple(nodes[member] for member in members),
+            columns_first=bool(columns_first[number % network.group_channels]),
+        )
+    return GroupTables(network, groups)
+
+
+def _with_groups(table: np.ndarray, tables: GroupTables) -> np.ndarray:
+    """Destinations of a kind of traffic, half of whose packets from sources of groups are for these groups."""
+    network = tables.network
+    to_groups = np.zeros((network.nodes, network.groups))
+    for number, (y, x) in tables.sources.items():
+        to_groups[y * network.width + x, number] = 1
+    sums = to_groups.sum(axis=1, keepdims=True)
+    is_source = sums > 0
+    to_groups = np.divide(to_groups, sums, out=to_groups, where=is_source)
+    to_nodes = np.where(is_source, table / 2, table)
+    to_groups = np.where(table.any(axis=1, keepdims=True), to_groups / 2, to_groups)
+    return np.hstack([to_nodes, to_groups])
 
 
 def dimension_tables(network: NetworkConfig, *, row_first: bool) -> np.ndarray:
@@ -130,8 +171,8 @@ def soak(
         At least so many are sent.
     seed : int
         Of all random numbers. Lengths of packets, load, pauses of sinks and pauses of sources are drawn for each run
-        of about 10,000 flits, or of as many as the kind has; so are policies of a network by class and, where they
-        share their virtual channels with no other function, whether its tables are those of ``xy`` or of ``yx``.
+        of about 10,000 flits, or of as many as the kind has; so are groups, policies of a network by class and, where
+        they share their virtual channels with no other function, whether its tables are those of ``xy`` or of ``yx``.
     progress : callable or None
         Called with the number of flits delivered so far.
 
@@ -167,9 +208,14 @@ def soak(
                 is_alone = TABLE in harness.network.routing.split("/")
                 row_first = not is_alone or bool(random.integers(2))
                 harness.set_tables(dimension_tables(harness.network, row_first=row_first))
+            to = table
+            if harness.network.groups:
+                groups = random_groups(harness.network, random)
+                harness.set_groups(groups)
+                to = _with_groups(table, groups)
             cycles = math.ceil(min(_RUN_FLITS, of_kind) / (load * senders))
             harness.run(
-                table,
+                to,
                 load=load,
                 flits=longest,
                 shortest=shortest,

@@ -66,6 +66,13 @@ class NetworkOptions:
     statistics: Annotated[
         bool | None, typer.Option("--statistics", help="Routers count flits, stalls and occupied places.")
     ] = None
+    groups: Annotated[
+        int | None,
+        typer.Option("--groups", help="Groups of receivers that tables in the routers hold; none if none are given."),
+    ] = None
+    group_channels: Annotated[
+        int | None, typer.Option("--group-vcs", help="Virtual channels for groups, beside the others; 1.")
+    ] = None
 
     def configuration(self, mesh: str) -> NetworkConfig:
         """A network alone, whose size is written as ``4x4``, height and width.
@@ -100,6 +107,8 @@ class NetworkOptions:
             topology="mesh" if self.topology is None else self.topology,
             by_class=by_class,
             statistics=bool(self.statistics),
+            groups=self.groups or 0,
+            group_channels=1 if self.group_channels is None else self.group_channels,
         )
 
     def check_none_given(self) -> None:
@@ -113,7 +122,8 @@ class NetworkOptions:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                name = "vcs" if field.name == "virtual_channels" else field.name.replace("_", "-")
+                names = {"virtual_channels": "vcs", "group_channels": "group-vcs"}
+                name = names.get(field.name, field.name.replace("_", "-"))
                 given = f"--{name}" if value is True else f"--{name} {value}"
                 raise ValueError(f"{given} means nothing without --mesh")
 

@@ -17,10 +17,14 @@ _ORDER = (Port.EAST, Port.WEST, Port.NORTH, Port.SOUTH, Port.LOCAL)
 
 
 def channel_groups(network: NetworkConfig) -> tuple[tuple[int, ...], ...]:
-    """Groups of virtual channels, of which a link offers one at a time: layers, or each on its own."""
+    """Groups of virtual channels, of which a link offers one at a time: layers, or each on its own.
+
+    Those for packets to several receivers are each on its own, behind the others.
+    """
+    many = tuple((channel,) for channel in range(network.virtual_channels, network.noc.virtual_channels))
     if network.channels == "onward" or network.by_class:
-        return tuple((channel,) for channel in range(network.virtual_channels))
-    return proved_routing(network).shares(network.virtual_channels)
+        return (*((channel,) for channel in range(network.virtual_channels)), *many)
+    return (*proved_routing(network).shares(network.virtual_channels), *many)
 
 
 def admitted_channels(

@@ -1,5 +1,7 @@
 """The sending end of a link whose virtual channels are given out anew to every packet."""
 
+from collections.abc import Collection
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -17,7 +19,7 @@ _AWAY = 2  # cycles from a grant in which its credit cannot have come back, besi
 
 
 def channel_source_signature(
-    *, noc: NocConfig, rounds: int, at_once: bool = False, has_urgent: bool = False
+    *, noc: NocConfig, rounds: int, at_once: bool = False, has_urgent: bool = False, has_claims: bool = False
 ) -> wiring.Signature:
     """One source of a link, seen from the source.
 
@@ -47,6 +49,8 @@ def channel_source_signature(
         With ``at_once`` alone: nothing that the source offered in an earlier round, here or elsewhere, is granted.
     is_urgent : Out(1).array(rounds)
         With ``has_urgent`` alone: the flit offered in this round goes before others that are not urgent.
+    is_claim : Out(1)
+        With ``has_claims`` alone: a grant gives the virtual channel, which is kept for the source; nothing is sent.
     """
     answers = rounds if at_once else 1
     return wiring.Signature(
@@ -63,6 +67,7 @@ def channel_source_signature(
             "grant": In(1).array(rounds),
             **({"is_left": Out(1).array(rounds)} if at_once else {}),
             **({"is_urgent": Out(1).array(rounds)} if has_urgent else {}),
+            **({"is_claim": Out(1)} if has_claims else {}),
         }
     )
 
@@ -92,6 +97,9 @@ class ChannelSender(wiring.Component):
         Sources say whether their flits are urgent; in each round those go first.
     opens_empty_only : bool
         Packets of several flits are offered virtual channels only while the receiver's queue is empty.
+    half_free : collection of int
+        Virtual channels that are offered to heads only while half of the receiver's queue is free. If there are any,
+        sources can claim one without sending.
 
     Members
     -------
@@ -116,6 +124,7 @@ class ChannelSender(wiring.Component):
         stages: int = 1,
         has_urgent: bool = False,
         opens_empty_only: bool = False,
+        half_free: Collection[int] = (),
     ):
         if sources <= 0:
             raise ValueError(f"sources of a link must be positive, not {sources!r}")
@@ -130,6 +139,7 @@ class ChannelSender(wiring.Component):
         self._stages = stages
         self._crossing_domain = "comb" if stages == 1 else "sync"
         self._opens_empty_only = opens_empty_only
+        self._half_free = half_free
         # The proof looks at these; by virtual channel: room of the receiver, and whether no packet has it.
         self.arbiter = LeastRecentArbiter(count=sources, rounds=rounds)
         channels = range(noc.virtual_channels)
@@ -139,7 +149,9 @@ class ChannelSender(wiring.Component):
         super().__init__(
             {
                 "sources": In(
-                    channel_source_signature(noc=noc, rounds=rounds, at_once=at_once, has_urgent=has_urgent)
+                    channel_source_signature(
+                        noc=noc, rounds=rounds, at_once=at_once, has_urgent=has_urgent, has_claims=bool(half_free)
+                    )
                 ).array(sources),
                 "link": Out(link_signature(noc=noc)),
             }
@@ -186,20 +198,26 @@ class ChannelSender(wiring.Component):
 
         # All but what is read from buffers follows at once on the arbiter.
         channels = Signal(noc.virtual_channels)
+        given = Signal(noc.virtual_channels) if self._half_free else channels
         is_tail = said(lambda source, n: source.is_tail[n])
         for channel in range(noc.virtual_channels):
-            m.d.comb += channels[channel].eq(said(lambda source, n, channel=channel: source.channels[n][channel]))
+            m.d.comb += given[channel].eq(said(lambda source, n, channel=channel: source.channels[n][channel]))
+        if self._half_free:
+            m.d.comb += channels.eq(Mux(said(lambda source, n: source.is_claim), 0, given))
 
         counts, start, is_empty, has_room = [], [], [], []
         for channel in range(noc.virtual_channels):
             sent = channels[channel]
             credits, is_free = self.credits[channel], self.is_free[channel]
             credits.count(m, sent=sent, credit=self.link.credit[channel])
-            with m.If(sent):
+            with m.If(given[channel]):
                 m.d.sync += is_free.eq(is_tail)
             counts.append(credits.places)
             has_room.append(credits.has_room)
-            start.append(credits.has_room & is_free)
+            has_enough = credits.has_room
+            if channel in self._half_free:
+                has_enough = credits.has_places(noc.buffer_depth // 2)
+            start.append(has_enough & is_free)
             is_empty.append(credits.are_all_free(noc.buffer_depth) if self._opens_empty_only else Const(1))
 
         offered = {}

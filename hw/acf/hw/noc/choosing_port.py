@@ -43,7 +43,7 @@ class ChoosingPort(wiring.Component):
     branches : Out(channel_source_signature).array(n)
         One source for each of the outputs ``departures_of(network, arrival)``.
     classes, table : In
-        Of a network by class, see ``control_members``.
+        See ``control_members``.
     counters : In(counter_signature)
         Of a network that counts. Only the class is looked at; the answer comes in the same cycle.
     """

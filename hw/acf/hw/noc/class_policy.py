@@ -9,10 +9,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from acf.config import TABLE, TRAFFIC_CLASSES, NetworkConfig
 from acf.hw.noc.channel_choice import bit
 from acf.hw.noc.flit import HEADER
+from acf.hw.noc.group_table import group_members
 from acf.hw.noc.routing import Port
 from acf.hw.noc.unicast_proof import departures_of, proved_functions
 
-__all__ = ["RouteTable", "admitted_by_class", "allowed_channels", "control_members", "hand_on"]
+__all__ = ["RouteTable", "admitted_by_class", "allowed_channels", "control_members", "hand_on", "policy_members"]
 
 
 def policy_signature(*, network: NetworkConfig) -> wiring.Signature:
@@ -56,27 +57,31 @@ def table_signature() -> wiring.Signature:
     return wiring.Signature({"write": Out(1), "y": Out(4), "x": Out(4), "to_y": Out(4), "to_x": Out(4), "port": Out(3)})
 
 
+def policy_members(network: NetworkConfig) -> dict[str, Any]:
+    """The input ``classes`` of all parts of a network by class."""
+    return {"classes": In(policy_signature(network=network)).array(TRAFFIC_CLASSES)} if network.by_class else {}
+
+
 def control_members(network: NetworkConfig) -> dict[str, Any]:
-    """The inputs that every part of a network by class has: ``classes``, and ``table`` where it has tables."""
-    if not network.by_class:
-        return {}
+    """What all parts of a network are told: ``classes`` by class, ``table`` and ``groups`` where it has such tables."""
     return {
-        "classes": In(policy_signature(network=network)).array(TRAFFIC_CLASSES),
+        **policy_members(network),
         **({"table": In(table_signature())} if TABLE in network.functions else {}),
+        **group_members(network),
     }
 
 
 def hand_on(m: Module, whole: wiring.Component, part: wiring.Component) -> None:
-    """Give a part of a network by class what the whole is given; parts that have no tables do without."""
-    for name in ("classes", "table"):
+    """Give a part of a network what the whole is told; parts that have no tables do without."""
+    for name in ("classes", "table", "groups"):
         if name not in whole.signature.members or name not in part.signature.members:
             continue
         given, taken = getattr(whole, name), getattr(part, name)
-        if name == "table":
-            connect(m, flipped(given), taken)
-        else:
+        if name == "classes":
             for each, other in zip(given, taken, strict=True):
                 connect(m, flipped(each), other)
+        else:
+            connect(m, flipped(given), taken)
 
 
 class RouteTable(wiring.Component):

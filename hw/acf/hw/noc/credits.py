@@ -44,6 +44,10 @@ class Credits:
         with m.If(was_sent & ~credit):
             m.d.sync += places.eq(places - 1)
 
+    def has_places(self, count: int) -> ValueLike:
+        """Whether there are at least so many free places."""
+        return (self.places > count) | ((self.places == count) & ~self.was_sent)
+
     def are_all_free(self, depth: int) -> ValueLike:
         """Whether the receiver has nothing, and nothing is on its way to it."""
         return (self.places == depth) & ~self.was_sent

@@ -44,8 +44,8 @@ class PacketNode(wiring.Component):
         Packets, see ``PacketInjector``.
     o : Out(flit_stream)
         Packets, see ``PacketEjector``.
-    classes, table : In
-        Of a network by class, see ``control_members``.
+    classes, table, groups : In
+        See ``control_members``.
     counters : In(counter_signature)
         Of a network that counts; as that of the router.
     """
@@ -94,8 +94,8 @@ class PacketNetwork(wiring.Component):
     """``height x width`` nodes, each with one stream of packets in and one out; y grows to the south, x to the east.
 
     A packet alone takes ``2 * routers + 2`` cycles from the transfer of a flit on an input stream to ``valid`` of that
-    flit on an output stream; each further flit follows one cycle later. Every packet is for one node (``cast`` of its
-    header must be UNICAST), which must be one of the mesh; its class may be any.
+    flit on an output stream; each further flit follows one cycle later. A packet is for one node of the mesh (``cast``
+    of its header is UNICAST) or, in a network that has groups, for one of them (GROUP_CAST); its class may be any.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ class PacketNetwork(wiring.Component):
     -------
     i : In(flit_stream).array(height, width)
     o : Out(flit_stream).array(height, width)
-    classes, table : In
-        Of a network by class, see ``control_members``. They may change while the network is empty.
+    classes, table, groups : In
+        See ``control_members``. They may change while the network is empty.
     counters : In(counter_signature)
         Of a network that counts.
 

@@ -3,23 +3,26 @@
 import functools
 import operator
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from acf.config import NetworkConfig, NocConfig
+from acf.config import GROUP_CAST, NetworkConfig, NocConfig
 from acf.hw.noc.arbiter import LeastRecentArbiter
 from acf.hw.noc.channel_choice import entering_channels
 from acf.hw.noc.channel_sender import ChannelSender
 from acf.hw.noc.class_policy import allowed_channels, control_members
 from acf.hw.noc.ejector import EjectorQueue
 from acf.hw.noc.flit import HEADER, flit_stream, link_signature
+from acf.hw.noc.group_table import group_of
 
 __all__ = ["PacketEjector", "PacketInjector"]
 
 
 class PacketInjector(wiring.Component):
     """Sends packets one after the other, each on the virtual channel that has waited longest among those it may have.
+
+    A packet for a group has the one of its group.
 
     Latency is one cycle from the transfer on the stream to ``valid`` on the link; throughput is one flit a cycle.
 
@@ -33,8 +36,8 @@ class PacketInjector(wiring.Component):
         The node.
     i : In(flit_stream)
     link : Out(link_signature)
-    classes, table : In
-        Of a network by class, see ``control_members``.
+    classes, table, groups : In
+        See ``control_members``.
     """
 
     def __init__(self, *, network: NetworkConfig):
@@ -56,7 +59,7 @@ class PacketInjector(wiring.Component):
         m.submodules.sender = sender = ChannelSender(
             noc=network.noc,
             sources=1,
-            groups=tuple((channel,) for channel in range(network.virtual_channels)),
+            groups=tuple((channel,) for channel in range(network.noc.virtual_channels)),
             opens_empty_only=network.has_escapes,
         )
         connect(m, sender.link, flipped(self.link))
@@ -69,8 +72,14 @@ class PacketInjector(wiring.Component):
         else:
             place = {"y": self.y, "x": self.x, "to_y": header.y, "to_x": header.x}
             admitted = Cat(entering_channels(network, **place))
-        m.submodules.chooser = chooser = LeastRecentArbiter(count=network.virtual_channels)
-        of_packet = Signal(network.virtual_channels)
+        if network.groups:
+            first = network.virtual_channels
+            of_group = Cat(
+                Const(0, first), (group_of(header) % network.group_channels == n for n in range(network.group_channels))
+            )
+            admitted = Mux(header.cast == GROUP_CAST, of_group, admitted)
+        m.submodules.chooser = chooser = LeastRecentArbiter(count=network.noc.virtual_channels)
+        of_packet = Signal(network.noc.virtual_channels)
         m.d.comb += [
             chooser.requests[0].eq(admitted & Mux(self.i.p.tail, source.may_start, source.may_open)),
             chooser.used.eq(Mux(self.i.valid & self.i.p.head, chooser.grants[0], 0)),

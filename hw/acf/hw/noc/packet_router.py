@@ -1,6 +1,9 @@
 """A mesh router whose packets choose their way and their virtual channels at every hop."""
 
-from amaranth.hdl import Array, Module, Mux
+import functools
+import operator
+
+from amaranth.hdl import Array, Cat, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,6 +13,7 @@ from acf.hw.noc.channel_sender import ChannelSender
 from acf.hw.noc.choosing_port import ChoosingPort
 from acf.hw.noc.class_policy import control_members, hand_on
 from acf.hw.noc.flit import link_signature
+from acf.hw.noc.group_port import GroupPort, group_departures
 from acf.hw.noc.port_statistics import counter_members
 from acf.hw.noc.routing import Port
 from acf.hw.noc.unicast_proof import departures_of
@@ -19,6 +23,9 @@ __all__ = ["PacketRouter"]
 
 class PacketRouter(wiring.Component):
     """A wormhole router for packets with one destination, with virtual channels that are given out at every hop.
+
+    In a network that has groups, packets for them have virtual channels and queues of their own, see ``GroupPort``.
+    They share nothing with others but the links, where each of their queues is one more source.
 
     In every cycle outputs are allotted to inputs in one or several rounds: in the first each input offers the flit of
     one of its virtual channels, and each output takes one of those that it is offered; in the next, inputs that got
@@ -38,8 +45,8 @@ class PacketRouter(wiring.Component):
         Where the router is; constant.
     north_i, east_i, south_i, west_i, local_i : In(link_signature)
     north_o, east_o, south_o, west_o, local_o : Out(link_signature)
-    classes, table : In
-        Of a network by class, see ``control_members``.
+    classes, table, groups : In
+        See ``control_members``.
     counters : In(counter_signature)
         Of a network that counts. The answer comes in the next cycle, 0 where another router is asked.
     """
@@ -65,14 +72,24 @@ class PacketRouter(wiring.Component):
         crossings = {port: [] for port in Port}  # by output
         for port in Port:
             name = f"{port.name.lower()}_i"
-            inward = ChoosingPort(network=network, arrival=port)
+            inward = ChoosingPort(network=network.without_groups, arrival=port)
             m.submodules[name] = inward
-            inputs.append(inward)
-            connect(m, flipped(getattr(self, name)), inward.link)
-            m.d.comb += [inward.y.eq(self.y), inward.x.eq(self.x)]
-            hand_on(m, self, inward)
+            inputs.append([inward])
             for branch, output in zip(inward.branches, departures_of(network, port), strict=True):
                 crossings[output].append(branch)
+            if network.groups:
+                many = GroupPort(network=network, arrival=port)
+                m.submodules[f"{name}_groups"] = many
+                inputs[-1].append(many)
+                self._divide(m, getattr(self, name), inward.link, many)
+                for branches in many.branches:
+                    for branch, output in zip(branches, group_departures(port), strict=True):
+                        crossings[output].append(branch)
+            else:
+                connect(m, flipped(getattr(self, name)), inward.link)
+            for part in inputs[-1]:
+                m.d.comb += [part.y.eq(self.y), part.x.eq(self.x)]
+                hand_on(m, self, part)
 
         for port, branches in crossings.items():
             name = f"{port.name.lower()}_o"
@@ -86,17 +103,43 @@ class PacketRouter(wiring.Component):
                 stages=network.stages,
                 has_urgent=network.by_class,
                 opens_empty_only=network.has_escapes and port is not Port.LOCAL,
+                half_free=range(network.virtual_channels, network.noc.virtual_channels),
             )
             m.submodules[name] = sender
             connect(m, sender.link, flipped(getattr(self, name)))
             for branch, source in zip(branches, sender.sources, strict=True):
-                connect(m, branch, source)
+                if len(branch.may_start) == len(source.may_start):
+                    connect(m, branch, source)
+                else:
+                    _connect_narrow(m, branch, source)
 
         if network.statistics:
             is_meant = (self.counters.y == self.y) & (self.counters.x == self.x)
-            for inward in inputs:
-                m.d.comb += inward.counters.traffic_class.eq(self.counters.traffic_class)
+            for parts in inputs:
+                for part in parts:
+                    m.d.comb += part.counters.traffic_class.eq(self.counters.traffic_class)
             for name in "flits", "stalls", "occupancy":
-                found = Array(getattr(inward.counters, name) for inward in inputs)[self.counters.port]
+                of_inputs = [[getattr(part.counters, name) for part in parts] for parts in inputs]
+                found = Array(functools.reduce(operator.add, counts) for counts in of_inputs)[self.counters.port]
                 m.d.sync += getattr(self.counters, name).eq(Mux(is_meant, found, 0))
         return m
+
+    def _divide(self, m, link, one, many):
+        """Give packets for one receiver to ``one`` and those for groups to ``many``."""
+        first = self._network.virtual_channels
+        m.d.comb += [
+            one.valid.eq(link.valid & (link.channel < first)),
+            one.flit.eq(link.flit),
+            one.channel.eq(link.channel),
+            many.valid.eq(Cat(link.valid & (link.channel == first + n) for n in range(len(many.valid)))),
+            many.flit.eq(link.flit),
+            link.credit.eq(Cat(one.credit, many.freed)),
+        ]
+
+
+def _connect_narrow(m, branch, source):
+    """Connect a branch that knows of the first virtual channels alone, and claims nothing."""
+    for name, member in branch.signature.members.items():
+        ours, others = getattr(branch, name), getattr(source, name)
+        for one, other in zip(ours, others, strict=True) if member.dimensions else [(ours, others)]:
+            m.d.comb += one.eq(other) if member.flow is In else other.eq(one)
