@@ -12,10 +12,13 @@ import json
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
+
+from acf.runtime.network_control import NetworkChoice
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -141,6 +144,11 @@ def network_commands() -> dict[str, str]:
 def soak_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
     return {"noc-soak": "acf noc soak --flits 10000000 --seed 1 --json"}
+
+
+def ablation_commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    return {"noc-ablation": "acf noc ablate --seed 1 --seeds 3 --json"}
 
 
 def router_commands() -> dict[str, str]:
@@ -336,6 +344,31 @@ def soak_table() -> list[str]:
     return lines
 
 
+def ablation_table() -> list[str]:
+    """Rows of the table of adaptation."""
+    (name,) = ablation_commands()
+    r = result(name)
+    fixed = [one for one in r["results"] if one["experiment"] == "fixed"]
+    products = list(dict.fromkeys(one["product"] for one in fixed))
+    lines = [
+        f"| may choose | {' | '.join(products)} | all | all steps | chosen in the last step |",
+        "|---|" + "---|" * (len(products) + 3),
+    ]
+    for experiment, ratios in r["summary"].items():
+        own = [one for one in r["results"] if one["experiment"] == experiment]
+        parts = []
+        for product in products:
+            before, after = (sum(one["cycles"] for one in part if one["product"] == product) for part in (fixed, own))
+            parts.append(f"{before / after:.3f}")
+        chosen = Counter(NetworkChoice(**one["choice"]).name for one in own).most_common()
+        what = "; ".join(f"{choice}: {count}" for choice, count in chosen)
+        lines.append(
+            f"| {'nothing' if experiment == 'fixed' else experiment} | {' | '.join(parts)} "
+            f"| {ratios['last_step']:.3f} | {ratios['all_steps']:.3f} | {what} |"
+        )
+    return lines
+
+
 def router_table() -> list[str]:
     """Rows of the table of routers."""
     lines = ["| router of | LUT slots | LUT4 | flip-flops | LUT RAM | Fmax, MHz |", "|---|---|---|---|---|---|"]
@@ -381,6 +414,7 @@ def main() -> int:
             **network_commands(),
             **soak_commands(),
             **proof_commands(),
+            **ablation_commands(),
             **router_commands(),
         }
         if unknown := [name for name in wanted if name not in commands]:
@@ -402,7 +436,13 @@ def main() -> int:
             "gain": gain_table,
             "timing": timing_table,
         },
-        NETWORK: {"network": network_table, "soak": soak_table, "proofs": proof_table, "router": router_table},
+        NETWORK: {
+            "network": network_table,
+            "ablation": ablation_table,
+            "soak": soak_table,
+            "proofs": proof_table,
+            "router": router_table,
+        },
     }
     stale = False
     for page, tables in pages.items():

@@ -13,7 +13,14 @@ from acf.hw.blocks import check_groups, generate_network
 from acf.hw.noc import packet_router
 from acf.hw.noc.group_port import GroupPort
 from acf.hw.noc.routing import STEP, Port
-from acf.runtime.multicast_groups import GroupTables, MulticastGroup, number_groups
+from acf.runtime.multicast_groups import (
+    CHANNEL_MAPS,
+    GroupTables,
+    MulticastGroup,
+    logical_groups,
+    logical_shapes,
+    number_groups,
+)
 from acf.sim.noc_harness import NetworkError, NetworkHarness
 from acf.sim.noc_soak import WATCHDOG, random_groups, soak, traffic_of
 from acf.tb.proof import planted
@@ -74,7 +81,7 @@ def test_order_of_dimensions():
         (lambda: GroupTables(SQUARE, {0: MulticastGroup(source=(0, 2), members=((0, 0),))}), r"2x2, not \(0, 2\)"),
         (lambda: GroupTables(SQUARE.without_groups, {}), "without groups has no tables"),
         (
-            lambda: number_groups([[ANY] * 17], network=SQUARE, apart=False),
+            lambda: number_groups([[ANY] * 17], network=SQUARE, channel_map="shared"),
             "16 groups in 1 virtual channels are too few",
         ),
         (lambda: network(2, 2, groups=3), "must be a power of two, not 3"),
@@ -96,10 +103,43 @@ ANY = MulticastGroup(source=(0, 0), members=((0, 0),))
 
 def test_numbers_of_groups():
     config = network(2, 2, group_channels=2)
-    shared = number_groups([[ANY] * 2, [ANY] * 2], network=config, apart=False)
-    assert [list(kind) for kind in shared] == [[0, 2], [4, 6]]
-    apart = number_groups([[ANY] * 2, [ANY] * 2], network=config, apart=True)
-    assert [list(kind) for kind in apart] == [[0, 2], [1, 3]]
+    for channel_map, expected in (
+        ("shared", [[0, 2, 4], [6, 8]]),
+        ("apart", [[0, 2, 4], [1, 3]]),
+        ("striped", [[0, 1, 2], [4, 3]]),
+    ):
+        found = number_groups([[ANY] * 3, [ANY] * 2], network=config, channel_map=channel_map)
+        assert [list(kind) for kind in found] == expected
+    with pytest.raises(ValueError, match="one of apart, shared, striped, not 'none'"):
+        number_groups([], network=config, channel_map="none")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (4, 4), (1, 4), (4, 2), (3, 2)])
+def test_logical_shapes(height, width):
+    """In every shape each tile is in one row and one column, which meet in it alone."""
+    shapes = logical_shapes(height, width)
+    assert (height, width) in shapes
+    assert {rows * columns for rows, columns in shapes} == {height * width}
+    config = network(height + 1, width + 1, groups=64, group_channels=2)
+    for shape in shapes:
+        for order in itertools.product((False, True), repeat=2):
+            kinds = logical_groups(height, width, shape, rows_columns_first=order[0], columns_columns_first=order[1])
+            for channel_map in CHANNEL_MAPS:
+                if channel_map == "apart" or order[0] == order[1]:
+                    numbered = number_groups(kinds, network=config, channel_map=channel_map)
+                    tables = GroupTables(config, numbered[0] | numbered[1])
+                    check_groups(config, tables.forks.tolist(), tables.sources)
+            rows, columns = ({group.members for group in kind} for kind in kinds)
+            assert (len(rows), len(columns)) == shape
+            assert all(len({*row} & {*column}) == 1 for row in rows for column in columns)
+            assert {group.source for group in kinds[0]} == {(y + 1, 0) for y in range(height)}
+            assert {group.source for group in kinds[1]} == {(0, x + 1) for x in range(width)}
+    with pytest.raises(ValueError, match="cannot be drawn as 5x7"):
+        logical_groups(height, width, (5, 7))
+
+
+def test_shapes_of_four_by_four():
+    assert logical_shapes(4, 4) == [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)]
 
 
 def forks(size, entries):
@@ -137,22 +177,22 @@ def test_wrong_sizes_are_refused():
             check_groups(config, tables, sources)
 
 
-def corners(config, apart):
+def corners(config, channel_map):
     """Each corner of a square sends to the one across: two along rows first, two along columns first."""
     across = [
         MulticastGroup(source=(y, x), members=((1 - y, 1 - x),), columns_first=y == x) for y in (0, 1) for x in (0, 1)
     ]
     (rows, columns) = ([group for group in across if group.columns_first == first] for first in (False, True))
-    first, second = number_groups([rows, columns], network=config, apart=apart)
+    first, second = number_groups([rows, columns], network=config, channel_map=channel_map)
     return GroupTables(config, first | second)
 
 
 def test_both_orders_in_one_virtual_channel_are_refused():
     """The circle that is printed goes around the square; in two virtual channels there is none."""
     config = network(2, 2, group_channels=2)
-    tables = corners(config, apart=True)
+    tables = corners(config, "apart")
     check_groups(config, tables.forks.tolist(), tables.sources)
-    tables = corners(config, apart=False)
+    tables = corners(config, "shared")
     with pytest.raises(ValueError, match="groups in virtual channel 2 are cyclic: ") as caught:
         check_groups(config, tables.forks.tolist(), tables.sources)
     circle = str(caught.value).partition("cyclic: ")[2].split(" -> ")

@@ -54,6 +54,17 @@ class TestMasks:
         drawn = [masks.unstructured((3, 4), 6, generator(seed)).to_bool() for seed in range(400)]
         assert abs(np.mean(drawn, axis=0) - 0.5).max() < 0.12, "every element as often"
 
+    def test_skewed(self):
+        """The first of two elements falls on a row or column by its rank; without a skew all are as likely."""
+        drawn = [masks.skewed((3, 4), 6, 0.0, generator(seed)).to_bool() for seed in range(400)]
+        assert abs(np.mean(drawn, axis=0) - 0.5).max() < 0.12
+        firsts = np.array([masks.skewed((3, 1), 1, 1.0, generator(seed)).to_bool()[:, 0] for seed in range(600)])
+        ranks = np.array([generator(seed).permutation(3) for seed in range(600)])
+        shares = [firsts[ranks == rank].mean() for rank in range(3)]
+        assert shares == pytest.approx([6 / 11, 3 / 11, 2 / 11], abs=0.07)
+        assert masks.skewed((4, 5), 20, 3.0, generator()) == Structure.dense((4, 5))
+        assert masks.skewed((4, 5), 0, 1.0, generator()).entries == 0
+
     def test_constant_fan_in(self):
         structure = masks.constant_fan_in((50, 13), 5, generator())
         masks.check_constant_fan_in(structure, 5)
@@ -89,6 +100,8 @@ class TestMasks:
         ("call", "message"),
         [
             (lambda: masks.unstructured((2, 2), 5, generator()), "0 to 4 entries, not 5"),
+            (lambda: masks.skewed((2, 2), 5, 1.0, generator()), "0 to 4 entries, not 5"),
+            (lambda: masks.skewed((2, 2), 1, -1.0, generator()), "at least 0, not -1.0"),
             (lambda: masks.constant_fan_in((2, 3), 4, generator()), "0 to 3 entries a row, not 4"),
             (lambda: masks.n_of_m((2, 6), 2, 4, generator()), "multiple of 4 for 2:4, not 6"),
             (lambda: masks.n_of_m((2, 4), 0, 4, generator()), "not 0:4"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acf.cli.network_options import NetworkOptions, policies_of, takes_network_options
+from acf.cli.noc_ablate import ablate
 from acf.cli.options import JsonOption, SeedOption
 from acf.config import TABLE, NetworkConfig
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Measure the network alone, and check it.", no_args_is_help=True)
+app.command("ablate")(ablate)
 
 _TOP = "acf_noc_top"
 

@@ -4,14 +4,22 @@ The tree of a group is the union of the ways that packets of dimension order wou
 the source first, or along its column first. Branches part where these ways part, so every link carries a packet once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from acf.config import NetworkConfig
 
-__all__ = ["COLUMNS_FIRST", "GroupTables", "MulticastGroup", "number_groups"]
+__all__ = [
+    "CHANNEL_MAPS",
+    "COLUMNS_FIRST",
+    "GroupTables",
+    "MulticastGroup",
+    "logical_groups",
+    "logical_shapes",
+    "number_groups",
+]
 
 COLUMNS_FIRST = 1 << 5
 """Bit of a fork: heads take the outputs to the north and south before those to the east and west."""
@@ -125,38 +133,111 @@ class GroupTables:
         return sum(((forks >> n & 1 for n in range(5))), np.zeros_like(forks))
 
 
+CHANNEL_MAPS = ("apart", "shared", "striped")
+"""Ways to give virtual channels to groups of several kinds, see ``number_groups``."""
+
+
 def number_groups(
-    kinds: Sequence[Iterable[MulticastGroup]], *, network: NetworkConfig, apart: bool
+    kinds: Sequence[Sequence[MulticastGroup]], *, network: NetworkConfig, channel_map: str
 ) -> list[dict[int, MulticastGroup]]:
-    """Give numbers to groups of several kinds, so that kinds share their virtual channels or have them apart.
+    """Give numbers to groups of several kinds, and with these the virtual channels.
 
     Parameters
     ----------
-    kinds : sequence of iterables of MulticastGroup
+    kinds : sequence of sequences of MulticastGroup
     network : NetworkConfig
-    apart : bool
-        Groups of kind ``k`` get the virtual channel ``k`` modulo ``group_channels``; else all get the first one.
+    channel_map : str
+        ``apart``: groups of kind ``k`` get the virtual channel ``k`` modulo ``group_channels``; ``shared``: all get the
+        first one; ``striped``: those of each kind get all of them in turn.
 
     Returns
     -------
     list of dict
-        By kind and number.
+        By kind and number, in the order of each kind.
 
     Raises
     ------
     ValueError
-        If there are more groups than the virtual channels have numbers.
+        If there are more groups than the virtual channels have numbers, or no such map.
     """
+    if channel_map not in CHANNEL_MAPS:
+        raise ValueError(f"a map of virtual channels must be one of {', '.join(CHANNEL_MAPS)}, not {channel_map!r}")
     step = network.group_channels
     following = list(range(step))  # by virtual channel the next number
     found = []
     for kind, groups in enumerate(kinds):
-        channel = kind % step if apart else 0
         numbered = {}
-        for group in groups:
+        for n, group in enumerate(groups):
+            channel = {"apart": kind, "shared": 0, "striped": n}[channel_map] % step
             if following[channel] >= network.groups:
                 raise ValueError(f"{network.groups} groups in {step} virtual channels are too few")
             numbered[following[channel]] = group
             following[channel] += step
         found.append(numbered)
     return found
+
+
+def logical_shapes(height: int, width: int) -> list[tuple[int, int]]:
+    """All rows x columns as which ``height x width`` tiles can be drawn; each divides one of the two, or all tiles."""
+    count = height * width
+    shapes = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
+    return [(rows, columns) for rows, columns in shapes if _fits(rows, height) and _fits(columns, width)]
+
+
+def logical_groups(
+    height: int,
+    width: int,
+    shape: tuple[int, int],
+    *,
+    rows_columns_first: bool = False,
+    columns_columns_first: bool = False,
+) -> tuple[list[MulticastGroup], list[MulticastGroup]]:
+    """Groups that draw a mesh of tiles as one of another shape.
+
+    Tiles are numbered row by row, from 0; tile ``t`` stands in logical row ``t // columns`` and logical column
+    ``t % columns``. They lie in a network with one row and one column more, to the north and to the west, in which the
+    feeders are. Each feeder at the west sends to the logical rows that its mesh row has tiles of, each at the north to
+    the logical columns that its mesh column has tiles of; to all tiles of them, wherever they are.
+
+    Parameters
+    ----------
+    height, width : int
+        Tiles from north to south and from west to east.
+    shape : tuple of int
+        One of ``logical_shapes(height, width)``: rows and columns.
+    rows_columns_first, columns_columns_first : bool
+        Whether trees from the west, and those from the north, go along columns first.
+
+    Returns
+    -------
+    rows, columns : lists of MulticastGroup
+        By logical row and feeder, by logical column and feeder.
+
+    Raises
+    ------
+    ValueError
+        If it has no such shape.
+    """
+    if shape not in logical_shapes(height, width):
+        raise ValueError(f"a mesh of {height}x{width} tiles cannot be drawn as {shape[0]}x{shape[1]}")
+    rows, columns = shape
+    tiles = [divmod(tile, width) for tile in range(height * width)]
+    members = {
+        "row": [tuple((y + 1, x + 1) for y, x in tiles[row * columns : (row + 1) * columns]) for row in range(rows)],
+        "column": [tuple((y + 1, x + 1) for y, x in tiles[column::columns]) for column in range(columns)],
+    }
+    from_west = [
+        MulticastGroup(source=(y, 0), members=taken, columns_first=rows_columns_first)
+        for taken in members["row"]
+        for y in sorted({y for y, _ in taken})
+    ]
+    from_north = [
+        MulticastGroup(source=(0, x), members=taken, columns_first=columns_columns_first)
+        for taken in members["column"]
+        for x in sorted({x for _, x in taken})
+    ]
+    return from_west, from_north
+
+
+def _fits(parts: int, size: int) -> bool:
+    return parts % size == 0 or size % parts == 0

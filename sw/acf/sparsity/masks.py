@@ -17,6 +17,7 @@ __all__ = [
     "check_n_of_m",
     "constant_fan_in",
     "n_of_m",
+    "skewed",
     "unstructured",
 ]
 
@@ -32,6 +33,30 @@ def unstructured(shape: Sequence[int], entries: int, generator: np.random.Genera
     rows, columns = shape
     _check_count(entries, rows * columns, what="entries")
     return Structure.from_places((rows, columns), generator.choice(rows * columns, entries, replace=False))
+
+
+def skewed(shape: Sequence[int], entries: int, exponent: float, generator: np.random.Generator) -> Structure:
+    """``entries`` elements of a few rows and columns more than of the others, as trained and pruned weights have them.
+
+    Rows and columns are ranked at random. Elements are drawn one after the other, without putting back, with a
+    probability that falls as the product of both ranks to the power of ``-exponent``; 0 is ``unstructured``.
+
+    Raises
+    ------
+    ValueError
+        If the matrix has fewer elements, or the exponent is negative.
+
+    Sources
+    -------
+    Efraimidis and Spirakis, *Weighted random sampling with a reservoir*, 2006 (all draws at once).
+    """
+    rows, columns = shape
+    _check_count(entries, rows * columns, what="entries")
+    if exponent < 0:
+        raise ValueError(f"the exponent of a skewed mask must be at least 0, not {exponent!r}")
+    of_rows, of_columns = (-exponent * np.log(1 + generator.permutation(size)) for size in (rows, columns))
+    keys = (of_rows[:, np.newaxis] + of_columns).ravel() + generator.gumbel(size=rows * columns)
+    return Structure.from_places((rows, columns), np.argpartition(-keys, max(0, entries - 1))[:entries])
 
 
 def constant_fan_in(shape: Sequence[int], fan_in: int, generator: np.random.Generator) -> Structure:
