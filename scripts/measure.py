@@ -77,6 +77,7 @@ ROUTERS: list[tuple[str, str, bool]] = [  # name, options, whether it is placed
     ("onward-vcs4-depth8", "--channels onward --vcs 4 --depth 8", False),
     ("onward-vcs2-depth2", "--channels onward --vcs 2 --depth 2", False),
     ("onward-vcs2-depth16", "--channels onward --vcs 2 --depth 16", False),
+    ("onward-vcs2-depth8-groups32", "--channels onward --vcs 2 --depth 8 --groups 32", False),
 ]
 
 
