@@ -64,7 +64,7 @@ def check_scatter(config, weights, gradient, **options):
     expected = scatter(
         weights.pointers, weights.indices, weights.values, gradient, inner=weights.shape[1], format=weights.format
     )
-    assert result.accumulators.dtype == golden_format(weights.format).accumulator_dtype
+    assert result.accumulators.dtype == golden_format(weights.format).result_dtype
     assert result.accumulators.tobytes() == expected.accumulators.tobytes()
     assert result.run.effectual_macs == expected.effectual_macs
     return result

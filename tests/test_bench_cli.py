@@ -186,7 +186,7 @@ def test_table(capsys):
         (["--operand-density", "nan"], "operand density must be from 0 to 1, not nan"),
         (["--seed", "-1"], "seed must not be negative, not -1"),
         (["--preset", "huge"], "preset must be one of tiny, base, ulx3s, not 'huge'"),
-        (["--format", "fp8"], "number format must be one of bf16, int8, not 'fp8'"),
+        (["--format", "fp8"], "number format must be one of bf16, bf16x, int8, not 'fp8'"),
         (["--device", "board"], "device must be one of golden, rtl, serial, not 'board'"),
         (["--memory-latency", "10"], "the golden device has no time, so a memory latency means nothing to it"),
         (["--device", "rtl", "--memory-latency", "0"], "memory latency must be an integer of at least 1, not 0"),
@@ -232,7 +232,7 @@ class TimedDevice(GoldenDevice):
         causes[..., 0] = 10
         causes[..., 5] = cycles - 10
         return RunResult(
-            config=result.config, effectual=result.effectual, overflow=result.overflow, row_feeders=result.row_feeders,
+            config=result.config, effectual=result.effectual, flags=result.flags, row_feeders=result.row_feeders,
             column_feeders=result.column_feeders, commands=result.commands, cycles=cycles, causes=causes, bytes_read=1,
             bytes_written=2,
         )  # fmt: skip

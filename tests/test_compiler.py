@@ -41,7 +41,7 @@ def compiled(config, shape, *, operand_stride=64, skip=True, **changes):
 def check(config, weights, operand, **options):
     result = run_gather(golden_device(config, weights, operand), weights, operand, **options)
     expected = result.golden(weights, operand)
-    assert result.accumulators.dtype == golden_format(weights.format).accumulator_dtype
+    assert result.accumulators.dtype == golden_format(weights.format).result_dtype
     assert result.accumulators.shape == (weights.shape[0], operand.shape[1])
     assert result.accumulators.tobytes() == expected.accumulators.tobytes()
     assert result.run.effectual_macs == expected.effectual_macs
@@ -152,7 +152,7 @@ def test_columns_spread_over_the_mesh(name, format, columns):
     tiling = tile_gather(config, rows=1, inner=1, columns=columns)
     number_format, beat = config.lane.number_format, config.memory.beat_bytes
     assert tiling.tile_columns * number_format.operand_bytes % beat == 0
-    assert tiling.tile_columns * number_format.accumulator_bytes % beat == 0
+    assert tiling.tile_columns * number_format.result_bytes % beat == 0
     assert tiling.tile_columns <= config.tile_columns
     assert (tiling.passes - 1) * tiling.pass_columns < columns <= tiling.passes * tiling.pass_columns
     assert tiling.passes == -(-columns // config.columns), "no pass more than the fabric needs"

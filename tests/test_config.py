@@ -21,7 +21,7 @@ from acf.config import (
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LaneConfig(format="fp4"), "number format must be one of bf16, int8, not 'fp4'"),
+        (lambda: LaneConfig(format="fp4"), "number format must be one of bf16, bf16x, int8, not 'fp4'"),
         (lambda: FeederConfig(formats=("coo",)), "format of weights must be one of nm, blocks, not 'coo'"),
         (lambda: LaneConfig(slots=12), "slots of a lane must be a power of two, not 12"),
         (lambda: LaneConfig(slots=1), "slots of a lane must be an integer from 2 to 32, not 1"),
@@ -98,7 +98,8 @@ def test_parameters_may_follow_the_name_of_a_preset():
         ("cache.ways=2", "there is no parameter 'cache.ways' to set"),
         ("lane=2", "there is no parameter 'lane' to set"),
         ("name=mine", "there is no parameter 'name' to set"),
-        ("lane.format=1", "there is no parameter 'lane.format' to set"),
+        ("lane.format=fp4", "number format must be one of bf16, bf16x, int8, not 'fp4'"),
+        ("noc.class_channels=1", "there is no parameter 'noc.class_channels' to set"),
         ("", "a parameter must be written as lane.slots=16, not ''"),
         ("lane.slots", "a parameter must be written as lane.slots=16, not 'lane.slots'"),
         ("lane.slots=many", "lane.slots must be a number, not 'many'"),
@@ -134,7 +135,7 @@ def test_derived_sizes():
     assert base.total_lanes == 4 * 4 * 4
     assert base.memory.beat_bytes == 32
     assert base.lane.number_format.operand_bytes == 2
-    assert base.with_format("int8").lane.number_format.accumulator_bytes == 4
+    assert base.with_format("int8").lane.number_format.result_bytes == 4
 
 
 def test_parameters_are_frozen():

@@ -137,10 +137,12 @@ def test_formats_are_found_by_name():
         assert golden.number_format is number_format
         assert golden.dtype.itemsize == number_format.operand_bytes
         assert golden.accumulator_dtype.itemsize == number_format.accumulator_bytes
+        assert golden.result_dtype.itemsize == number_format.result_bytes
         assert len(operator.x) == len(operator.y) == number_format.operand_width
         assert len(operator.a) == len(operator.o) == number_format.accumulator_width
+        assert len(operator.flags) == number_format.flags
     for function in (golden_format, lambda name: mac(format=name)):
-        with pytest.raises(ValueError, match="number format must be one of bf16, int8, not 'fp8'"):
+        with pytest.raises(ValueError, match="number format must be one of bf16, bf16x, int8, not 'fp8'"):
             function("fp8")
 
 
@@ -183,11 +185,12 @@ def test_bf16_conversions_match_testfloat(vectors):
 
 @pytest.mark.parametrize("format", list(NUMBER_FORMATS))
 def test_operator_equals_golden(format):
+    tests = ["full_rate", "with_gaps", "idle_registers_hold", "reset_empties_the_pipeline"]
     run_bench(
         "mac",
         module="acf.tb.bench_formats",
         config=preset("tiny").with_format(format),
-        testcase=["full_rate", "with_gaps", "idle_registers_hold", "reset_empties_the_pipeline"],
+        testcase=[*tests, "every_unit"] if NUMBER_FORMATS[format].scaled else tests,
     )
 
 

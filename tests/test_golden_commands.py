@@ -14,6 +14,7 @@ from acf.isa import (
     VERSION,
     Decoder,
     ErrorCode,
+    Flag,
     FeederCounter,
     IndexSize,
     Mode,
@@ -397,8 +398,8 @@ def test_int8_wraps_and_says_so():
     one |= {"values": values, "indices": indices, "index_size": IndexSize.UINT16}
     outcome = bench.run(clear(), load(rows=1, columns=8), stream(**one), drain(row_end=1, columns=8))
     assert bench.get(RESULT, 8, np.int32).tolist() == [-128 * count] * 2 + [-(2**31)] + [-128 * count] * 5
-    assert outcome.overflow[0, 0].tolist() == [True, False]  # column 2 is in lane 0
-    assert outcome.overflow.sum() == 1
+    assert outcome.flags[0, 0].tolist() == [Flag.OVERFLOW, 0]  # column 2 is in lane 0
+    assert outcome.flags.sum() == Flag.OVERFLOW
 
 
 class TestErrors:

@@ -124,7 +124,7 @@ class TestRandom:
             ({"rows": -1}, "0 to 16777216 rows, not -1"),
             ({"seed": -3}, "seed must not be negative, not -3"),
             ({"rows": 1 << 20, "inner": 1 << 20}, r"2\^28 elements, not 1048576 x 1048576"),
-            ({"format": "fp8"}, "number format must be one of bf16, int8, not 'fp8'"),
+            ({"format": "fp8"}, "number format must be one of bf16, bf16x, int8, not 'fp8'"),
         ],
     )
     def test_bad_arguments(self, changes, message):

@@ -154,7 +154,7 @@ def test_faults_are_described():
     assert {fault.mode for fault in faults} <= {"inv", "const0", "const1", "cnot0", "cnot1"}
     assert all("CLK" not in fault.place for fault in faults)
     assert any(source.startswith("hw/acf/hw/formats/fused.py:") for fault in faults for source in fault.sources)
-    assert {port.name for port in ports} == {"clk", "rst", "x", "y", "a", "enable", "o", "overflow"}
+    assert {port.name for port in ports} == {"clk", "rst", "x", "y", "a", "enable", "o", "flags"}
 
 
 def test_report_counts_and_is_saved(tmp_path):

@@ -56,7 +56,7 @@ def operands(devices, rows, inner, columns, *, weight_density=0.3, operand_densi
 def check_counters(run: RunResult, truth: RunResult) -> np.ndarray:
     """What the fabric counts is what the interpreter counts; returns the products issued, by lane."""
     assert (run.effectual == truth.effectual).all()
-    assert (run.overflow == truth.overflow).all()
+    assert (run.flags == truth.flags).all()
     assert run.commands == truth.commands
     for counter, counts in run.row_feeders.items():
         assert (counts == truth.row_feeders[counter]).all(), counter

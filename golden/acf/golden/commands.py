@@ -23,6 +23,7 @@ from acf.golden.structure_commands import StructureCommands
 from acf.golden.tiles import TileArray
 from acf.isa import (
     COMMAND_BYTES,
+    DEFAULT_UNIT,
     NO_SEMAPHORE,
     SEMAPHORES,
     ErrorCode,
@@ -30,6 +31,7 @@ from acf.isa import (
     Mode,
     Opcode,
     decode_command,
+    unit_exponent,
 )
 
 __all__ = ["CommandFault", "CommandInterpreter", "Outcome", "WindowRights"]
@@ -43,8 +45,8 @@ class Outcome:
     ----------
     effectual : numpy.ndarray
         Products with two non-zero operands, ``[row, column, lane]``.
-    overflow : numpy.ndarray of bool
-        Accumulators that wrapped, ``[row, column, lane]``.
+    flags : numpy.ndarray of uint8
+        What sums raised (``acf.isa.Flag``), ``[row, column, lane]``.
     row_feeders, column_feeders : dict
         Counters of the feeders, an array each.
     commands : int
@@ -54,7 +56,7 @@ class Outcome:
     """
 
     effectual: np.ndarray
-    overflow: np.ndarray
+    flags: np.ndarray
     row_feeders: dict[FeederCounter, np.ndarray] = field(default_factory=dict)
     column_feeders: dict[FeederCounter, np.ndarray] = field(default_factory=dict)
     commands: int = 0
@@ -116,7 +118,7 @@ class CommandInterpreter:
         self._tiles.start_counting()
         self._outcome = Outcome(
             effectual=self._tiles.effectual,
-            overflow=self._tiles.overflow,
+            flags=self._tiles.flags,
             row_feeders={
                 counter: np.zeros(config.rows, dtype=np.int64)
                 for counter in (
@@ -134,14 +136,22 @@ class CommandInterpreter:
                 address=program_address,
                 detail=f"a program starts at a multiple of {COMMAND_BYTES}",
             )
+        try:
+            self._carry_out(program_address, commands)
+        except CommandFault:
+            self._tiles.units[:] = DEFAULT_UNIT  # an error resets the tiles too
+            raise
+        self._growth = growth
+        self._outcome.rewired = self._structure.rewired
+        return self._outcome
+
+    def _carry_out(self, program_address: int, commands: int) -> None:
         for number in range(commands):
             self._checks.address = program_address + number * COMMAND_BYTES
             opcode, values = self._fetch()
             self._outcome.commands += 1
             if opcode is Opcode.END:
-                self._growth = growth
-                self._outcome.rewired = self._structure.rewired
-                return self._outcome
+                return
             self._handlers[opcode](values)
         raise CommandFault(
             ErrorCode.ILLEGAL_COMMAND,
@@ -295,6 +305,7 @@ class CommandInterpreter:
             counters[FeederCounter.ENTRIES][feeder] += stream.values.size
             counters[FeederCounter.ZEROS_DROPPED][feeder] += stream.zeros_dropped
             counters[FeederCounter.FILTERED][feeder] += stream.filtered
+        self._tiles.units[feeders] = unit_exponent(values["unit"])
         if streams:
             self._compute(feeders, values, streams)
         self._signal(values, len(feeders) * config.cols)
@@ -313,6 +324,7 @@ class CommandInterpreter:
                 numbers=first * self._config.lane.slots + np.concatenate([stream.numbers for stream in streams]),
                 row_sources=rows,
                 sources=inner,
+                unit=unit_exponent(values["unit"]),
             )
             return
         targets, sources = rows, inner
@@ -320,7 +332,13 @@ class CommandInterpreter:
             targets, sources = inner, values["scatter_first"] + rows
         weights = np.concatenate([stream.values for stream in streams])
         self._tiles.accumulate(
-            mesh_rows, bank=bank, valid=valid, targets=first + targets, sources=sources, weights=weights
+            mesh_rows,
+            bank=bank,
+            valid=valid,
+            targets=first + targets,
+            sources=sources,
+            weights=weights,
+            unit=unit_exponent(values["unit"]),
         )
 
     def _drain(self, values: dict[str, int]) -> None:

@@ -48,8 +48,8 @@ class Drains:
                 "sums are drained without gate, relu and narrow",
             )
             if values["select"]:
-                format = self._config.lane.format
-                self._checks.require(format == "bf16", f"sums are selected in bf16, not in {format}")
+                lane = self._config.lane
+                self._checks.require(lane.number_format.narrows, f"sums are selected in float32, not in {lane.format}")
                 self._checks.require(values["block"] <= LARGEST_BLOCK, f"block {values['block']} of {LARGEST_BLOCK}")
             self._checks.require_sums(values)
             return
@@ -63,7 +63,7 @@ class Drains:
     def rows(self, feeder: int, values: dict[str, int]) -> int:
         """Write accumulator rows of a mesh row; how many there were, one for each tile."""
         config = self._config
-        dtype = self._arithmetic.dtype if values["narrow"] else self._arithmetic.accumulator_dtype
+        dtype = self._arithmetic.dtype if values["narrow"] else self._arithmetic.result_dtype
         shares = self._checks.column_shares(values)
         source = (feeder + 1, 0)
         rows = self._checks.feeder_rows(feeder, values)
@@ -113,7 +113,7 @@ class Drains:
         """Write the sums of entries over the lanes of a mesh row; in how many packets they came."""
         config = self._config
         source = (feeder + 1, 0)
-        dtype = self._arithmetic.accumulator_dtype
+        dtype = self._arithmetic.result_dtype
         beat = config.memory.beat_bytes
         for what in ("address", "entry_begin", "entry_count"):
             granule = beat if what == "address" else 8 if values["select"] else beat // dtype.itemsize

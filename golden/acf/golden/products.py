@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse
 
 from acf.golden.formats import GoldenFormat, golden_format
+from acf.isa import DEFAULT_UNIT
 
 __all__ = ["Product", "gather", "gather_reference", "sampled", "scatter", "steps_in_order"]
 
@@ -29,15 +30,15 @@ class Product(NamedTuple):
     Attributes
     ----------
     accumulators : numpy.ndarray
-        ``O``, ``D`` or ``S``, in the accumulator type of the format.
-    overflow : numpy.ndarray of bool
-        Which of their elements wrapped on the way (integer formats).
+        ``O``, ``D`` or ``S``, as they are drained.
+    flags : numpy.ndarray of uint8
+        What their elements raised on the way (``acf.isa.Flag``).
     effectual_macs : int
         Terms whose operands are both non-zero.
     """
 
     accumulators: np.ndarray
-    overflow: np.ndarray
+    flags: np.ndarray
     effectual_macs: int
 
 
@@ -48,6 +49,7 @@ def gather(
     operand: np.ndarray,
     *,
     format: str,
+    unit: int = DEFAULT_UNIT,
     split: int | Sequence[int] | None = None,
 ) -> Product:
     """``W A`` with ``W`` in CSR.
@@ -60,12 +62,14 @@ def gather(
         ``A``, as many rows as ``W`` has columns.
     format : str
         Number format of ``values`` and ``operand``.
+    unit : int
+        In bf16x the last bit of a sum weighs ``2 ** unit``.
     split : int, sequence of int or None
         Where a reduction is split, its terms are taken in blocks of successive inner indices, the order in memory kept
         inside each block: blocks of ``split``, or those that begin at each of its numbers, in ascending order from 0.
         None takes them in one block. For rows with sorted indices this makes no difference.
     """
-    arithmetic = golden_format(format)
+    arithmetic = golden_format(format).with_unit(unit)
     pointers = np.asarray(pointers).astype(np.int64)
     indices = np.asarray(indices).astype(np.int64)
     counts = np.diff(pointers)
@@ -87,6 +91,7 @@ def scatter(
     *,
     inner: int,
     format: str,
+    unit: int = DEFAULT_UNIT,
 ) -> Product:
     """``transpose(W) G`` with ``W`` in CSR.
 
@@ -100,12 +105,14 @@ def scatter(
         Columns of ``W``, rows of the result.
     format : str
         Number format of ``values`` and ``operand``.
+    unit : int
+        In bf16x the last bit of a sum weighs ``2 ** unit``.
     """
     counts = np.diff(np.asarray(pointers).astype(np.int64))
     rows = np.repeat(np.arange(counts.size), counts)
-    return _accumulate_in_order(
-        np.asarray(indices).astype(np.int64), rows, values, operand, results=inner, arithmetic=golden_format(format)
-    )
+    arithmetic = golden_format(format).with_unit(unit)
+    columns = np.asarray(indices).astype(np.int64)
+    return _accumulate_in_order(columns, rows, values, operand, results=inner, arithmetic=arithmetic)
 
 
 def _accumulate_in_order(
@@ -120,18 +127,18 @@ def _accumulate_in_order(
     """Add ``values[n] * operand[sources[n]]`` to row ``targets[n]`` of the result, for every ``n`` in order."""
     shape = (results, operand.shape[1])
     accumulators = np.zeros(shape, dtype=arithmetic.accumulator_dtype)
-    overflow = np.zeros(shape, dtype=np.bool_)
+    flags = np.zeros(shape, dtype=np.uint8)
     effectual = 0
     nonzero_value = ~arithmetic.is_zero(values)
     nonzero_operand = ~arithmetic.is_zero(operand)
     for places in steps_in_order(targets):
         rows, inner = targets[places], sources[places]
         counted = nonzero_value[places, None] & nonzero_operand[inner]
-        sums, wrapped = arithmetic.accumulate(accumulators[rows], values[places, None], operand[inner])
+        sums, raised = arithmetic.accumulate(accumulators[rows], values[places, None], operand[inner])
         accumulators[rows] = np.where(counted, sums, accumulators[rows])
-        overflow[rows] |= counted & wrapped
+        flags[rows] |= np.where(counted, raised, 0).astype(np.uint8)
         effectual += int(np.count_nonzero(counted))
-    return Product(accumulators, overflow, effectual)
+    return Product(arithmetic.result(accumulators), flags, effectual)
 
 
 def steps_in_order(targets: np.ndarray) -> Iterator[np.ndarray]:
@@ -157,6 +164,7 @@ def sampled(
     *,
     chains: Sequence[np.ndarray],
     format: str,
+    unit: int = DEFAULT_UNIT,
 ) -> Product:
     """``G transpose(A)`` where ``W`` has entries.
 
@@ -172,26 +180,28 @@ def sampled(
         Columns of each chain, in the order in which they are added; chains in the order in which their sums are added.
     format : str
         Number format of the operands.
+    unit : int
+        In bf16x the last bit of a sum weighs ``2 ** unit``.
     """
-    arithmetic = golden_format(format)
+    arithmetic = golden_format(format).with_unit(unit)
     counts = np.diff(np.asarray(pointers).astype(np.int64))
     rows = np.repeat(np.arange(counts.size), counts)
     inner = np.asarray(indices).astype(np.int64)
     total = np.zeros(rows.size, dtype=arithmetic.accumulator_dtype)
-    overflow = np.zeros(rows.size, dtype=np.bool_)
+    flags = np.zeros(rows.size, dtype=np.uint8)
     effectual = 0
     for chain in chains:
         partial = np.zeros(rows.size, dtype=arithmetic.accumulator_dtype)
         for column in chain:
             x, y = row_operand[rows, column], operand[inner, column]
             counted = ~arithmetic.is_zero(x) & ~arithmetic.is_zero(y)
-            sums, wrapped = arithmetic.accumulate(partial, x, y)
+            sums, raised = arithmetic.accumulate(partial, x, y)
             partial = np.where(counted, sums, partial)
-            overflow |= counted & wrapped
+            flags |= np.where(counted, raised, 0).astype(np.uint8)
             effectual += int(np.count_nonzero(counted))
-        total, wrapped = arithmetic.add(total, partial)
-        overflow |= wrapped
-    return Product(total, overflow, effectual)
+        total, raised = arithmetic.add(total, partial)
+        flags |= raised
+    return Product(arithmetic.result(total), flags, effectual)
 
 
 def gather_reference(

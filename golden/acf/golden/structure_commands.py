@@ -284,7 +284,8 @@ class StructureCommands:
 
     def _require_bf16(self, what: str) -> None:
         format = self._config.lane.format
-        self._checks.require(format == "bf16", f"{what} needs weights in bf16, not in {format}")
+        narrows = self._config.lane.number_format.narrows
+        self._checks.require(narrows, f"{what} needs weights in bf16, not in {format}")
 
     def _require_unstructured(self, what: str) -> None:
         self._checks.require(self._structure.unstructured, f"{what} anywhere in a layer is not built")

@@ -9,6 +9,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import GoldenFormat
 from acf.golden.products import steps_in_order
+from acf.isa import DEFAULT_UNIT
 
 __all__ = ["TileArray"]
 
@@ -29,25 +30,28 @@ class TileArray:
         ``[mesh row, accumulator row, mesh column, tile column]``.
     effectual : numpy.ndarray
         Products with two non-zero operands, ``[mesh row, mesh column, lane]``.
-    overflow : numpy.ndarray of bool
-        Lanes in which a sum wrapped.
+    flags : numpy.ndarray of uint8
+        What the sums of lanes raised (``acf.isa.Flag``).
+    units : numpy.ndarray
+        For each mesh row, the exponent of the last bit of its accumulators (bf16x), that of the latest STREAM.
     """
 
     def __init__(self, *, config: FabricConfig, arithmetic: GoldenFormat):
         lane = config.lane
         self._config = config
         self._arithmetic = arithmetic
-        self._wraps = np.issubdtype(arithmetic.accumulator_dtype, np.integer)
+        self._raises_flags = np.issubdtype(arithmetic.accumulator_dtype, np.integer)
         width = (config.cols, config.tile_columns)
         self.banks = _all_ones((lane.operand_banks, lane.operand_rows, *width), arithmetic.dtype)
         self.accumulators = _all_ones((config.rows, lane.accumulator_rows, *width), arithmetic.accumulator_dtype)
+        self.units = np.full(config.rows, DEFAULT_UNIT)
         self.start_counting()
 
     def start_counting(self) -> None:
         """Set the counts to zero."""
         lanes = (self._config.rows, self._config.cols, self._config.lanes)
         self.effectual = np.zeros(lanes, dtype=np.int64)
-        self.overflow = np.zeros(lanes, dtype=np.bool_)
+        self.flags = np.zeros(lanes, dtype=np.uint8)
 
     def accumulate(
         self,
@@ -58,6 +62,7 @@ class TileArray:
         targets: np.ndarray,
         sources: np.ndarray,
         weights: np.ndarray,
+        unit: int,
     ) -> None:
         """Add ``weights[n] * banks[bank, sources[n]]`` to accumulator row ``targets[n]`` of mesh row ``rows[n]``.
 
@@ -70,7 +75,10 @@ class TileArray:
         valid : numpy.ndarray of bool
             Columns that take part, ``[mesh column, tile column]``.
         targets, sources, weights : numpy.ndarray
+        unit : int
+            Exponent of the last bit of the accumulators (bf16x).
         """
+        arithmetic = self._arithmetic.with_unit(unit)
         taken = ~self._arithmetic.is_zero(weights)
         rows, targets, sources, weights = rows[taken], targets[taken], sources[taken], weights[taken]
         width = _width(valid)
@@ -83,10 +91,10 @@ class TileArray:
             chosen, target = sources[places], targets[places]
             counted = nonzero[chosen]
             before = accumulators[target, :, :width]
-            sums, wrapped = self._arithmetic.accumulate(before, weights[places, None, None], operands[chosen])
+            sums, raised = arithmetic.accumulate(before, weights[places, None, None], operands[chosen])
             accumulators[target, :, :width] = np.where(counted, sums, before)
-            if self._wraps:
-                self._note_overflow(rows[places], counted & wrapped)
+            if self._raises_flags:
+                self._note_flags(rows[places], np.where(counted, raised, 0).astype(np.uint8))
 
     def sample(
         self,
@@ -98,12 +106,15 @@ class TileArray:
         numbers: np.ndarray,
         row_sources: np.ndarray,
         sources: np.ndarray,
+        unit: int,
     ) -> None:
         """Add ``banks[row_bank, row_sources[n]] * banks[bank, sources[n]]`` to accumulator ``numbers[n]`` of each lane
         of mesh row ``rows[n]``.
 
-        The slots of a lane are added in ascending order. No number occurs twice in a mesh row; rows ascend.
+        The slots of a lane are added in ascending order. No number occurs twice in a mesh row; rows ascend. The last
+        bit of the accumulators weighs ``2 ** unit`` (bf16x).
         """
+        arithmetic = self._arithmetic.with_unit(unit)
         config = self._config
         by_slot = (-1, config.cols, config.lane.slots, config.lanes)
         valid = valid.reshape(by_slot)
@@ -119,24 +130,25 @@ class TileArray:
         for slot in np.flatnonzero(valid.any(axis=(0, 1, 3))).tolist():
             x, y = first[slot, row_sources], second[slot, sources]
             counted = ~self._arithmetic.is_zero(x) & ~self._arithmetic.is_zero(y) & valid[:, :, slot]
-            total, wrapped = self._arithmetic.accumulate(before, x, y)
+            total, raised = arithmetic.accumulate(before, x, y)
             before = np.where(counted, total, before)
             for row, part in parts:
                 self.effectual[row] += np.count_nonzero(counted[part], axis=0)
-                if self._wraps:
-                    self.overflow[row] |= (counted[part] & wrapped[part]).any(axis=0)
+                if self._raises_flags:
+                    here = np.where(counted[part], raised[part], 0).astype(np.uint8)
+                    self.flags[row] |= np.bitwise_or.reduce(here, axis=0)
         for row, part in parts:
             sums[row][numbers[part]] = before[part]
             self._keep_lane_sums(row, sums[row])
 
     def take_rows(self, row: int, first: int, count: int) -> np.ndarray:
-        """Accumulator rows of a mesh row, ``[accumulator row, mesh column, tile column]``; they are +0 afterwards."""
+        """Accumulator rows of a mesh row, drained, ``[accumulator row, mesh column, tile column]``; they are +0 then."""
         taken = self.accumulators[row, first : first + count].copy()
         self.accumulators[row, first : first + count] = 0
-        return taken
+        return self._arithmetic.with_unit(int(self.units[row])).result(taken)
 
     def take_sums(self, row: int, *, first: int, count: int) -> np.ndarray:
-        """Sums over all lanes of a mesh row of ``count`` accumulators from number ``first`` on, which are +0 then.
+        """Sums over all lanes of a mesh row of ``count`` accumulators from number ``first`` on, drained; they are +0 then.
 
         Added from the last tile to the first, in each from lane 0 on, starting from +0.
         """
@@ -145,11 +157,11 @@ class TileArray:
         total = np.zeros(count, dtype=sums.dtype)
         for column in reversed(range(self._config.cols)):
             for lane in range(self._config.lanes):
-                total, wrapped = self._arithmetic.add(total, sums[taken, column, lane])
-                self.overflow[row, column, lane] |= wrapped.any()
+                total, raised = self._arithmetic.add(total, sums[taken, column, lane])
+                self.flags[row, column, lane] |= np.bitwise_or.reduce(raised)
         sums[taken] = 0
         self._keep_lane_sums(row, sums)
-        return total
+        return self._arithmetic.with_unit(int(self.units[row])).result(total)
 
     def _count(self, rows: np.ndarray, sources: np.ndarray, nonzero: np.ndarray) -> None:
         """Count the products of entries, each with one operand row, by mesh row and lane."""
@@ -160,12 +172,12 @@ class TileArray:
         uses = np.bincount(rows * config.lane.operand_rows + sources, minlength=config.rows * config.lane.operand_rows)
         self.effectual += np.tensordot(uses.reshape(config.rows, -1), by_lane, axes=1)
 
-    def _note_overflow(self, rows: np.ndarray, wrapped: np.ndarray) -> None:
-        """Mark the lanes of ``[entry, mesh column, tile column]`` in which a sum wrapped."""
-        columns = np.zeros((*wrapped.shape[:2], self._config.tile_columns), dtype=np.bool_)
-        columns[:, :, : wrapped.shape[2]] = wrapped
-        by_lane = columns.reshape(*wrapped.shape[:2], self._config.lane.slots, self._config.lanes).any(axis=2)
-        np.logical_or.at(self.overflow, rows, by_lane)
+    def _note_flags(self, rows: np.ndarray, raised: np.ndarray) -> None:
+        """Keep what the sums of ``[entry, mesh column, tile column]`` raised, for their lanes."""
+        columns = np.zeros((*raised.shape[:2], self._config.tile_columns), dtype=np.uint8)
+        columns[:, :, : raised.shape[2]] = raised
+        by_lane = columns.reshape(*raised.shape[:2], self._config.lane.slots, self._config.lanes)
+        np.bitwise_or.at(self.flags, rows, np.bitwise_or.reduce(by_lane, axis=2))
 
     def _lane_sums(self, row: int) -> np.ndarray:
         """A copy of a mesh row's accumulators, ``[number, mesh column, lane]``."""

@@ -27,12 +27,18 @@ class NumberFormat:
     operand_width : int
         Bits of one operand in memory and in an operand bank.
     accumulator_width : int
-        Bits of one accumulator, on chip and drained.
+        Bits of one accumulator on chip.
+    result_width : int
+        Bits of one drained accumulator in memory.
+    flags : int
+        How many of ``acf.isa.Flag`` its sums can raise, from the first on.
     """
 
     name: str
     operand_width: int
     accumulator_width: int
+    result_width: int = 32
+    flags: int = 1
 
     @property
     def operand_bytes(self) -> int:
@@ -41,17 +47,28 @@ class NumberFormat:
 
     @property
     def narrows(self) -> bool:
-        """Whether accumulators can be rounded to operands: integers have no scale for it."""
-        return self.name == "bf16"
+        """Whether results can be rounded to operands, bfloat16 numbers: integers have no scale for it."""
+        return self.operand_width == 16
+
+    @property
+    def scaled(self) -> bool:
+        """Whether accumulators are fixed-point numbers, whose last bit weighs what a STREAM says."""
+        return self.accumulator_width != self.result_width
 
     @property
     def accumulator_bytes(self) -> int:
-        """Bytes of one drained accumulator in memory."""
+        """Bytes of one accumulator on chip."""
         return self.accumulator_width // 8
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of one drained accumulator in memory."""
+        return self.result_width // 8
 
 
 NUMBER_FORMATS = {
     "bf16": NumberFormat(name="bf16", operand_width=16, accumulator_width=32),
+    "bf16x": NumberFormat(name="bf16x", operand_width=16, accumulator_width=64, flags=3),
     "int8": NumberFormat(name="int8", operand_width=8, accumulator_width=32),
 }
 

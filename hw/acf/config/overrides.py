@@ -18,7 +18,8 @@ def with_parameters(config: "FabricConfig", given: str) -> "FabricConfig":
     ----------
     config : FabricConfig
     given : str
-        ``parameter=value`` or ``block.parameter=value``, with commas between them. A switch is ``on`` or ``off``.
+        ``parameter=value`` or ``block.parameter=value``, with commas between them: a number, a switch, which is ``on``
+        or ``off``, or ``lane.format``.
 
     Raises
     ------
@@ -34,14 +35,16 @@ def with_parameters(config: "FabricConfig", given: str) -> "FabricConfig":
         parameter = parameter if dot else block
         known = dataclasses.is_dataclass(owner) and parameter in {found.name for found in dataclasses.fields(owner)}
         before = getattr(owner, parameter) if known else None
-        require(known and isinstance(before, int) and parameter != "name", f"there is no parameter {path!r} to set")
+        require(known and isinstance(before, int | str) and parameter != "name", f"there is no parameter {path!r} to set")
         blocks.setdefault(block if dot else "", {})[parameter] = _parsed(path, before, value)
     own = blocks.pop("", {})
     changed = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in blocks.items()}
     return dataclasses.replace(config, name=f"{config.name},{given}", **own, **changed)
 
 
-def _parsed(path: str, before: Any, value: str) -> int:
+def _parsed(path: str, before: Any, value: str) -> int | str:
+    if isinstance(before, str):
+        return value
     if isinstance(before, bool):
         require(value in ("on", "off"), f"{path} must be on or off, not {value!r}")
         return value == "on"

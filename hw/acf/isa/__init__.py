@@ -29,6 +29,7 @@ from acf.isa.counters import (
     COUNTERS_PER_LANE,
     CommandProcessorCounter,
     FeederCounter,
+    Flag,
     LaneCause,
     LaneCounter,
     StructureCounter,
@@ -49,10 +50,12 @@ from acf.isa.registers import (
     ErrorCode,
     Register,
 )
+from acf.isa.unit import DEFAULT_UNIT, UNIT_BITS, UNIT_STEP, unit_exponent, unit_field
 
 __all__ = [
     "BLOCK",
     "DECODED_COLUMNS",
+    "DEFAULT_UNIT",
     "CANDIDATE_PART",
     "CANDIDATE_WORD",
     "COMMAND_BYTES",
@@ -65,6 +68,8 @@ __all__ = [
     "LARGEST_GROUP",
     "NO_SEMAPHORE",
     "SEMAPHORES",
+    "UNIT_BITS",
+    "UNIT_STEP",
     "VERSION",
     "Cast",
     "CommandProcessorCounter",
@@ -74,6 +79,7 @@ __all__ = [
     "ErrorCode",
     "FeederCounter",
     "Field",
+    "Flag",
     "IndexSize",
     "LaneCause",
     "LaneCounter",
@@ -93,4 +99,6 @@ __all__ = [
     "pattern_fields",
     "pattern_row_entries",
     "place_bits",
+    "unit_exponent",
+    "unit_field",
 ]

@@ -25,7 +25,7 @@ __all__ = [
     "place_bits",
 ]
 
-VERSION = 7
+VERSION = 8
 """Version of the program format; commands of another version are refused."""
 
 COMMAND_WORDS = 16

@@ -6,6 +6,7 @@ __all__ = [
     "COUNTERS_PER_LANE",
     "CommandProcessorCounter",
     "FeederCounter",
+    "Flag",
     "LaneCause",
     "LaneCounter",
     "StructureCounter",
@@ -43,8 +44,19 @@ class LaneCounter(enum.IntEnum):
 
     EFFECTUAL_MACS = 6
     """Products whose operands are both non-zero."""
-    OVERFLOW = 7
-    """Sticky: 1 when an accumulator of this lane has wrapped (integer formats) in this program."""
+    FLAGS = 7
+    """Sticky: the ``Flag`` that sums of this lane have raised in this program."""
+
+
+class Flag(enum.IntFlag):
+    """What sums tell beside their bits."""
+
+    OVERFLOW = 1
+    """A sum left the range of its accumulator and wrapped (int8, bf16x), or a product is outside of it (bf16x)."""
+    UNDERFLOW = 2
+    """A product lost bits below the last bit of its accumulator (bf16x)."""
+    INVALID = 4
+    """A product with an infinity or a NaN made a sum a NaN (bf16x)."""
 
 
 class TileCounter(enum.IntEnum):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from acf.isa.opcodes import Opcode
+from acf.isa.unit import UNIT_BITS
 
 __all__ = ["COMMAND_FIELDS", "Field"]
 
@@ -36,7 +37,7 @@ _ROWS = {
 # columns. tile_columns is at most FabricConfig.tile_columns and a multiple of the operands in a memory beat.
 _COLUMNS = {
     "columns": Field(11, 0, 16),
-    "tile_columns": Field(11, 16, 16),
+    "tile_columns": Field(11, 16, 10),
 }
 # Which entries of W a row feeder r takes by their place in memory (SAMPLED, and a DRAIN of its sums): entry_begin +
 # r * entry_count and entry_count - 1 more, as far as they are below entries. The first of them uses accumulator
@@ -100,6 +101,8 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "index_size": Field(10, 23, 1),
         "decoder": Field(10, 24, 4),
         **_COLUMNS,
+        # The last bit of an accumulator weighs 2 ** unit_exponent(unit), also for the DRAINs behind it (format bf16x).
+        "unit": Field(11, 26, UNIT_BITS),
         "inner_size": Field(12, 0, 32),  # an index at or above it is an error
         **_ENTRIES,
     },

@@ -79,7 +79,7 @@ def scatter_steps(
     wanted = weights.inner if results is None else results
     counts = block_counts(config, weights, columns=columns, wanted=wanted, gated=gate is not None, narrow=narrow)
     number_format = config.lane.number_format
-    result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
+    result_bytes = number_format.operand_bytes if narrow else number_format.result_bytes
     row_tiles = list(cut(weights.rows, config.lane.operand_rows, granule=config.feeder.chunk_rows))
     steps = []
     for column_pass, blocks in counts.of(column_passes(config, columns)):
@@ -217,7 +217,7 @@ def _group_cycles(
 
 def _entry_granule(config: FabricConfig, *, select: bool) -> int:
     """Whole packets of sums, and whole beats of memory; of bits whole words, so that blocks of them are not cut."""
-    granule = max(config.tile_columns, config.memory.beat_bytes // config.lane.number_format.accumulator_bytes)
+    granule = max(config.tile_columns, config.memory.beat_bytes // config.lane.number_format.result_bytes)
     if not select:
         return granule
     most = config.lane.accumulator_rows // config.lanes * config.tile_columns

@@ -176,7 +176,7 @@ def gather_steps(
     """
     tiling = tile_gather(config, rows=weights.rows, inner=weights.inner, columns=columns)
     number_format = config.lane.number_format
-    result_bytes = number_format.operand_bytes if narrow else number_format.accumulator_bytes
+    result_bytes = number_format.operand_bytes if narrow else number_format.result_bytes
     tiles = list(cut(weights.inner, config.lane.operand_rows, granule=config.feeder.chunk_rows))
     first_tiles = inner_tiles(config, weights, columns=columns, operand=operand)
     steps = []

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import ErrorCode, FeederCounter, LaneCause, StructureCounter
+from acf.isa import ErrorCode, FeederCounter, Flag, LaneCause, StructureCounter
 
 __all__ = ["Device", "FabricError", "RunResult", "Window", "whole_memory"]
 
@@ -81,8 +81,8 @@ class RunResult:
         The fabric that ran it.
     effectual : numpy.ndarray
         Products with two non-zero operands, by ``[row, column, lane]`` of the tiles.
-    overflow : numpy.ndarray of bool
-        Whether an accumulator has wrapped (integer formats), by ``[row, column, lane]``.
+    flags : numpy.ndarray of uint8
+        What sums have raised (``acf.isa.Flag``), by ``[row, column, lane]``.
     row_feeders, column_feeders : dict
         Counters of the feeders, one array each.
     commands : int
@@ -101,7 +101,7 @@ class RunResult:
 
     config: FabricConfig
     effectual: np.ndarray
-    overflow: np.ndarray
+    flags: np.ndarray
     row_feeders: dict[FeederCounter, np.ndarray] = field(default_factory=dict)
     column_feeders: dict[FeederCounter, np.ndarray] = field(default_factory=dict)
     commands: int = 0
@@ -118,9 +118,14 @@ class RunResult:
         return int(self.effectual.sum())
 
     @property
+    def raised(self) -> Flag:
+        """What any sum has raised."""
+        return Flag(int(np.bitwise_or.reduce(self.flags, axis=None)))
+
+    @property
     def overflowed(self) -> bool:
         """Whether any accumulator has wrapped."""
-        return bool(self.overflow.any())
+        return Flag.OVERFLOW in self.raised
 
     @property
     def lane_cycles(self) -> dict[str, int] | None:

@@ -57,13 +57,13 @@ class GatherResult:
         csr = weights.pointers, weights.indices, weights.values
         shape = weights.shape[0], operand.shape[1]
         arithmetic = golden_format(weights.format)
-        accumulators, overflow = np.zeros(shape, dtype=arithmetic.accumulator_dtype), np.zeros(shape, dtype=np.bool_)
+        accumulators, flags = np.zeros(shape, dtype=arithmetic.result_dtype), np.zeros(shape, dtype=np.uint8)
         effectual = 0
         for columns, starts in self.blocks:
             part = gather(*csr, operand[:, columns], format=weights.format, split=starts)
-            accumulators[:, columns], overflow[:, columns] = part.accumulators, part.overflow
+            accumulators[:, columns], flags[:, columns] = part.accumulators, part.flags
             effectual += part.effectual_macs
-        return Product(accumulators, overflow, effectual)
+        return Product(accumulators, flags, effectual)
 
 
 def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
@@ -78,7 +78,7 @@ def gather_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns:
         # Blocks of a single entry each, if there are as many.
         4 * (rows + 1) + min(entries, (rows + BLOCK) * (inner + BLOCK) // BLOCK**2) * (2 + BLOCK**2 * operand_bytes),
     )
-    row_bytes = round_up(columns, 64) * (number_format.operand_bytes * inner + number_format.accumulator_bytes * rows)
+    row_bytes = round_up(columns, 64) * (number_format.operand_bytes * inner + number_format.result_bytes * rows)
     tiling = tile_gather(config, rows=rows, inner=inner, columns=columns)
     commands = 16 + 2 * MOST_PARTS + 6 * tiling.passes * tiling.row_tiles * max(1, tiling.inner_tiles)
     row_bytes += packed_bytes(config, rows=inner, columns=columns)
@@ -147,7 +147,7 @@ def run_gather(
     )
     source = session.place_operand(operand[:, order], form=form)
     arithmetic = golden_format(config.lane.format)
-    dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
+    dtype = arithmetic.dtype if narrow else arithmetic.result_dtype
     result = session.reserve_rows(rows=rows, columns=columns, dtype=dtype)
     program = compile_gather(
         config, placed, columns=columns, operand=source, result=result, relu=relu, narrow=narrow, skip=skip

@@ -42,7 +42,7 @@ class GoldenDevice:
         return RunResult(
             config=self.config,
             effectual=outcome.effectual,
-            overflow=outcome.overflow,
+            flags=outcome.flags,
             row_feeders=outcome.row_feeders,
             column_feeders=outcome.column_feeders,
             commands=outcome.commands,

@@ -166,7 +166,7 @@ class RegisterHost(ABC):
     def _result(self) -> RunResult:
         config = self._config
         shape = (config.rows, config.cols, config.lanes)
-        of_lane = [*LaneCause, LaneCounter.EFFECTUAL_MACS, LaneCounter.OVERFLOW]
+        of_lane = [*LaneCause, LaneCounter.EFFECTUAL_MACS, LaneCounter.FLAGS]
         lanes = self.read_counters(
             [
                 (row + 1, column + 1, lane * COUNTERS_PER_LANE + counter)
@@ -185,7 +185,7 @@ class RegisterHost(ABC):
         return RunResult(
             config=config,
             effectual=counts[..., len(LaneCause)],
-            overflow=counts[..., len(LaneCause) + 1] != 0,
+            flags=counts[..., len(LaneCause) + 1].astype(np.uint8),
             row_feeders=dict(zip(_ROW_FEEDER_COUNTERS, np.array(rows).reshape(-1, config.rows), strict=True)),
             column_feeders={FeederCounter.OPERAND_ROWS: np.array(columns)},
             commands=corner[CommandProcessorCounter.COMMANDS],

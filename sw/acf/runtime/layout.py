@@ -220,7 +220,7 @@ def column_tiling(config: FabricConfig, columns: int) -> tuple[int, int]:
     Few columns are spread over the mesh columns, as far as whole memory beats allow.
     """
     number_format = config.lane.number_format
-    smaller = min(number_format.operand_bytes, number_format.accumulator_bytes)
+    smaller = min(number_format.operand_bytes, number_format.result_bytes)
     granule = max(1, config.memory.beat_bytes // smaller)
     passes = ceil(columns / config.columns)
     return passes, round_up(ceil(columns / max(1, passes) / config.cols), granule) or granule

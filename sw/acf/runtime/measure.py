@@ -9,7 +9,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, sampled, scatter
-from acf.isa import FeederCounter
+from acf.isa import FeederCounter, Flag
 from acf.runtime import roofline
 from acf.runtime.backward import sampled_chains
 from acf.runtime.device import Device
@@ -154,6 +154,8 @@ class Measurement:
             "results_dealt": self.dealt if isinstance(self.sparse, GatherResult) else self.sparse.results_dealt,
             "bit_exact": self.bit_exact,
             "overflow": run.overflowed,
+            "underflow": Flag.UNDERFLOW in run.raised,
+            "invalid": Flag.INVALID in run.raised,
             "lanes": config.total_lanes,
             "effectual_macs": effectual,
             "dense_macs": self.dense_macs,
@@ -317,5 +319,5 @@ def is_exact(result: GatherResult | ProductResult, expected: Product) -> bool:
         and result.accumulators.shape == expected.accumulators.shape
         and result.accumulators.tobytes() == expected.accumulators.tobytes()
         and result.run.effectual_macs == expected.effectual_macs
-        and result.run.overflowed == bool(expected.overflow.any())
+        and result.run.raised == np.bitwise_or.reduce(expected.flags, axis=None)
     )

@@ -59,13 +59,13 @@ def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, column
     # In N:M and blocks there may be a few more than elements.
     elements = max(entries, (rows + BLOCK) * (inner + LARGEST_GROUP))
     weights = 4 * (rows + 1) + elements * (4 + number_format.operand_bytes)
-    row_bytes = round_up(columns, 64) * number_format.accumulator_bytes
+    row_bytes = round_up(columns, 64) * number_format.result_bytes
     passes = column_tiling(config, columns)[0]
     row_tiles = rows // config.lane.operand_rows + 1
     blocks = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows) + 1 + MORE_BLOCKS
     groups = 2 * tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
     commands = 16 + 8 * passes * row_tiles * blocks * groups + 2 * MOST_PARTS * config.rows * groups
-    results = elements * number_format.accumulator_bytes
+    results = elements * number_format.result_bytes
     weights += packed_bytes(config, rows=rows, columns=columns) + packed_bytes(config, rows=inner, columns=columns)
     return weights + (rows + 2 * inner) * row_bytes + results + commands * COMMAND_BYTES + 4096
 
@@ -140,7 +140,7 @@ def run_scatter(
     placed = session.place_weights(weights, form=weight_form, index_size=index_size, pattern=pattern)
     source = session.place_operand(operand[:, order], form=form)
     gate_source = None if gate is None else session.place_operand(gate[inner_order][:, order], what="the gate")
-    dtype = arithmetic.dtype if narrow else arithmetic.accumulator_dtype
+    dtype = arithmetic.dtype if narrow else arithmetic.result_dtype
     result = session.reserve_rows(rows=inner, columns=columns, dtype=dtype)
     steps = scatter_steps(
         config, placed, columns=columns, operand=source, result=result, gate=gate_source, narrow=narrow, skip=skip

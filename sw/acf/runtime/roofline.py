@@ -149,7 +149,7 @@ def product_roofline(
         macs=effectual_macs,
         lanes=config.total_lanes,
         bytes_read=read if entries and columns else 0,
-        bytes_written=results[product] * number_format.accumulator_bytes,
+        bytes_written=results[product] * number_format.result_bytes,
         beat_bytes=config.memory.beat_bytes,
         bytes_per_cycle=bytes_per_cycle,
     )

@@ -168,7 +168,7 @@ class Session:
 
     def reserve_sums(self, count: int) -> int:
         """Room for a result that is one array of accumulators; no more inputs can be placed."""
-        return self._reserve(count * self._device.config.lane.number_format.accumulator_bytes)
+        return self._reserve(count * self._device.config.lane.number_format.result_bytes)
 
     def _reserve(self, size: int) -> int:
         if self._inputs_end is None:
@@ -202,7 +202,7 @@ class Session:
 
     def read_sums(self, address: int, count: int) -> np.ndarray:
         """A copy of a result of ``reserve_sums``."""
-        dtype = golden_format(self._device.config.lane.format).accumulator_dtype
+        dtype = golden_format(self._device.config.lane.format).result_dtype
         return self._device.memory[address : address + count * dtype.itemsize].copy().view(dtype)
 
 

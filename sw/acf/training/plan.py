@@ -175,7 +175,7 @@ def plan_network(
         stride = round_up(batch * width, beat)
         return Operand(address=room.take(rows * stride), stride=stride)
 
-    beat_numbers = max(1, beat // number_format.accumulator_bytes)
+    beat_numbers = max(1, beat // number_format.result_bytes)
     input_rows = [round_up(inner, beat_numbers) for _, inner in shapes]
     steps = [1] * len(shapes) if candidate_steps is None else candidate_steps
     candidate_columns = (
@@ -187,7 +187,7 @@ def plan_network(
         take_rows(max(rows, columns * step), number_format.operand_bytes)
         for rows, columns, step in zip(input_rows, candidate_columns, steps, strict=True)
     ]
-    activations.append(take_rows(sizes[-1], number_format.accumulator_bytes))
+    activations.append(take_rows(sizes[-1], number_format.result_bytes))
     layers = []
     for number, ((rows, inner), count, addresses) in enumerate(zip(shapes, entries, arrays, strict=True)):
         pointers, indices, values, master, momentum = addresses
@@ -222,7 +222,7 @@ def plan_network(
     }
     if second:
         most = max(candidate_rows[layer.name] * layer.candidate_columns for layer in layers)
-        candidates = tuple(room.take(most * number_format.accumulator_bytes) for _ in range(2))
+        candidates = tuple(room.take(most * number_format.result_bytes) for _ in range(2))
     else:
         candidates = (room.take(max(layer.weights.rows * layer.candidate_columns for layer in layers) // 8),)
     regions = {"weights": (0, weights_end), "arrays": (weights_end, room.next_address)}

@@ -234,7 +234,7 @@ def _add_growth(
     if at_random:
         commands.add(opcode, row_begin=0, row_end=rows, random=1, seed=1, **fields)
         return
-    stride = layer.candidate_columns * plan.config.lane.number_format.accumulator_bytes
+    stride = layer.candidate_columns * plan.config.lane.number_format.result_bytes
     at_a_time = plan.candidate_rows[layer.name]
     for number, begin in enumerate(range(0, rows, at_a_time)):
         count = min(at_a_time, rows - begin)

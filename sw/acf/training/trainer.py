@@ -72,7 +72,7 @@ class Blueprint:
     """
 
     def __init__(self, config: FabricConfig, settings: Settings, *, features: int, classes: int, steps: int):
-        if config.lane.format != "bf16":
+        if not config.lane.number_format.narrows:
             raise ValueError(f"networks are trained in bf16, not in {config.lane.format}")
         is_unstructured = settings.method == "gradual" or (
             settings.method in ("set", "rigl") and settings.structure == "unstructured"
@@ -374,7 +374,7 @@ class Trainer:
         self.host.write_rows(first.inputs, self._format.quantize(columns))
         self._run("forward", phase=phase)
         rows = self._plan.layers[-1].weights.rows
-        dtype = self._format.accumulator_dtype
+        dtype = self._format.result_dtype
         logits = self.host.read_rows(self._plan.logits, rows=rows, columns=self._plan.batch, dtype=dtype)
         return logits[:, : len(images)]
 

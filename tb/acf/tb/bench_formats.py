@@ -12,7 +12,9 @@ import numpy as np
 from cocotb.triggers import FallingEdge
 
 from acf.golden.formats import golden_format
-from acf.hw.formats import mac
+from acf.hw.formats import mac_latency, mac_loop
+from acf.isa import DEFAULT_UNIT, unit_exponent, unit_field
+from acf.tb.fixed_point_cases import bf16x_cases
 from acf.tb.format_cases import bf16_cases, int8_cases, vector_cases, vector_folder
 from acf.tb.runner import bench_config
 from acf.tb.stream import always, at_random, start_clock
@@ -25,58 +27,71 @@ def _format() -> str:
 
 
 def _latency() -> int:
-    return mac(format=_format()).latency
+    return mac_latency(format=_format())
 
 
-def _cases(count: int):
+def _scaled() -> bool:
+    return bench_config().lane.number_format.scaled
+
+
+def _cases(count: int, *, unit: int = DEFAULT_UNIT):
     rng = np.random.default_rng(random.getrandbits(64))
+    if _scaled():
+        return bf16x_cases(rng, count, exponent=unit)
     return {"bf16": bf16_cases, "int8": int8_cases}[_format()](rng, count)
 
 
-def _golden(cases) -> tuple[list[int], list[int]]:
-    arithmetic = golden_format(_format())
+def _golden(cases, *, unit: int = DEFAULT_UNIT) -> tuple[list[int], list[int]]:
+    arithmetic = golden_format(_format()).with_unit(unit)
     acc, x, y = cases
-    result, overflow = arithmetic.accumulate(
+    result, flags = arithmetic.accumulate(
         acc.view(arithmetic.accumulator_dtype), x.view(arithmetic.dtype), y.view(arithmetic.dtype)
     )
-    return result.view(np.uint32).tolist(), overflow.astype(int).tolist()
+    return result.view(acc.dtype).tolist(), flags.tolist()
 
 
 async def _start(dut) -> None:
-    for port in (dut.x, dut.y, dut.a, dut.enable):
+    for port in (dut.x, dut.y, dut.a, dut.enable, *([dut.unit] if _scaled() else [])):
         port.value = 0
     await start_clock(dut)
 
 
-async def _run(dut, cases, expected: list[int], overflow: list[int], *, use=always) -> int:
-    """Feed all cases, one in every cycle that ``use`` grants; check ``o`` in every cycle. Returns the cycles taken."""
+async def _run(dut, cases, expected: list[int], flags: list[int], *, use=always) -> int:
+    """Feed all cases, one in every cycle that ``use`` grants; check ``o`` in every cycle. Returns the cycles taken.
+
+    The accumulator of a case is there only in the cycle in which the operator needs it.
+    """
     # Cases on their way, by number, the oldest first; None for an idle cycle.
     pending: deque[int | None] = deque([None] * (_latency() - 1))
     cases = [array.tolist() for array in cases]
+    accumulators: deque[int | None] = deque([None] * (_latency() - mac_loop(format=_format())))
     last, sent, cycle = None, 0, 0
     await FallingEdge(dut.clk)
     while sent < len(expected) or any(number is not None for number in pending):
         granted = sent < len(expected) and use()
         dut.enable.value = int(granted)
         if granted:
-            dut.a.value, dut.x.value, dut.y.value = cases[0][sent], cases[1][sent], cases[2][sent]
+            dut.x.value, dut.y.value = cases[1][sent], cases[2][sent]
             pending.append(sent)
+            accumulators.append(cases[0][sent])
             sent += 1
         else:
             # What an idle operator is given must not matter.
-            dut.a.value = random.getrandbits(32)
             dut.x.value = random.getrandbits(len(dut.x))
             pending.append(None)
+            accumulators.append(None)
+        accumulator = accumulators.popleft()
+        dut.a.value = random.getrandbits(len(dut.a)) if accumulator is None else accumulator
         await FallingEdge(dut.clk)
         cycle += 1
         finished = pending.popleft()
         last = last if finished is None else finished
         if last is not None:
-            got, wanted = (int(dut.o.value), int(dut.overflow.value)), (expected[last], overflow[last])
+            got, wanted = (int(dut.o.value), int(dut.flags.value)), (expected[last], flags[last])
             a, x, y = (column[last] for column in cases)
             assert got == wanted, (
-                f"cycle {cycle}, case {last}: a={a:08X} x={x:04X} y={y:04X} gave {got[0]:08X} overflow {got[1]}, "
-                f"not {wanted[0]:08X} overflow {wanted[1]}"
+                f"cycle {cycle}, case {last}: a={a:08X} x={x:04X} y={y:04X} gave {got[0]:08X} flags {got[1]}, "
+                f"not {wanted[0]:08X} flags {wanted[1]}"
             )
     dut.enable.value = 0
     return cycle
@@ -111,11 +126,11 @@ async def idle_registers_hold(dut):
     await _run(dut, cases, *_golden(cases))
     # Registers between stages are called by the number of the section that they end.
     registers = [handle for handle in dut if handle._name.endswith(tuple(f"_{stage}" for stage in range(1, 5)))]
-    registers += [dut.o, dut.overflow]
+    registers += [dut.o, dut.flags]
     assert len(registers) > 2 + 4 * (_latency() - 1) or _latency() == 1, "the registers have other names"
     before = [int(handle.value) for handle in registers]
     for _ in range(200):
-        dut.a.value, dut.x.value = random.getrandbits(32), random.getrandbits(len(dut.x))
+        dut.a.value, dut.x.value = random.getrandbits(len(dut.a)), random.getrandbits(len(dut.x))
         dut.y.value = random.getrandbits(len(dut.y))
         await FallingEdge(dut.clk)
         now = [int(handle.value) for handle in registers]
@@ -134,7 +149,7 @@ async def reset_empties_the_pipeline(dut):
         await _run(dut, tuple(array[:64] for array in cases), *(column[:64] for column in expected))
         dut.enable.value = 1
         for _ in range(depth):
-            dut.a.value, dut.x.value = random.getrandbits(32), random.getrandbits(len(dut.x))
+            dut.a.value, dut.x.value = random.getrandbits(len(dut.a)), random.getrandbits(len(dut.x))
             await FallingEdge(dut.clk)
         dut.rst.value = 1
         dut.enable.value = 0
@@ -145,6 +160,18 @@ async def reset_empties_the_pipeline(dut):
             await FallingEdge(dut.clk)
             assert int(dut.o.value) == before, "a result came out of an emptied pipeline"
         await _run(dut, cases, *expected)
+
+
+@cocotb.test(skip=not _scaled())
+async def every_unit(dut):
+    """The last bit of an accumulator may weigh anything that a command can say."""
+    await _start(dut)
+    for field in range(64):
+        unit = unit_exponent(field)
+        assert unit_field(unit) == field
+        dut.unit.value = field
+        cases = _cases(2000, unit=unit)
+        await _run(dut, cases, *_golden(cases, unit=unit))
 
 
 @cocotb.test(skip=_format() != "bf16" or vector_folder() is None)

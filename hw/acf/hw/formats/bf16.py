@@ -27,13 +27,15 @@ class Bf16Mac(FusedMultiplyAdd):
         The inputs count in this cycle.
     o : Out(32)
         The new accumulator, float32; kept until the next one.
-    overflow : Out(1)
+    flags : Out(1)
         Always 0: a sum too large becomes infinite.
 
     Attributes
     ----------
     latency : int
         Cycles from inputs to ``o``.
+    loop : int
+        The same: the accumulator is needed with the operands.
 
     Raises
     ------
@@ -41,8 +43,9 @@ class Bf16Mac(FusedMultiplyAdd):
         If ``stages`` is not from 1 to 4.
     """
 
-    latency = 4  # unless told otherwise
-    _ports = {"overflow": Out(1)}  # noqa: RUF012
+    latency = loop = 4  # unless told otherwise
+    _ports = {"flags": Out(1)}  # noqa: RUF012
 
     def __init__(self, *, stages: int = latency):
         super().__init__(x_fraction=7, stages=stages)
+        self.loop = stages

@@ -10,7 +10,7 @@ __all__ = ["Int8Mac"]
 class Int8Mac(wiring.Component):
     """Adds a product of two int8 numbers to an int32 accumulator: ``o = a + x * y`` modulo 2^32.
 
-    Latency is one cycle; throughput is one operation per cycle. It never stalls. ``o`` and ``overflow`` keep their
+    Latency is one cycle; throughput is one operation per cycle. It never stalls. ``o`` and ``flags`` keep their
     values in cycles that follow one without ``enable``.
 
     Members
@@ -23,16 +23,18 @@ class Int8Mac(wiring.Component):
         The inputs count in this cycle.
     o : Out(32)
         The new accumulator.
-    overflow : Out(1)
-        ``o`` wrapped.
+    flags : Out(1)
+        OVERFLOW: ``o`` wrapped.
 
     Attributes
     ----------
     latency : int
         Cycles from inputs to ``o``: 1.
+    loop : int
+        The same: the accumulator is needed with the operands.
     """
 
-    latency = 1
+    latency = loop = 1
 
     def __init__(self):
         super().__init__(
@@ -42,7 +44,7 @@ class Int8Mac(wiring.Component):
                 "a": In(32),
                 "enable": In(1),
                 "o": Out(32),
-                "overflow": Out(1),
+                "flags": Out(1),
             }
         )
 
@@ -57,7 +59,7 @@ class Int8Mac(wiring.Component):
             exact.eq(self.a.as_signed() + product),
             self.o.eq(total[:32]),
             # The exact sum fits when its sign is that of the 32 bits that are kept.
-            self.overflow.eq(total[32] ^ total[31]),
+            self.flags.eq(total[32] ^ total[31]),
         ]
         with m.If(self.enable):
             m.d.sync += total.eq(exact)

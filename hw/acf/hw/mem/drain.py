@@ -96,7 +96,7 @@ class DrainEngine(wiring.Component):
         m.submodules.writer = writer = ResultWriter(config=config)
         job = Signal(drain_job_layout)
         selecting = job.select
-        if config.lane.format == "bf16":
+        if config.lane.number_format.narrows:
             m.submodules.candidates = candidates = CandidateWriter(config=config)
             self._share_port(m, selecting, writer, candidates)
         else:
@@ -225,7 +225,7 @@ class DrainEngine(wiring.Component):
         """The results of a flit, behind the ReLU."""
         number_format = self._config.lane.number_format
         forms = []
-        for width in (number_format.accumulator_width, number_format.operand_width):
+        for width in (number_format.result_width, number_format.operand_width):
             words = [payload.word_select(n, width) for n in range(len(payload) // width)]
             forms.append(Cat(Mux(job.relu & word[-1], 0, word) for word in words))
         results = Signal(len(payload))

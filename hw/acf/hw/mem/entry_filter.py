@@ -57,7 +57,7 @@ class EntryFilter(wiring.Component):
     """
 
     def __init__(self, *, config: FabricConfig):
-        self._format = config.lane.format
+        self._format = config.lane.number_format
         self._group = config.feeder.group
         self._value_width = config.lane.number_format.operand_width
         super().__init__(
@@ -99,7 +99,7 @@ class EntryFilter(wiring.Component):
         pass_on, too_large, filtered, zeros, meant = (Signal(group) for _ in range(5))
         for n in range(group):
             index, value = offered.indices[n], offered.values[n]
-            magnitude = value[:-1] if self._format == "bf16" else value  # bf16 has a zero of each sign
+            magnitude = value[:-1] if self._format.narrows else value  # bf16 has a zero of each sign
             difference = Signal(33, name=f"difference_{n}")
             exists, inside, dropped = (Signal(name=f"{what}_{n}") for what in ("exists", "inside", "dropped"))
             m.d.comb += [

@@ -193,7 +193,7 @@ class RowCommand(wiring.Component):
 
         m.d.sync += self.address.eq(of("address"))
         with m.If(of("reduce")):
-            bad_select = of("block") > LARGEST_BLOCK if lane.format == "bf16" else Const(1)
+            bad_select = of("block") > LARGEST_BLOCK if lane.number_format.narrows else Const(1)
             entries = of("entry_begin") | of("entry_count")
             granule = Mux(of("select"), 7, beat_bytes // 4 - 1)  # whole bytes of bits
             m.d.comb += [

@@ -357,7 +357,7 @@ class RowFeeder(wiring.Component):
                 EntryKind.SETUP,
                 **{
                     name: command_field(command, Opcode.STREAM, name)
-                    for name in ("mode", "skip", "bank", "row_bank", "columns", "tile_columns")
+                    for name in ("mode", "skip", "bank", "row_bank", "columns", "tile_columns", "unit")
                 },
             ),
             EntryKind.DRAIN: head(

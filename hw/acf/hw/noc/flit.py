@@ -47,8 +47,9 @@ entry_head = _head(value=16, row=16, accumulator=16)
 """ENTRY: the value of the entry, its operand row in the bank, its accumulator row. In SAMPLED mode the operand row in
 the row bank stands for the value, and the accumulator of every lane is counted through all slots."""
 
-setup_head = _head(mode=2, skip=1, bank=4, row_bank=4, columns=16, tile_columns=16)
-"""SETUP: dataflow, zero skipping on, operand banks, valid columns of the pass, columns per tile."""
+setup_head = _head(mode=2, skip=1, bank=4, row_bank=4, columns=16, tile_columns=10, unit=6)
+"""SETUP: dataflow, zero skipping on, operand banks, valid columns of the pass, columns per tile, weight of the last bit
+of an accumulator."""
 
 drain_head = _head(first=12, more=12, reduce=1, narrow=1, lower=1, gate=1, gate_bank=2, gate_row=12, gate_step=6)
 """DRAIN: first accumulator row and how many come behind it; whether sums over the lanes are asked for; whether results

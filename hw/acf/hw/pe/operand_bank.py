@@ -10,7 +10,7 @@ from acf.config import LaneConfig
 
 __all__ = ["OperandBank", "is_nonzero", "operand_row_width", "operand_write"]
 
-_SIGN_MAGNITUDE = {"bf16": True, "int8": False}
+_SIGN_MAGNITUDE = {"bf16": True, "bf16x": True, "int8": False}
 
 
 def is_nonzero(value: Value, *, format: str) -> Value:

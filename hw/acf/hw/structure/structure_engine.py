@@ -97,7 +97,7 @@ class StructureEngine(wiring.Component):
                     for each, engine in engines.items():
                         with m.Case(each):
                             m.d.sync += at_work.eq(all_engines.index(engine))
-                            refused = Const(config.lane.format != "bf16", 1)
+                            refused = Const(not config.lane.number_format.narrows, 1)
                             if each in flag:
                                 seed = command_field(command, each, "seed")
                                 refused |= command_field(command, each, flag[each]) & (seed == 0)

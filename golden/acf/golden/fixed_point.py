@@ -1,0 +1,109 @@
+"""Sums of bfloat16 products in fixed point, on NumPy arrays.
+
+Written from the mathematics, not from the hardware. An accumulator is a 64-bit word. Its lower 63 bits are a sum as a
+two's complement number, in units of ``2 ** exponent``; the highest bit says that the sum is *invalid*, since an infinity
+or a NaN was multiplied. A product of two bfloat16 numbers, 16 significant bits, is rounded to a whole number of units,
+to nearest even, and added modulo 2^63. So a word is what all its products together make, in whatever order and in
+whatever parts they are added.
+
+What happened on the way is told in ``acf.isa.Flag``: OVERFLOW where a product or a sum left the range from -2^62 to
+2^62 - 1, UNDERFLOW where a product was no whole number of units, INVALID where a factor was an infinity or a NaN. Such
+a product changes nothing but the highest bit, and raises no other flag.
+"""
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from acf.golden.float32 import CANONICAL_NAN
+from acf.isa import Flag
+
+__all__ = ["add", "add_product", "round_to_float32"]
+
+_VALUE_BITS = 63
+_LIMIT = np.int64(1) << np.int64(_VALUE_BITS - 1)
+_INVALID = np.int64(-1) << np.int64(_VALUE_BITS)
+_GUARD_BITS = 17
+"""A product has 16 bits: shifted by so many, it is less than half a unit."""
+
+
+def add_product(
+    words: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, *, exponent: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """``words + x * y`` of bfloat16 ``x`` and ``y``, and the flags of each sum.
+
+    Parameters
+    ----------
+    words : array of int64
+    x, y : array of bfloat16
+        Broadcast against ``words`` and each other.
+    exponent : int
+        The last bit of a word weighs ``2 ** exponent``.
+
+    Returns
+    -------
+    words : numpy.ndarray of int64
+    flags : numpy.ndarray of uint8
+    """
+    words = np.asarray(words, dtype=np.int64)
+    x_sign, x_factor, x_exponent, x_invalid = _parts(x)
+    y_sign, y_factor, y_exponent, y_invalid = _parts(y)
+    invalid = x_invalid | y_invalid
+    product = np.where(invalid, 0, x_factor * y_factor)
+    shift = x_exponent + y_exponent - exponent
+
+    down = np.clip(-shift, 0, _GUARD_BITS)
+    lost = product & ((1 << down) - 1)
+    half = (1 << down) >> 1
+    units = product >> down
+    units += (lost > half) | ((lost == half) & (lost != 0) & (units & 1 == 1))
+    up = np.clip(shift, 0, _VALUE_BITS)
+    too_large = units >> (_VALUE_BITS - 1 - np.minimum(up, _VALUE_BITS - 1)) != 0
+    term = units << up  # modulo 2^64, and with it modulo 2^63
+
+    with np.errstate(over="ignore"):
+        total = _values(words) + np.where(x_sign ^ y_sign, -term, term)
+    overflow = too_large | (total >= _LIMIT) | (total < -_LIMIT)
+    flags = Flag.OVERFLOW * overflow + Flag.UNDERFLOW * (lost != 0) + Flag.INVALID * invalid
+    return _words(total, (words < 0) | invalid), flags.astype(np.uint8)
+
+
+def add(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of two words, and the flags of each: OVERFLOW where it left the range."""
+    a, b = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)
+    total = _values(a) + _values(b)
+    overflow = (total >= _LIMIT) | (total < -_LIMIT)
+    return _words(total, (a < 0) | (b < 0)), (Flag.OVERFLOW * overflow).astype(np.uint8)
+
+
+def round_to_float32(words: npt.ArrayLike, *, exponent: int) -> np.ndarray:
+    """The sums as float32 numbers, rounded to nearest even; invalid ones are the canonical NaN.
+
+    A sum of zero is +0, one that is rounded to zero keeps its sign. Subnormal results are kept, too large ones are
+    infinite.
+    """
+    words = np.atleast_1d(np.asarray(words, dtype=np.int64))
+    values = _values(words)
+    magnitude = np.abs(values)
+    # Into the 53 bits of a float64 by rounding to odd, so that the rounding to float32 is the only one that counts.
+    wide = magnitude >> np.int64(53) != 0
+    odd = np.where(wide, (magnitude >> 10 | (magnitude & 1023 != 0)) << 10, magnitude).astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        result = np.ldexp(np.copysign(odd, values), exponent).astype(np.float32)
+    result.view(np.uint32)[words < 0] = CANONICAL_NAN
+    return result
+
+
+def _parts(x: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sign, significand, exponent of its last bit, and whether it is an infinity or a NaN."""
+    bits = np.asarray(x, dtype=ml_dtypes.bfloat16).view(np.uint16).astype(np.int64)
+    field = bits >> 7 & 0xFF
+    return bits >> 15 != 0, bits & 0x7F | (field != 0) << 7, np.maximum(field, 1) - 134, field == 0xFF
+
+
+def _values(words: np.ndarray) -> np.ndarray:
+    return words << np.int64(1) >> np.int64(1)
+
+
+def _words(values: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    return np.where(invalid, values | _INVALID, values & ~_INVALID)
