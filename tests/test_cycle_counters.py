@@ -60,7 +60,7 @@ class GoldenCounters:
         if (y, x) != (Y, X):
             return 0
         lane, n = divmod(index, COUNTERS_PER_LANE)
-        if lane < self.lanes and n == LaneCounter.OVERFLOW:
+        if lane < self.lanes and n == LaneCounter.FLAGS:
             return int(lane in self.overflow)
         return self.counts.get(index, 0)
 
@@ -83,7 +83,7 @@ def test_counts_are_exact(lanes):
             hazard = not issued and draw()
             swept = not issued and not hazard and draw()
             happened = (issued, issued and draw(), hazard, swept, draw() and draw() and draw())
-            for name, value in zip(("issued", "effectual", "hazard", "swept", "overflow"), happened, strict=True):
+            for name, value in zip(("issued", "effectual", "hazard", "swept", "flags"), happened, strict=True):
                 ctx.set(getattr(lane, name), int(value))
             lane_events.append(happened)
         entry, flit = draw(), draw()

@@ -8,6 +8,7 @@ from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 from cocotb.utils import get_sim_time
 
 from acf.hw.pe.accumulator_bank import clearing_cycles, issue_delay
+from acf.isa import Flag
 from acf.tb.lane_driver import LaneBench
 from acf.tb.lane_model import Entry, random_entries, random_operands, random_sampled
 from acf.tb.runner import bench_config
@@ -45,6 +46,8 @@ async def random_entries_give_golden_sums(dut):
             await bench.load(bank * lane.operand_rows + row, bits, use=at_random(0.7, rng))
         used = rng.choice([None, rng.getrandbits(lane.slots), 1])
         await bench.set_up(dense=bool(turn % 3 == 2), used=used)
+        if lane.number_format.scaled:
+            await bench.set_unit(rng.choice([0, 0, 1, 3, 62, rng.getrandbits(6)]))
         accumulators = rng.sample(range(lane.accumulator_rows), rng.choice([1, 2, 4]))
         bench.send(random_entries(rng, 60, lane=lane, rows=rows, accumulators=accumulators), bank=bank)
         await bench.finish()
@@ -80,7 +83,7 @@ async def empty_entries_cost_nothing(dut):
     """A run of entries without products passes at one per cycle and delays those around it by nothing."""
     bench = await start(dut)
     lane = bench.lane
-    one = 0x3F80 if lane.format == "bf16" else 1
+    one = bench.one
     await bench.load(0, [0] * lane.slots)
     await bench.load(1, [one] * lane.slots)
     bench.send([Entry(one, 0, n % 4) for n in range(40)] + [Entry(0, 1, n % 4) for n in range(40)])
@@ -104,7 +107,7 @@ async def dense_spends_a_cycle_on_every_used_slot(dut):
     rng = seeded()
     bench = await start(dut)
     lane = bench.lane
-    one = 0x3F80 if lane.format == "bf16" else 1
+    one = bench.one
     for row, density in enumerate([0.0, 0.3, 1.0]):
         await bench.load(row, random_operands(rng, lane.slots, format=lane.format, density=density))
     used = (1 << lane.slots - 1) - 1
@@ -172,7 +175,7 @@ async def accumulators_are_swept_while_others_are_summed(dut):
         await bench.finish()
         assert len(bench.issued) == bench.model.issued.sum()
         assert bench.effectual == bench.model.effectual.sum()
-        assert bool(bench.overflows) == bench.model.overflow.any()
+        assert bench.flags == bench.model.raised
     assert waits, "products were made to wait"
     assert not quiet, "and only when it was urgent"
     assert together, "some were swept beside a product"
@@ -185,10 +188,10 @@ async def a_swept_accumulator_is_free_soon(dut):
     """An entry for it may come ``clearing_cycles`` after it was read, and starts from +0."""
     bench = await start(dut)
     lane = bench.lane
-    one = 0x3F80 if lane.format == "bf16" else 1
+    one = bench.one
     await bench.load(0, [one] + [0] * (lane.slots - 1))
     bench.entries.stop()
-    once, twice = (bench.model.golden.accumulator_dtype.type(n) for n in (1, 2))
+    once, twice = bench.model.one_bits(1), bench.model.one_bits(2)
     entry = pack(bench.layout, value=one, row=0, accumulator=2 * lane.slots)
     dut.entry_payload.value = entry
     dut.sweep_row.value = 2
@@ -211,13 +214,13 @@ async def a_swept_accumulator_is_free_soon(dut):
         await during(dut.sweep_read)
         if pause:
             await FallingEdge(dut.clk)
-            assert int(dut.accumulator.value) == int(twice.view(np.uint32))
+            assert int(dut.accumulator.value) == twice
         await elapse(pause)
         await during(dut.entry_valid)
         await elapse(30)
         await during(dut.sweep_read)
         await FallingEdge(dut.clk)
-        assert int(dut.accumulator.value) == int(once.view(np.uint32)), f"{pause} cycles behind the sweep"
+        assert int(dut.accumulator.value) == once, f"{pause} cycles behind the sweep"
         await bench.settle()
 
 
@@ -356,10 +359,10 @@ async def a_mask_is_looked_up_for_the_tile(dut):
 
 @cocotb.test()
 async def timing_is_as_promised(dut):
-    """First issue as promised after the entry, those of one accumulator latency + 3 cycles apart, then idle."""
+    """First issue as promised after the entry, those of one accumulator loop + 3 cycles apart, then idle."""
     bench = await start(dut)
     lane = bench.lane
-    one = 0x3F80 if lane.format == "bf16" else 1
+    one = bench.one
     await bench.load(0, [one] + [0] * (lane.slots - 1))
     await bench.set_up(dense=False, used=1)
     bench.send([Entry(one, 0, 5)] * 10)
@@ -368,13 +371,13 @@ async def timing_is_as_promised(dut):
     apart = bench.distance
     assert bench.issued == list(range(bench.issued[0], bench.issued[0] + 10 * apart, apart))
     assert bench.hazards == 9 * (apart - 1)
-    assert bench.idle_since == bench.issued[-1] + apart, "idle when the last accumulator is written"
+    assert bench.idle_since == bench.issued[-1] + bench.duration, "idle when the last accumulator is written"
     await bench.check()
 
 
 @cocotb.test()
 async def wrapping_is_reported(dut):
-    """An int32 accumulator is summed up until it wraps; the float formats have nothing to report."""
+    """An int32 accumulator is summed up until it wraps; float32 has nothing to report."""
     bench = LaneBench(dut)
     bench.stop()  # hundreds of thousands of cycles: no Python in each
     lane = bench.lane
@@ -387,7 +390,7 @@ async def wrapping_is_reported(dut):
     dut.entry_payload.value = pack(bench.layout, value=0x80, row=3, accumulator=lane.slots)  # adds 2^14
     dut.entry_valid.value = 1
     begin = get_sim_time("ns")
-    await with_timeout(RisingEdge(dut.overflow), 10 * (1 << 20), "ns")
+    await with_timeout(RisingEdge(dut.flags), 10 * (1 << 20), "ns")
     cycles = (get_sim_time("ns") - begin) / 10
     dut.entry_valid.value = 0
     terms = 1 << 31 - 14
@@ -403,7 +406,7 @@ async def wrapping_is_reported(dut):
         dut.entry_valid.value = 0
         for _ in range(2 * bench.distance):
             await FallingEdge(dut.clk)
-            wrapped |= bool(int(dut.overflow.value))
+            wrapped |= bool(int(dut.flags.value))
         await RisingEdge(dut.clk)
         steps += 1
         assert steps <= lane.fifo_depth + lane.barrel + 5
@@ -417,8 +420,29 @@ async def wrapping_is_reported(dut):
         await bench.sweep(row)
         for _ in range(bench.distance):
             await FallingEdge(dut.clk)
-            assert not int(dut.overflow.value)
+            assert not int(dut.flags.value)
         await RisingEdge(dut.clk)
+
+
+@cocotb.test(skip=not bench_config().lane.number_format.scaled)
+async def fixed_point_sums_raise_flags(dut):
+    """Each flag when the sum is written that raises it, and no other; wrapped sums come back."""
+    bench = await start(dut)
+    lane = bench.lane
+    large, one, tiny, infinite = 0x4600, 0x3F80, 0x2600, 0xFF80
+    await bench.load(0, [one] + [0] * (lane.slots - 1))
+    await bench.set_up(dense=False, used=1)
+    steps = [(large, 0), (large, Flag.OVERFLOW), (large, 0), (0xC600, 0), (0xC600, Flag.OVERFLOW), (one, 0)]
+    steps += [(tiny, Flag.UNDERFLOW), (infinite, Flag.INVALID), (one, 0), (0x4680, Flag.OVERFLOW), (0x7FC0, Flag.INVALID)]
+    for value, raised in steps:
+        bench.start_watching()
+        bench.send([Entry(value, 0, 2)])
+        await bench.finish()
+        assert bench.model.raised == raised, f"{value:04X}"
+        assert bench.flags == raised, f"{value:04X}"
+    assert bench.model.accumulators[2, 0] < 0, "invalid"
+    bench.start_watching()
+    await bench.check()
 
 
 @cocotb.test()

@@ -14,6 +14,10 @@ __all__ = ["ColumnModel", "Entry", "random_entries", "random_operands", "random_
 _CORNERS = {
     # Zeros, ones, infinities, NaNs, subnormals, the largest and the smallest normal numbers.
     "bf16": bytes.fromhex("0000 8000 3F80 BF80 7F80 FF80 7FC0 FFFF 7F81 0001 807F 7F7F FF7F 0080 8080 3F81 3380 4B80"),
+    # The same, and numbers whose products are about the last bit and the highest one.
+    "bf16x": bytes.fromhex(
+        "0000 8000 3F80 BF80 7F80 FF80 7FC0 FFFF 7F81 0001 807F 7F7F FF7F 0080 8080 3F81 3380 4B80 2740 A7C0 4600 C680"
+    ),
     "int8": bytes.fromhex("00 01 FF 7F 80"),
 }
 
@@ -44,10 +48,10 @@ def random_operands(rng: random.Random, count: int, *, format: str, density: flo
 
     def one() -> int:
         if rng.random() >= density:
-            return rng.choice([0x0000, 0x8000]) if format == "bf16" else 0
+            return rng.choice([0x0000, 0x8000]) if format != "int8" else 0
         if rng.random() < corners:
             return rng.choice(corner_bits)
-        return rng.choice(ordinary) | (rng.getrandbits(7) if format == "bf16" else 0)
+        return rng.choice(ordinary) | (rng.getrandbits(7) if format != "int8" else 0)
 
     return [one() for _ in range(count)]
 
@@ -89,8 +93,8 @@ class ColumnModel:
     """Products that cost a cycle, by column, were every entry dense (``dense``) or not."""
     effectual: np.ndarray = field(init=False)
     """Products of two numbers that are not zero, by column."""
-    overflow: np.ndarray = field(init=False)
-    """Whether an accumulator has wrapped, by column."""
+    flags: np.ndarray = field(init=False)
+    """What sums have raised (``acf.isa.Flag``), by column."""
 
     def __post_init__(self) -> None:
         self.golden = golden_format(self.lane.format)
@@ -104,7 +108,7 @@ class ColumnModel:
         """Set the counts to zero."""
         self.issued = np.zeros(self.columns, int)
         self.effectual = np.zeros(self.columns, int)
-        self.overflow = np.zeros(self.columns, bool)
+        self.flags = np.zeros(self.columns, np.uint8)
 
     def from_bits(self, bits: Sequence[int] | int) -> np.ndarray:
         """Operands from their bits."""
@@ -119,9 +123,9 @@ class ColumnModel:
         x, y = self.from_bits(entry.value), self.operands[self._row(bank, entry.row)]
         effectual = self.used & ~self.golden.is_zero(x) & ~self.golden.is_zero(y)
         old = self.accumulators[entry.accumulator]
-        new, wrapped = self.golden.accumulate(old, x, y)
+        new, raised = self.golden.accumulate(old, x, y)
         self.accumulators[entry.accumulator] = np.where(effectual, new, old)
-        self.overflow |= effectual & wrapped
+        self.flags[effectual] |= raised[effectual]
         self.effectual += effectual
         self.issued += self.used if dense else effectual
 
@@ -135,9 +139,9 @@ class ColumnModel:
         sums = self.accumulators[row].reshape(slots, lanes)[place]  # a view
         for slot in range(slots):
             columns = slice(slot * lanes, (slot + 1) * lanes)
-            new, wrapped = self.golden.accumulate(sums, x[columns], y[columns])
+            new, raised = self.golden.accumulate(sums, x[columns], y[columns])
             sums[:] = np.where(effectual[columns], new, sums)
-            self.overflow[columns] |= effectual[columns] & wrapped
+            self.flags[columns] |= np.where(effectual[columns], raised, 0).astype(np.uint8)
         self.effectual += effectual
         self.issued += self.used if dense else effectual
 
@@ -146,7 +150,24 @@ class ColumnModel:
 
     def row_bits(self, row: int) -> list[int]:
         """Bits of an accumulator row."""
-        return [int(bits) for bits in self.accumulators[row].view(np.uint32)]
+        return [int(bits) for bits in self.accumulators[row].view(f"u{self.golden.number_format.accumulator_bytes}")]
+
+    def result_bits(self, row: int) -> list[int]:
+        """Bits of an accumulator row as it is drained."""
+        return [int(bits) for bits in self.golden.result(self.accumulators[row]).view(np.uint32)]
+
+    def one_bits(self, times: int) -> int:
+        """Bits of an accumulator to which 1 was added so often."""
+        one = self.golden.quantize(np.ones(1))
+        sums = np.zeros(1, self.golden.accumulator_dtype)
+        for _ in range(times):
+            sums = self.golden.accumulate(sums, one, one)[0]
+        return int(sums.view(f"u{sums.itemsize}")[0])
+
+    @property
+    def raised(self) -> int:
+        """What any sum has raised."""
+        return int(np.bitwise_or.reduce(self.flags))
 
     def clear(self, row: int) -> None:
         """Set an accumulator row to +0."""

@@ -1,6 +1,6 @@
 """Adds two accumulators of any number format."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ __all__ = ["AccumulatorAdd"]
 
 
 class AccumulatorAdd(wiring.Component):
-    """``o = a + b``: float32 rounded to nearest even, or int32 modulo 2^32.
+    """``o = a + b``: float32 rounded to nearest even, int32 modulo 2^32, or fixed point as ``Bf16xMac`` has it.
 
     Throughput is one sum per cycle; it never stalls.
 
@@ -21,13 +21,13 @@ class AccumulatorAdd(wiring.Component):
 
     Members
     -------
-    a, b : In(32)
+    a, b : In(accumulator_width)
     enable : In(1)
         The inputs count in this cycle.
-    o : Out(32)
+    o : Out(accumulator_width)
         Kept until the next sum.
     overflow : Out(1)
-        ``o`` wrapped (integer formats).
+        ``o`` wrapped (integers and fixed point).
 
     Attributes
     ----------
@@ -38,6 +38,7 @@ class AccumulatorAdd(wiring.Component):
     def __init__(self, *, lane: LaneConfig):
         self._float = Float32Add() if lane.format == "bf16" else None
         self.latency = self._float.latency if self._float else 1
+        self._has_invalid = lane.number_format.scaled
         width = lane.number_format.accumulator_width
         super().__init__({"a": In(width), "b": In(width), "enable": In(1), "o": Out(width), "overflow": Out(1)})
 
@@ -48,11 +49,15 @@ class AccumulatorAdd(wiring.Component):
             m.d.comb += [adder.a.eq(self.a), adder.b.eq(self.b), adder.enable.eq(self.enable), self.o.eq(adder.o)]
             return m
 
-        total = Signal(len(self.o) + 1, reset_less=True)
+        # The highest bit of a fixed-point accumulator is no part of the sum.
+        width = len(self.o) - self._has_invalid
+        total, invalid = Signal(width + 1, reset_less=True), Signal(reset_less=True)
         with m.If(self.enable):
-            m.d.sync += total.eq(self.a.as_signed() + self.b.as_signed())
+            m.d.sync += total.eq(self.a[:width].as_signed() + self.b[:width].as_signed())
+            if self._has_invalid:
+                m.d.sync += invalid.eq(self.a[-1] | self.b[-1])
         m.d.comb += [
-            self.o.eq(total[:-1]),
+            self.o.eq(Cat(total[:-1], invalid)),
             # The exact sum fits when its sign is that of the bits that are kept.
             self.overflow.eq(total[-1] ^ total[-2]),
         ]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from acf.config import LaneConfig
-from acf.hw.formats import mac_latency
+from acf.hw.formats import mac_latency, mac_loop
 
 __all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles", "connect_sweep", "issue_delay"]
 
@@ -19,8 +19,10 @@ def issue_delay(*, lane: LaneConfig) -> int:
 
 def clearing_cycles(*, lane: LaneConfig) -> int:
     """Cycles from the sweep of an accumulator to the first entry that may be taken for it: it is set to +0 when a
-    product's sum would be written, and an entry's first product is issued ``issue_delay`` cycles after it is taken."""
-    return max(1, mac_latency(format=lane.format) + 3 - issue_delay(lane=lane))
+    product's sum would be written that read its accumulator when it was swept; an entry's first product is issued
+    ``issue_delay`` cycles after it is taken, and reads its accumulator when the operator is about to need it."""
+    latency, loop = mac_latency(format=lane.format), mac_loop(format=lane.format)
+    return max(1, loop + 3 - (latency - loop) - issue_delay(lane=lane))
 
 
 def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:
@@ -33,7 +35,8 @@ def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:
         accumulator.
     row, slot : Out
     urgent : Out(1)
-        Now; otherwise in a cycle in which the lane has no product, or one whose accumulator is of the other parity.
+        As soon as the lane can, which issues no product of this parity until then; otherwise in a cycle in which none
+        of this parity reads its accumulator.
     taken : In(1)
         It is read in this cycle: the lane shows it in the next, and it is +0 for all entries that are taken
         ``clearing_cycles`` later, or after that.
@@ -67,14 +70,14 @@ class AccumulatorBank(wiring.Component):
         Read; ``data`` shows it in the next cycle.
     read_address : In
         Slot in the low bits, row above.
-    data : Out(32)
+    data : Out(accumulator_width)
     sweep : In(1)
         Read this one too; ``swept`` shows it in the next cycle. Known early in the cycle.
     sweep_address : In
-    swept : Out(32)
+    swept : Out(accumulator_width)
     write : In(1)
     write_address : In
-    write_data : In(32)
+    write_data : In(accumulator_width)
     clear : In(1)
         Write +0.
     clear_address : In

@@ -17,13 +17,16 @@ from acf.isa import COUNTERS_PER_LANE, LaneCause, LaneCounter, TileCounter
 
 __all__ = ["CycleCounters", "lane_events"]
 
-lane_events = wiring.Signature(
-    {"issued": Out(1), "effectual": Out(1), "hazard": Out(1), "swept": Out(1), "overflow": Out(1)}
-)
-"""What happens in a lane in a cycle: a product is issued, it is effectual, one waits for its accumulator, one waits
-because an accumulator is swept, an accumulator has wrapped."""
 
-# Words of the memory that belong to no lane's counter: the overflow flags are flip-flops.
+def lane_events(*, flags: int = 1) -> wiring.Signature:
+    """What happens in a lane in a cycle: a product is issued, it is effectual, one waits for its accumulator, one waits
+    because an accumulator is swept, a sum has raised one of ``flags`` flags."""
+    return wiring.Signature(
+        {"issued": Out(1), "effectual": Out(1), "hazard": Out(1), "swept": Out(1), "flags": Out(flags)}
+    )
+
+
+# Words of the memory that belong to no lane's counter: flags are flip-flops.
 _TILE_WORDS = {TileCounter.ENTRIES: 7, TileCounter.OPERAND_FLITS: 15}
 
 
@@ -37,6 +40,8 @@ class CycleCounters(wiring.Component):
     ----------
     lanes : int
         Lanes of the tile.
+    flags : int
+        Flags that a lane has.
 
     Members
     -------
@@ -61,13 +66,14 @@ class CycleCounters(wiring.Component):
         If ``lanes`` is not from 1 to 16.
     """
 
-    def __init__(self, *, lanes: int):
+    def __init__(self, *, lanes: int, flags: int = 1):
         if not 1 <= lanes <= 16:
             raise ValueError(f"counted lanes must be from 1 to 16, not {lanes!r}")
         self._lanes = lanes
+        self._flags = flags
         super().__init__(
             {
-                "events": In(lane_events).array(lanes),
+                "events": In(lane_events(flags=flags)).array(lanes),
                 "held": In(1),
                 "sweeping": In(1),
                 "open": In(1),
@@ -116,11 +122,11 @@ class CycleCounters(wiring.Component):
             writer.en.eq(1),
         ]
 
-        flags = self._overflow_flags(m, clear)
+        flags = self._sticky_flags(m, clear)
         with m.If(~is_selected):
             m.d.sync += self.counters.value.eq(0)
         with m.Elif(self._selects_flag()):
-            m.d.sync += self.counters.value.eq(flags.bit_select(self.counters.select.index[3:], 1))
+            m.d.sync += self.counters.value.eq(flags.word_select(self.counters.select.index[3:], self._flags))
         with m.Elif(turn):
             m.d.sync += self.counters.value.eq(total)
         return m
@@ -159,11 +165,11 @@ class CycleCounters(wiring.Component):
         m.d.sync += [event.eq(seen[n] & self.counters.enable) for n, event in events.items()]
         return events
 
-    def _overflow_flags(self, m, clear):
-        flags = Signal(self._lanes)
-        wrapped = Signal(self._lanes)
-        m.d.sync += wrapped.eq(Cat(lane.overflow for lane in self.events))
-        m.d.sync += flags.eq(Mux(clear, 0, flags | wrapped))
+    def _sticky_flags(self, m, clear):
+        flags = Signal(self._lanes * self._flags)
+        raised = Signal.like(flags)
+        m.d.sync += raised.eq(Cat(lane.flags for lane in self.events))
+        m.d.sync += flags.eq(Mux(clear, 0, flags | raised))
         return flags
 
     def _selection(self, m):
@@ -180,4 +186,4 @@ class CycleCounters(wiring.Component):
 
     def _selects_flag(self):
         index = self.counters.select.index
-        return (index[:3] == LaneCounter.OVERFLOW) & (index[3:] < self._lanes)
+        return (index[:3] == LaneCounter.FLAGS) & (index[3:] < self._lanes)

@@ -28,7 +28,8 @@ class DenseLane(wiring.Component):
         Those of ``LockstepIssue``.
     swept : Out(1)
         A product waits because an accumulator is swept or an operand is looked up.
-    load, sweep, accumulator, look_up, look_up_row, look_up_slot, nonzero, clearing, issued, effectual, overflow
+    load, sweep, accumulator, look_up, look_up_row, look_up_slot, nonzero, clearing, issued, effectual, flags,
+    unit
         Those of ``LockstepLane``.
     """
 
@@ -72,7 +73,9 @@ class DenseLane(wiring.Component):
             *(getattr(lane, name).eq(getattr(self, name)) for name in ("look_up", "look_up_row", "look_up_slot")),
             *(
                 getattr(self, name).eq(getattr(lane, name))
-                for name in ("accumulator", "nonzero", "clearing", "issued", "effectual", "overflow")
+                for name in ("accumulator", "nonzero", "clearing", "issued", "effectual", "flags")
             ),
         ]
+        if self._config.lane.number_format.scaled:
+            m.d.comb += lane.unit.eq(self.unit)
         return m

@@ -10,7 +10,7 @@ from acf.hw.noc.flit import drain_head, entry_head, flit_stream, setup_head, sig
 from acf.hw.node_product import times_node
 from acf.hw.pe.issue import lane_entry
 from acf.hw.pe.sweep_job import sweep_request
-from acf.isa import NO_SEMAPHORE, EntryKind, Mode
+from acf.isa import NO_SEMAPHORE, UNIT_BITS, EntryKind, Mode
 
 __all__ = ["EntryDecoder"]
 
@@ -51,6 +51,8 @@ class EntryDecoder(wiring.Component):
         Skipping is off.
     used : Out(slots).array(lanes)
         Slots of each lane that hold columns.
+    unit : Out(6)
+        What the last bit of an accumulator weighs (``acf.isa.unit_exponent``), as the latest SETUP said.
     open : Out(1)
         A stream is open: from its SETUP to its SIGNAL.
     held : Out(1)
@@ -80,6 +82,7 @@ class EntryDecoder(wiring.Component):
                 "sampled": Out(1),
                 "dense": Out(1),
                 "used": Out(config.lane.slots).array(config.lanes),
+                "unit": Out(UNIT_BITS),
                 "open": Out(1),
                 "held": Out(1),
                 "received": Out(1),
@@ -144,6 +147,7 @@ class EntryDecoder(wiring.Component):
                         row_bank.eq(setup.row_bank),
                         self.sampled.eq(setup.mode == Mode.SAMPLED),
                         self.dense.eq(~setup.skip),
+                        self.unit.eq(setup.unit),
                         self.open.eq(1),
                     ]
                     m.d.sync += self._set_used(share)

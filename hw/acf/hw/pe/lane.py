@@ -12,6 +12,7 @@ from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, conne
 from acf.hw.pe.interlock import Interlock
 from acf.hw.pe.issue import ProductIssue, lane_entry, masked_entry
 from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_write
+from acf.isa import UNIT_BITS
 
 __all__ = ["Lane"]
 
@@ -30,12 +31,12 @@ class Lane(wiring.Component):
 
     Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is
     issued five cycles after the entry was taken (SAMPLED: up to ``barrel`` cycles later) and written ``latency + 2``
-    cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``latency + 3``
-    cycles apart.
+    cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``loop + 3``
+    cycles apart, where ``loop`` is the part of it that lies behind the accumulator.
 
     Accumulators are swept beside that: those of even number beside products whose accumulator is odd, and the other way
-    round, or in cycles without a product. Each is set to +0 when a product's sum would be written that was issued when
-    it was swept, so both memories are free then as they were before.
+    round, or in cycles without a product. Each is set to +0 when a product's sum would be written that read its
+    accumulator when it was swept, so both memories are free then as they were before.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class Lane(wiring.Component):
     load : In(operand_write)
         May go on while entries read another bank.
     sweep : In(accumulator_sweep)
-    accumulator : Out(32)
+    accumulator : Out(accumulator_width)
         What ``sweep`` has read in the cycle before.
     look_up : In(1)
         Look up the mask of operand row ``entry.p.row``, although it is no entry's; no entry is taken in this cycle.
@@ -73,14 +74,18 @@ class Lane(wiring.Component):
         A product waits for its accumulator.
     swept : Out(1)
         A product waits because an accumulator is swept.
-    overflow : Out(1)
-        The accumulator that is written has wrapped.
+    flags : Out
+        What the accumulator that is written has raised, by bits of ``acf.isa.Flag``.
+    unit : In(6)
+        What the last bit of an accumulator weighs, only where the number format is ``scaled``. Changes only while
+        ``idle``.
     """
 
     entry: stream.Interface
 
     def __init__(self, *, config: FabricConfig):
         self._lane = lane = config.lane
+        unit = {"unit": In(UNIT_BITS)} if lane.number_format.scaled else {}
         super().__init__(
             {
                 "entry": In(stream.Signature(lane_entry(lane=lane))),
@@ -98,7 +103,8 @@ class Lane(wiring.Component):
                 "effectual": Out(1),
                 "hazard": Out(1),
                 "swept": Out(1),
-                "overflow": Out(1),
+                "flags": Out(lane.number_format.flags),
+                **unit,
             }
         )
 
@@ -111,7 +117,9 @@ class Lane(wiring.Component):
         m.submodules.accumulators = accumulators = AccumulatorBank(lane=lane)
         m.submodules.issue = issue = ProductIssue(lane=lane)
         m.submodules.interlock = interlock = Interlock(
-            address_width=ceil_log2(lane.accumulator_rows * lane.slots), depth=operator.latency + 2
+            address_width=ceil_log2(lane.accumulator_rows * lane.slots),
+            depth=operator.latency + 2,
+            flight=operator.loop + 2,
         )
         connect(m, flipped(self.load), operands.write)
 
@@ -123,7 +131,7 @@ class Lane(wiring.Component):
             accumulators,
             accumulator=self.accumulator,
             clearing=self.clearing,
-            depth=operator.latency + 2,
+            depth=operator.loop + 2,
         )
         m.d.comb += self.idle.eq(~(waiting | issue.busy | interlock.busy))
         return m
@@ -184,8 +192,12 @@ class Lane(wiring.Component):
         # Whether there is a product is known early in the cycle, whether it waits for its accumulator is not.
         meets_sweep = product.valid & (address[0] == accumulators.sweep_address[0])
         made_to_wait = self.sweep.read & self.sweep.urgent & meets_sweep
+        if operator.loop == operator.latency:
+            gives_way = self.sweep.urgent | ~meets_sweep
+        else:  # what reads an accumulator now was issued before
+            gives_way = ~(interlock.read & (interlock.read_address[0] == accumulators.sweep_address[0]))
         m.d.comb += [
-            self.sweep.taken.eq(self.sweep.read & (self.sweep.urgent | ~meets_sweep)),
+            self.sweep.taken.eq(self.sweep.read & gives_way),
             product.ready.eq(~interlock.hazard & ~made_to_wait),
             issued.eq(product.valid & product.ready),
             effectual.eq(issued & product.p.effectual),
@@ -203,24 +215,25 @@ class Lane(wiring.Component):
         width = self._lane.number_format.operand_width
         value, x, y = (Signal(width, name=name, reset_less=True) for name in ("value", "x", "y"))
         a = Signal.like(accumulators.data, reset_less=True)
-        fetched, enable = Signal(), Signal()
-        m.d.sync += [fetched.eq(effectual), enable.eq(fetched)]
+        fetched, enable, accumulator_fetched = Signal(), Signal(), Signal()
+        m.d.sync += [fetched.eq(effectual), enable.eq(fetched), accumulator_fetched.eq(interlock.read)]
         with m.If(effectual):
             m.d.sync += value.eq(product.p.entry.value)
         with m.If(fetched):
             m.d.sync += [
                 x.eq(Mux(self.sampled, operands.partner, value)),
                 y.eq(operands.operand),
-                a.eq(accumulators.data),
             ]
+        with m.If(accumulator_fetched):
+            m.d.sync += a.eq(accumulators.data)
         m.d.comb += [
             operands.read.eq(effectual),
             operands.row.eq(product.p.entry.row),
             operands.slot.eq(product.p.slot),
             operands.paired.eq(self.sampled),
             operands.partner_row.eq(product.p.entry.value),
-            accumulators.read.eq(effectual),
-            accumulators.read_address.eq(address),
+            accumulators.read.eq(interlock.read),
+            accumulators.read_address.eq(interlock.read_address),
             operator.x.eq(x),
             operator.y.eq(y),
             operator.a.eq(a),
@@ -231,5 +244,7 @@ class Lane(wiring.Component):
             accumulators.write.eq(interlock.write),
             accumulators.write_address.eq(interlock.write_address),
             accumulators.write_data.eq(operator.o),
-            self.overflow.eq(interlock.write & operator.overflow),
+            self.flags.eq(Mux(interlock.write, operator.flags, 0)),
         ]
+        if self._lane.number_format.scaled:
+            m.d.comb += operator.unit.eq(self.unit)

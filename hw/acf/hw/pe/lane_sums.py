@@ -44,7 +44,7 @@ class LaneSums(wiring.Component):
         Add to +0; ``i`` is not taken.
     i : In(stream)
         Sums, slot after slot.
-    o : Out(32)
+    o : Out(accumulator_width)
     o_valid : Out(1)
         A sum; slot after slot.
     freed : In(2)
@@ -52,7 +52,7 @@ class LaneSums(wiring.Component):
     row_done : Out(1)
         All accumulators of a row have been asked for.
     lanes : Out(accumulator_sweep).array(lanes)
-    accumulators : In(32).array(lanes)
+    accumulators : In(accumulator_width).array(lanes)
         What they have read in the cycle before.
     overflow : Out(lanes)
         A sum has wrapped when the accumulator of this lane was added.

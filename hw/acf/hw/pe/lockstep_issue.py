@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from acf.config import LaneConfig
-from acf.hw.formats import mac_latency
+from acf.hw.formats import mac_latency, mac_loop
 from acf.hw.pe.interlock import Interlock
 from acf.hw.pe.issue import lane_entry
 from acf.hw.pe.operand_bank import operand_row_width
@@ -32,6 +32,8 @@ def lockstep_products(*, lane: LaneConfig) -> wiring.Signature:
         Its accumulator.
     value : Out
         Of the product in the cycle before.
+    read_address : Out
+        Accumulator of the product that reads it in this cycle, if there is one.
     write_address : Out
         Accumulator of the product whose sum would be written in this cycle.
     """
@@ -47,6 +49,7 @@ def lockstep_products(*, lane: LaneConfig) -> wiring.Signature:
             "slot": Out(slot),
             "address": Out(address),
             "value": Out(lane.number_format.operand_width),
+            "read_address": Out(address),
             "write_address": Out(address),
         }
     )
@@ -60,7 +63,7 @@ class LockstepIssue(wiring.Component):
     product each in turn.
 
     Latency is two cycles from an entry to its first product; throughput is one product per cycle. Of products whose
-    accumulator is in flight it is one every ``latency + 3`` cycles, ``latency`` being that of the operator.
+    accumulator is in flight it is one every ``loop + 3`` cycles, ``loop`` being that of the operator.
 
     How it works. The entries that are there are those from ``left`` up to ``came``. ``turn`` walks over them, back and
     forth within a SAMPLED stream, and stays at the first one until its last product otherwise. Those from ``begun`` on
@@ -111,8 +114,8 @@ class LockstepIssue(wiring.Component):
         lane, products = self._lane, self.products
         slot_bits = ceil_log2(lane.slots)
         address_width = ceil_log2(lane.accumulator_rows * lane.slots)
-        depth = mac_latency(format=lane.format) + 2
-        m.submodules.interlock = interlock = Interlock(address_width=address_width, depth=depth)
+        depth, flight = mac_latency(format=lane.format) + 2, mac_loop(format=lane.format) + 2
+        m.submodules.interlock = interlock = Interlock(address_width=address_width, depth=depth, flight=flight)
 
         valid, entry, slot = Signal(), Signal(lane_entry(lane=lane), reset_less=True), Signal(slot_bits)
         m.d.comb += [
@@ -125,6 +128,7 @@ class LockstepIssue(wiring.Component):
             products.address.eq(
                 Cat(Mux(self.sampled, entry.accumulator[:slot_bits], slot), entry.accumulator[slot_bits:])
             ),
+            products.read_address.eq(interlock.read_address),
             products.write_address.eq(interlock.write_address),
             interlock.address.eq(products.address),
             interlock.issue.eq(products.issued),

@@ -10,6 +10,7 @@ from acf.hw.formats import mac
 from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep
 from acf.hw.pe.lockstep_issue import lockstep_products
 from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_row_width, operand_write
+from acf.isa import UNIT_BITS
 
 __all__ = ["LockstepLane"]
 
@@ -35,7 +36,7 @@ class LockstepLane(wiring.Component):
     load : In(operand_write)
         May go on while products read another bank.
     sweep : In(accumulator_sweep)
-    accumulator : Out(32)
+    accumulator : Out(accumulator_width)
         What ``sweep`` has read in the cycle before.
     look_up : In(1)
         Read an operand for the sweep.
@@ -49,12 +50,15 @@ class LockstepLane(wiring.Component):
         A product of this lane is issued in this cycle.
     effectual : Out(1)
         One was two cycles before, and neither of its operands is zero.
-    overflow : Out(1)
-        The accumulator that is written has wrapped.
+    flags : Out
+        What the accumulator that is written has raised, by bits of ``acf.isa.Flag``.
+    unit : In(6)
+        As in ``Lane``.
     """
 
     def __init__(self, *, config: FabricConfig):
         self._lane = lane = config.lane
+        unit = {"unit": In(UNIT_BITS)} if lane.number_format.scaled else {}
         super().__init__(
             {
                 "products": In(lockstep_products(lane=lane)),
@@ -70,7 +74,8 @@ class LockstepLane(wiring.Component):
                 "clearing": Out(1),
                 "issued": Out(1),
                 "effectual": Out(1),
-                "overflow": Out(1),
+                "flags": Out(lane.number_format.flags),
+                **unit,
             }
         )
 
@@ -88,12 +93,21 @@ class LockstepLane(wiring.Component):
             accumulators,
             accumulator=self.accumulator,
             clearing=self.clearing,
-            depth=operator.latency + 2,
+            depth=operator.loop + 2,
         )
 
+        reads = self.issued
+        for n in range(operator.latency - operator.loop):
+            reads_next = Signal(name=f"reads_{n}")
+            m.d.sync += reads_next.eq(reads)
+            reads = reads_next
         meets_sweep = product.valid & (product.address[0] == accumulators.sweep_address[0])
+        if operator.loop == operator.latency:
+            gives_way = self.sweep.urgent | ~meets_sweep
+        else:  # what reads an accumulator now was issued before
+            gives_way = ~(reads & (product.read_address[0] == accumulators.sweep_address[0]))
         m.d.comb += [
-            self.sweep.taken.eq(self.sweep.read & (self.sweep.urgent | ~meets_sweep)),
+            self.sweep.taken.eq(self.sweep.read & gives_way),
             self.holds.eq(self.look_up | (self.sweep.read & self.sweep.urgent & meets_sweep)),
             self.issued.eq(product.issued & self.used.bit_select(product.slot, 1)),
             operands.read.eq(self.issued | self.look_up),
@@ -102,21 +116,22 @@ class LockstepLane(wiring.Component):
             operands.paired.eq(product.sampled & ~self.look_up),
             operands.partner_row.eq(product.partner_row),
             self.nonzero.eq(is_nonzero(operands.operand, format=lane.format)),
-            accumulators.read.eq(self.issued),
-            accumulators.read_address.eq(product.address),
+            accumulators.read.eq(reads),
+            accumulators.read_address.eq(product.read_address),
         ]
 
         # As in ``Lane`` the inputs of the operator are registered. Here they show whether a product is effectual.
         x, y = (Signal(lane.number_format.operand_width, name=name, reset_less=True) for name in ("x", "y"))
         a = Signal.like(accumulators.data, reset_less=True)
-        fetched, enable = Signal(), Signal()
-        m.d.sync += [fetched.eq(self.issued), enable.eq(fetched)]
+        fetched, enable, accumulator_fetched = Signal(), Signal(), Signal()
+        m.d.sync += [fetched.eq(self.issued), enable.eq(fetched), accumulator_fetched.eq(reads)]
         with m.If(fetched):
             m.d.sync += [
                 x.eq(Mux(product.sampled, operands.partner, product.value)),
                 y.eq(operands.operand),
-                a.eq(accumulators.data),
             ]
+        with m.If(accumulator_fetched):
+            m.d.sync += a.eq(accumulators.data)
         m.d.comb += [
             self.effectual.eq(enable & is_nonzero(x, format=lane.format) & is_nonzero(y, format=lane.format)),
             operator.x.eq(x),
@@ -134,6 +149,8 @@ class LockstepLane(wiring.Component):
             accumulators.write.eq(write),
             accumulators.write_address.eq(product.write_address),
             accumulators.write_data.eq(operator.o),
-            self.overflow.eq(write & operator.overflow),
+            self.flags.eq(Mux(write, operator.flags, 0)),
         ]
+        if lane.number_format.scaled:
+            m.d.comb += operator.unit.eq(self.unit)
         return m

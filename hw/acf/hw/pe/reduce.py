@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -40,10 +40,10 @@ class ReducingSweep(wiring.Component):
         SUMS packets of the tile in the east, as many as are sent.
     pairs : Out(stream)
         Two sums at a time; there is room for them.
-    sent : In(1)
-        A pair is sent.
+    sent : In(2)
+        So many sums are sent.
     lanes : Out(accumulator_sweep).array(lanes)
-    accumulators : In(32).array(lanes)
+    accumulators : In(accumulator_width).array(lanes)
         What they have read in the cycle before.
     overflow : Out(lanes)
         A sum has wrapped when the accumulator of this lane was added.
@@ -60,8 +60,8 @@ class ReducingSweep(wiring.Component):
             {
                 "walk": In(sweep_walk(lane=config.lane)),
                 "incoming": In(flit_stream(noc=config.noc)),
-                "pairs": Out(stream.Signature(config.noc.flit_width)),
-                "sent": In(1),
+                "pairs": Out(stream.Signature(2 * config.lane.number_format.accumulator_width)),
+                "sent": In(2),
                 "lanes": Out(accumulator_sweep(lane=config.lane)).array(config.lanes),
                 "accumulators": In(config.lane.number_format.accumulator_width).array(config.lanes),
                 "overflow": Out(config.lanes),
@@ -78,7 +78,8 @@ class ReducingSweep(wiring.Component):
 
         starts = Signal()
         # Sums between two adders: those of a row go on while those of the next one come.
-        rooms = [2 * config.lane.slots] * (adders - 1) + [2 * sender_depth(config=config)]
+        per_flit = config.noc.flit_width // width
+        rooms = [2 * config.lane.slots] * (adders - 1) + [per_flit * sender_depth(config=config)]
         stages = [LaneSums(lane=config.lane, lanes=share, room=room) for room in rooms]
         for number, stage in enumerate(stages):
             m.submodules[f"sums_{number}"] = stage
@@ -95,18 +96,19 @@ class ReducingSweep(wiring.Component):
                 ]
         m.d.comb += self.overflow.eq(Cat(stage.overflow for stage in stages))
 
-        # Into the first: two sums from each flit.
-        upper = Signal()
+        # Into the first: as many sums as a flit has.
+        upper = Signal(range(per_flit))
+        flit_ends = upper == per_flit - 1
         at_east_end = self.x == config.cols
         first, flit = stages[0], self.incoming
         m.d.comb += [
             first.from_zero.eq(at_east_end),
             first.i.valid.eq(flit.valid & ~flit.p.head),
             first.i.payload.eq(flit.p.payload.word_select(upper, width)),
-            flit.ready.eq(~at_east_end & walk.active & (flit.p.head | (first.i.ready & upper))),
+            flit.ready.eq(~at_east_end & walk.active & (flit.p.head | (first.i.ready & flit_ends))),
         ]
         with m.If(first.i.ready & first.i.valid):
-            m.d.sync += upper.eq(~upper)
+            m.d.sync += upper.eq(upper + 1)
 
         # From one to the next.
         for number, (giving, taking) in enumerate(pairwise(stages)):
@@ -128,7 +130,7 @@ class ReducingSweep(wiring.Component):
         m.d.comb += [
             self.pairs.valid.eq(last.o_valid & is_upper),
             self.pairs.payload.eq(Cat(lower, last.o)),
-            last.freed.eq((self.sent & walk.active) << 1),
+            last.freed.eq(Mux(walk.active, self.sent, 0)),
             walk.row_done.eq(last.row_done),
         ]
 

@@ -36,8 +36,10 @@ class ResultSender(wiring.Component):
     pairs : In(stream)
     sums : In(1)
         They are SUMS, else ROW.
+    exact : In(1)
+        They are fixed-point sums of an accumulator's width, one in a flit, not two.
     narrow, lower : In(1)
-        Four results in a flit, not two; a packet of the lower half of the slots. These three change only while
+        Four results in a flit, not two; a packet of the lower half of the slots. These four change only while
         ``idle``.
     packet : In(16)
         Number of the packet, or accumulator row.
@@ -61,6 +63,7 @@ class ResultSender(wiring.Component):
             {
                 "pairs": In(stream.Signature(config.noc.flit_width)),
                 "sums": In(1),
+                "exact": In(1),
                 "narrow": In(1),
                 "lower": In(1),
                 "packet": In(16),
@@ -77,9 +80,11 @@ class ResultSender(wiring.Component):
         m = Module()
         config = self._config
         most = config.tile_columns // 2
-        flits = Signal(range(most + 1))
+        flits = Signal(range(2 * most + 1))
         # Spelled out: Verilator adds the amounts of two shifts in as many bits as each has, and 1 + 1 becomes 0.
         m.d.comb += flits.eq(Mux(self.narrow, Mux(self.lower, most // 4, most // 2), Mux(self.lower, most // 2, most)))
+        with m.If(self.exact):
+            m.d.comb += flits.eq(2 * most)
         m.submodules.fifo = fifo = SyncFIFO(width=config.noc.flit_width, depth=sender_depth(config=config))
 
         head = Signal(result_head)
@@ -90,7 +95,7 @@ class ResultSender(wiring.Component):
         fields = {**header, "kind": kind, "column": self.x - 1, "row": self.packet}
         m.d.comb += [head[name].eq(value) for name, value in fields.items()]
 
-        left = Signal(range(most + 1))  # flits of the packet whose head is sent
+        left = Signal(range(2 * most + 1))  # flits of the packet whose head is sent
         is_head, is_tail = left == 0, left == 1
         moves = self.results.valid & self.results.ready
         m.d.comb += [

@@ -37,7 +37,8 @@ class AccumulatorSweep(wiring.Component):
     -------
     walk : In(sweep_walk)
     pairs : Out(stream)
-        Flits of two accumulators or four operands, those of lower columns first and in the lower bits.
+        Two accumulators or four operands, those of lower columns first and in the lower bits. Where the number format
+        is ``scaled``, only accumulators: they are narrowed when they have been rounded.
     sender_idle : In(1)
         All are sent.
     lanes : Out(accumulator_sweep).array(lanes)
@@ -62,7 +63,7 @@ class AccumulatorSweep(wiring.Component):
         lane = config.lane
         members = {
             "walk": In(sweep_walk(lane=lane)),
-            "pairs": Out(stream.Signature(config.noc.flit_width)),
+            "pairs": Out(stream.Signature(2 * lane.number_format.accumulator_width)),
             "sender_idle": In(1),
             "lanes": Out(accumulator_sweep(lane=lane)).array(config.lanes),
             "accumulators": In(lane.number_format.accumulator_width).array(config.lanes),
@@ -187,10 +188,11 @@ class AccumulatorSweep(wiring.Component):
     def _flits(self, m, shown, slot):
         """The flit that results of this slot are in, whether it is the last one of them, whether they fill it, and the
         verb that goes on to the next flit or slot."""
-        width = self._config.noc.flit_width
+        number_format = self._config.lane.number_format
+        width = len(self.pairs.payload)
         part, collected = Signal(range(max(2, len(Cat(shown)) // width))), Signal(width)
         forms = []
-        narrows = self._config.lane.number_format.narrows
+        narrows = number_format.narrows and not number_format.scaled
         for results in (shown, [round_to_bf16(value) for value in shown] if narrows else shown):
             word = Signal(len(Cat(results)), name=f"word_{len(forms)}")
             m.d.comb += word.eq(Cat(results))

@@ -9,7 +9,7 @@ from acf.config import FabricConfig
 from acf.hw.counters import counter_bus
 from acf.hw.hierarchy import ModuleLibrary, place
 from acf.hw.noc.flit import flit_stream
-from acf.hw.pe.cycle_counters import CycleCounters, lane_events
+from acf.hw.pe.cycle_counters import CycleCounters
 from acf.hw.pe.dense_loader import DenseOperandLoader
 from acf.hw.pe.done_sender import DoneSender
 from acf.hw.pe.entry_decoder import EntryDecoder
@@ -18,6 +18,7 @@ from acf.hw.pe.lockstep_issue import LockstepIssue
 from acf.hw.pe.lockstep_lane import LockstepLane
 from acf.hw.pe.operand_loader import OperandLoader
 from acf.hw.pe.reduce import ReducingSweep
+from acf.hw.pe.result_rounder import ResultRounder
 from acf.hw.pe.result_sender import ResultSender
 from acf.hw.pe.sweep import AccumulatorSweep
 from acf.hw.pe.sweep_job import SweepJob
@@ -96,7 +97,9 @@ class Tile(wiring.Component):
         m.submodules.reduce = reduce = ReducingSweep(config=config)
         m.submodules.results = results = ResultSender(config=config)
         m.submodules.sender = sender = DoneSender(noc=config.noc)
-        m.submodules.counting = counting = CycleCounters(lanes=config.lanes)
+        m.submodules.counting = counting = CycleCounters(
+            lanes=config.lanes, flags=config.lane.number_format.flags
+        )
         if config.lane.skipping:
             lanes = [Lane(config=config) for _ in range(config.lanes)]
         else:
@@ -132,13 +135,8 @@ class Tile(wiring.Component):
             results.lower.eq(walk.lower),
             results.packet.eq(job.packet),
             job.packet_sent.eq(results.packet_sent),
-            results.pairs.valid.eq(sweep.pairs.valid | reduce.pairs.valid),
-            results.pairs.payload.eq(Mux(walk.reduce, reduce.pairs.payload, sweep.pairs.payload)),
-            sweep.pairs.ready.eq(results.pairs.ready),
-            reduce.pairs.ready.eq(results.pairs.ready),
-            sweep.sender_idle.eq(results.idle),
-            reduce.sent.eq(results.sent),
         ]
+        self._send_results(m, decoder, job, sweep, reduce, results)
 
         # What is behind the sweep, and what has to wait for it.
         clearing = Cat(lane.clearing for lane in lanes).any()
@@ -190,11 +188,38 @@ class Tile(wiring.Component):
                 reduce.lanes[n].taken.eq(lane.sweep.taken & reduces),
                 sweep.lanes[n].taken.eq(lane.sweep.taken & sends),
             ]
-            for name in lane_events.members:
+            for name in ("issued", "effectual", "hazard", "swept"):
                 waits = not config.lane.skipping and name in ("hazard", "swept")
                 m.d.comb += getattr(counting.events[n], name).eq(getattr(issue if waits else lane, name))
-            m.d.comb += counting.events[n].overflow.eq(lane.overflow | reduce.overflow[n])
+            m.d.comb += counting.events[n].flags.eq(lane.flags | reduce.overflow[n])
+            if config.lane.number_format.scaled:
+                m.d.comb += lane.unit.eq(decoder.unit)
         return m
+
+    def _send_results(self, m, decoder, job, sweep, reduce, results):
+        """From the sweep that is under way to the sender; fixed-point accumulators are rounded, or sums sent whole."""
+        walk = job.walk
+        taker = results.pairs
+        m.d.comb += [sweep.sender_idle.eq(results.idle), reduce.sent.eq(results.sent << 1)]
+        if self._config.lane.number_format.scaled:
+            m.submodules.rounder = rounder = ResultRounder(config=self._config)
+            taker, exact = rounder.i, walk.reduce & (self.x != 1)
+            connect(m, rounder.o, results.pairs)
+            with m.If(job.request.valid & job.request.ready):
+                m.d.sync += rounder.unit.eq(decoder.unit)
+            m.d.comb += [
+                rounder.exact.eq(exact),
+                rounder.narrow.eq(walk.narrow),
+                results.exact.eq(exact),
+                sweep.sender_idle.eq(results.idle & rounder.idle),
+                reduce.sent.eq(Mux(exact, results.sent, results.sent << 1)),
+            ]
+        m.d.comb += [
+            taker.valid.eq(sweep.pairs.valid | reduce.pairs.valid),
+            taker.payload.eq(Mux(walk.reduce, reduce.pairs.payload, sweep.pairs.payload)),
+            sweep.pairs.ready.eq(taker.ready),
+            reduce.pairs.ready.eq(taker.ready),
+        ]
 
     def _share_issue(self, m, issue, lanes, decoder, sweep):
         """Lanes without skipping: one of them issues products for all, and all wait where one has to."""
