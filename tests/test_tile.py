@@ -1,28 +1,28 @@
-"""The compute tile, on both simulators and in both formats; the bench is ``acf.tb.bench_tile``."""
+"""The compute tile, on both simulators and in all formats; the bench is ``acf.tb.bench_tile``."""
 
 import pytest
 
-from acf.config import preset
+from acf.config import NUMBER_FORMATS, preset
 from acf.tb.runner import has_icarus, run_bench
 
 
-@pytest.mark.parametrize("format", ["bf16", "int8"])
+@pytest.mark.parametrize("format", list(NUMBER_FORMATS))
 def test_tile(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format))
 
 
-@pytest.mark.parametrize("format", ["bf16", pytest.param("int8", marks=pytest.mark.regress)])
+@pytest.mark.parametrize("format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))])
 def test_tile_without_skipping(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format).without_skipping())
 
 
 @pytest.mark.regress
-@pytest.mark.parametrize("config", [preset("base"), preset("base").without_skipping()])
+@pytest.mark.parametrize("config", [preset("base"), preset("base").without_skipping(), preset("base").with_format("bf16x")])
 def test_base_tile(config):
     run_bench("tile", module="acf.tb.bench_tile", config=config, seed=2)
 
 
 @pytest.mark.skipif(not has_icarus(), reason="needs iverilog (Icarus Verilog)")
-@pytest.mark.parametrize("format", ["bf16", "int8"])
+@pytest.mark.parametrize("format", list(NUMBER_FORMATS))
 def test_tile_icarus(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format), simulator="icarus")

@@ -23,6 +23,7 @@ from acf.isa import (
     ResultKind,
     TileCounter,
     TrafficClass,
+    unit_exponent,
 )
 from acf.tb.lane_model import ColumnModel, Entry, random_operands
 from acf.tb.runner import bench_config
@@ -158,9 +159,17 @@ class TileBench:
             self.expected_done.append(semaphore)
 
     def set_up(
-        self, *, bank: int, skip: bool, columns: int, tile_columns: int | None = None, row_bank: int | None = None
+        self,
+        *,
+        bank: int,
+        skip: bool,
+        columns: int,
+        tile_columns: int | None = None,
+        row_bank: int | None = None,
+        unit: int = 0,
     ):
         """Open a stream, of mode SAMPLED with a row bank."""
+        self.model.golden = self.model.golden.with_unit(unit_exponent(unit))
         tile_columns = self.columns if tile_columns is None else tile_columns
         self._send_entry(
             flit.setup_head,
@@ -171,6 +180,7 @@ class TileBench:
             row_bank=row_bank or 0,
             columns=columns,
             tile_columns=tile_columns,
+            unit=unit,
         )
         self.bank, self.row_bank, self.dense = bank, row_bank, not (skip and self.lane.skipping)
         share = min(max(columns - (self.x - 1) * tile_columns, 0), tile_columns)
@@ -220,22 +230,23 @@ class TileBench:
             gate_step=step,
         )
         for n, row in enumerate(range(first, first + count)):
-            bits = self.model.row_bits(row)
+            bits = self.model.result_bits(row)
             if gate is not None:
                 operands = self.model.operands[bank * self.lane.operand_rows + gate_row + n * step]
                 zeros = self.model.golden.is_zero(operands)
                 bits = [0 if zero else value for value, zero in zip(bits, zeros, strict=True)]
             if narrow:
                 golden = self.model.golden
-                sums = np.array(bits, np.uint32).view(golden.accumulator_dtype)
+                sums = np.array(bits, np.uint32).view(golden.result_dtype)
                 bits = golden.narrow(sums).view(np.uint16).tolist()
             self.expected_rows.append((ResultKind.ROW, row, bits[: self.columns // 2 if lower else None]))
-            self.expected_forms.append((narrow, lower))
+            self.expected_forms.append((16 if narrow else 32, lower))
             self.model.clear(row)
 
     def reduce(self, rng: random.Random, first: int, count: int):
         """Ask for sums over the lanes. Tiles further east, if there are any, send theirs."""
         lanes, slots, golden = self.config.lanes, self.lane.slots, self.model.golden
+        width = self.lane.number_format.accumulator_width
         if not count:
             return
         self._send_entry(flit.drain_head, EntryKind.DRAIN, first=first, more=count * lanes - 1, reduce=1)
@@ -248,14 +259,18 @@ class TileBench:
                 high = random_operands(rng, self.columns, format="bf16", density=0.9)
                 bits = [(b << 16 | a) for a, b in zip(low, high, strict=True)]
                 words = [a | b << 32 for a, b in zip(bits[::2], bits[1::2], strict=True)]
+                if width == 64:
+                    words = bits = [rng.getrandbits(64) >> rng.choice([1, 1, 1, 40]) for _ in bits]
                 self._send_sums([rng.getrandbits(48) << 16, *words])
-                total = np.array(bits, np.uint32).view(golden.accumulator_dtype)
+                total = np.array(bits, f"u{width // 8}").view(golden.accumulator_dtype)
             for lane in range(lanes):
                 added = [self.model.accumulators[row].reshape(slots, lanes)[:, lane] for row in rows]
-                total, wrapped = golden.add(total, np.concatenate(added))
-                self.model.overflow[lane] |= wrapped.any()
-            self.expected_rows.append((ResultKind.SUMS, packet, [int(bits) for bits in total.view(np.uint32)]))
-            self.expected_forms.append((False, False))
+                total, raised = golden.add(total, np.concatenate(added))
+                self.model.flags[lane] |= np.bitwise_or.reduce(raised)
+            # Only what goes to the row feeder is drained.
+            sent = golden.result(total) if self.x == 1 else total
+            self.expected_rows.append((ResultKind.SUMS, packet, sent.view(f"u{sent.itemsize}").tolist()))
+            self.expected_forms.append((8 * sent.itemsize, False))
             for row in rows:
                 self.model.clear(row)
 
@@ -277,7 +292,7 @@ class TileBench:
 
     async def finish(self, *, cycles: int = 60000):
         """Wait until all is sent and all expected packets are there, and compare them."""
-        flits = sum(1 + self.columns // 2 // 2 ** sum(form) for form in self.expected_forms)
+        flits = sum(1 + self._body_flits(*form) for form in self.expected_forms)
 
         def complete():
             return (
@@ -306,13 +321,17 @@ class TileBench:
         self.expected_forms.clear()
         self.expected_done.clear()
 
+    def _body_flits(self, width: int, lower: bool) -> int:
+        """Flits of a packet of results of so many bits each."""
+        return self.columns * width // self.config.noc.flit_width >> int(lower)
+
     def received_rows(self):
         """RESULTS packets: their kind, row or packet number, and bits."""
         rows = []
         received = [unpack(self.layout, word) for word in self.results.received]
         begin = 0
-        for narrow, lower in self.expected_forms:
-            per_packet = 1 + self.columns // 2 // 2 ** (narrow + lower)
+        for width, lower in self.expected_forms:
+            per_packet = 1 + self._body_flits(width, lower)
             packet = received[begin : begin + per_packet]
             begin += per_packet
             assert [part["head"] for part in packet] == [1] + [0] * (per_packet - 1)
@@ -323,7 +342,6 @@ class TileBench:
             expected = {"x": to, "y": TILE_Y, "cast": Cast.UNICAST, "traffic_class": TrafficClass.RESULTS}
             expected |= {"column": self.x - 1, "reserved": 0}
             assert {name: head[name] for name in expected} == expected
-            width = 16 if narrow else 32
             values = [
                 part["payload"] >> shift & (1 << width) - 1 for part in packet[1:] for shift in range(0, 64, width)
             ]
@@ -386,8 +404,8 @@ class TileBench:
             assert causes[LaneCause.MAC] == self.model.issued[lane::lanes].sum()
             effectual = await self.counter(lane * COUNTERS_PER_LANE + LaneCounter.EFFECTUAL_MACS)
             assert effectual == self.model.effectual[lane::lanes].sum()
-            wrapped = await self.counter(lane * COUNTERS_PER_LANE + LaneCounter.OVERFLOW)
-            assert wrapped == int(self.model.overflow[lane::lanes].any())
+            raised = await self.counter(lane * COUNTERS_PER_LANE + LaneCounter.FLAGS)
+            assert raised == np.bitwise_or.reduce(self.model.flags[lane::lanes])
         assert await self.counter(TileCounter.ENTRIES) == self.entries_sent
         assert await self.counter(TileCounter.OPERAND_FLITS) == self.operand_flits_sent
         assert await self.counter(LaneCause.MAC, x=TILE_X + 1) == 0
@@ -410,4 +428,4 @@ class TileBench:
     @property
     def one(self) -> int:
         """The bits of 1."""
-        return 0x3F80 if self.lane.format == "bf16" else 1
+        return 0x3F80 if self.lane.number_format.narrows else 1
