@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 from acf.config import LaneConfig
 from acf.hw.formats import mac_latency, mac_loop
 
-__all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles", "connect_sweep", "issue_delay"]
+__all__ = ["AccumulatorBank", "accumulator_sweep", "clearing_cycles", "connect_sweep", "issue_delay", "take_turns"]
 
 
 def issue_delay(*, lane: LaneConfig) -> int:
@@ -35,8 +35,8 @@ def accumulator_sweep(*, lane: LaneConfig) -> wiring.Signature:
         accumulator.
     row, slot : Out
     urgent : Out(1)
-        As soon as the lane can, which issues no product of this parity until then; otherwise in a cycle in which none
-        of this parity reads its accumulator.
+        As soon as the lane can, which holds back a product for that if it must; otherwise in a cycle in which none
+        whose accumulator is of the same parity reads it.
     taken : In(1)
         It is read in this cycle: the lane shows it in the next, and it is +0 for all entries that are taken
         ``clearing_cycles`` later, or after that.
@@ -131,6 +131,43 @@ class AccumulatorBank(wiring.Component):
         m.d.sync += [read_odd.eq(self.read_address[0]), swept_odd.eq(self.sweep_address[0])]
         m.d.comb += [self.data.eq(Mux(read_odd, odd, even)), self.swept.eq(Mux(swept_odd, odd, even))]
         return m
+
+
+def take_turns(
+    m: Module, sweep: wiring.PureInterface, *, valid: Value, address: Value, reads: Value, lead: int
+) -> Value:
+    """Sweep an accumulator when no product reads one of the same parity. Returns whether the next product must wait.
+
+    Where products read their accumulators later than they are issued, one of those on the way may leave the gap that
+    an urgent sweep needs; if none does, the next one is held back for a cycle, and the gap comes when that is over.
+
+    Parameters
+    ----------
+    m : Module
+    sweep : In(accumulator_sweep)
+    valid : Value
+        There is a product; known early in the cycle.
+    address : Value
+        Its accumulator.
+    reads : Value
+        It is issued in this cycle and will read that.
+    lead : int
+        Cycles until it does.
+    """
+    parity = sweep.slot[0]
+    meets = valid & (address[0] == parity)
+    urgent = sweep.read & sweep.urgent
+    if not lead:
+        m.d.comb += sweep.taken.eq(sweep.read & (sweep.urgent | ~meets))
+        return urgent & meets
+    reads_next, odd, in_the_way = reads, address[0], []
+    for n in range(lead):
+        reads_later, odd_later = Signal(name=f"reads_{n}"), Signal(name=f"odd_{n}", reset_less=True)
+        m.d.sync += [reads_later.eq(reads_next), odd_later.eq(odd)]
+        reads_next, odd = reads_later, odd_later
+        in_the_way.append(reads_next & (odd == parity))
+    m.d.comb += sweep.taken.eq(sweep.read & ~in_the_way[-1])
+    return urgent & meets & Cat(in_the_way).all()
 
 
 def connect_sweep(

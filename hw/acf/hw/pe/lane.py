@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
 from acf.hw.formats import mac
-from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep
+from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep, take_turns
 from acf.hw.pe.interlock import Interlock
 from acf.hw.pe.issue import ProductIssue, lane_entry, masked_entry
 from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_write
@@ -190,14 +190,9 @@ class Lane(wiring.Component):
         issued = Signal()
         effectual = Signal()
         # Whether there is a product is known early in the cycle, whether it waits for its accumulator is not.
-        meets_sweep = product.valid & (address[0] == accumulators.sweep_address[0])
-        made_to_wait = self.sweep.read & self.sweep.urgent & meets_sweep
-        if operator.loop == operator.latency:
-            gives_way = self.sweep.urgent | ~meets_sweep
-        else:  # what reads an accumulator now was issued before
-            gives_way = ~(interlock.read & (interlock.read_address[0] == accumulators.sweep_address[0]))
+        lead = operator.latency - operator.loop
+        made_to_wait = take_turns(m, self.sweep, valid=product.valid, address=address, reads=effectual, lead=lead)
         m.d.comb += [
-            self.sweep.taken.eq(self.sweep.read & gives_way),
             product.ready.eq(~interlock.hazard & ~made_to_wait),
             issued.eq(product.valid & product.ready),
             effectual.eq(issued & product.p.effectual),

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig
 from acf.hw.formats import mac
-from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep
+from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep, take_turns
 from acf.hw.pe.lockstep_issue import lockstep_products
 from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_row_width, operand_write
 from acf.isa import UNIT_BITS
@@ -96,19 +96,17 @@ class LockstepLane(wiring.Component):
             depth=operator.loop + 2,
         )
 
+        lead = operator.latency - operator.loop
+        made_to_wait = take_turns(
+            m, self.sweep, valid=product.valid, address=product.address, reads=self.issued, lead=lead
+        )
         reads = self.issued
-        for n in range(operator.latency - operator.loop):
-            reads_next = Signal(name=f"reads_{n}")
-            m.d.sync += reads_next.eq(reads)
-            reads = reads_next
-        meets_sweep = product.valid & (product.address[0] == accumulators.sweep_address[0])
-        if operator.loop == operator.latency:
-            gives_way = self.sweep.urgent | ~meets_sweep
-        else:  # what reads an accumulator now was issued before
-            gives_way = ~(reads & (product.read_address[0] == accumulators.sweep_address[0]))
+        for n in range(lead):
+            later = Signal(name=f"reads_later_{n}")
+            m.d.sync += later.eq(reads)
+            reads = later
         m.d.comb += [
-            self.sweep.taken.eq(self.sweep.read & gives_way),
-            self.holds.eq(self.look_up | (self.sweep.read & self.sweep.urgent & meets_sweep)),
+            self.holds.eq(self.look_up | made_to_wait),
             self.issued.eq(product.issued & self.used.bit_select(product.slot, 1)),
             operands.read.eq(self.issued | self.look_up),
             operands.row.eq(Mux(self.look_up, self.look_up_row, product.row)),

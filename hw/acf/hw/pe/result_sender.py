@@ -14,7 +14,8 @@ __all__ = ["ResultSender", "sender_depth"]
 
 def sender_depth(*, config: FabricConfig) -> int:
     """Flits of results that wait to be sent, at most: a packet."""
-    return max(4, config.tile_columns // 2)
+    # Exact sums have a flit each, and their adders need some on the way to be busy in every cycle.
+    return max(8 if config.lane.number_format.scaled else 4, config.tile_columns // 2)
 
 
 class ResultSender(wiring.Component):
