@@ -11,11 +11,10 @@ What happened on the way is told in ``acf.isa.Flag``: OVERFLOW where a product o
 a product changes nothing but the highest bit, and raises no other flag.
 """
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from acf.golden.float32 import CANONICAL_NAN
+from acf.golden.float32 import CANONICAL_NAN, widen
 from acf.isa import Flag
 
 __all__ = ["add", "add_product", "round_to_float32"]
@@ -23,8 +22,6 @@ __all__ = ["add", "add_product", "round_to_float32"]
 _VALUE_BITS = 63
 _LIMIT = np.int64(1) << np.int64(_VALUE_BITS - 1)
 _INVALID = np.int64(-1) << np.int64(_VALUE_BITS)
-_GUARD_BITS = 17
-"""A product has 16 bits: shifted by so many, it is less than half a unit."""
 
 
 def add_product(
@@ -46,26 +43,24 @@ def add_product(
     flags : numpy.ndarray of uint8
     """
     words = np.asarray(words, dtype=np.int64)
-    x_sign, x_factor, x_exponent, x_invalid = _parts(x)
-    y_sign, y_factor, y_exponent, y_invalid = _parts(y)
-    invalid = x_invalid | y_invalid
-    product = np.where(invalid, 0, x_factor * y_factor)
-    shift = x_exponent + y_exponent - exponent
-
-    down = np.clip(-shift, 0, _GUARD_BITS)
-    lost = product & ((1 << down) - 1)
-    half = (1 << down) >> 1
-    units = product >> down
-    units += (lost > half) | ((lost == half) & (lost != 0) & (units & 1 == 1))
-    up = np.clip(shift, 0, _VALUE_BITS)
-    too_large = units >> (_VALUE_BITS - 1 - np.minimum(up, _VALUE_BITS - 1)) != 0
-    term = units << up  # modulo 2^64, and with it modulo 2^63
+    with np.errstate(invalid="ignore"):
+        # All of this is exact: 16 bits times a power of two, far inside the range of float64.
+        product = widen(x).astype(np.float64) * (widen(y).astype(np.float64) * 2.0**-exponent)
+        units = np.rint(product)  # to nearest even
+        too_large = ~(np.abs(units) < float(_LIMIT))
+        inexact = units != product
+    invalid = None
+    if too_large.any():
+        invalid = ~np.isfinite(product)
+        units = np.fmod(np.where(invalid, 0, units), 2.0**_VALUE_BITS)
 
     with np.errstate(over="ignore"):
-        total = _values(words) + np.where(x_sign ^ y_sign, -term, term)
+        total = _values(words) + units.astype(np.int64)
     overflow = too_large | (total >= _LIMIT) | (total < -_LIMIT)
-    flags = Flag.OVERFLOW * overflow + Flag.UNDERFLOW * (lost != 0) + Flag.INVALID * invalid
-    return _words(total, (words < 0) | invalid), flags.astype(np.uint8)
+    flags = overflow * np.uint8(Flag.OVERFLOW) | inexact * np.uint8(Flag.UNDERFLOW)
+    if invalid is None:
+        return _words(total, words < 0), flags
+    return _words(total, (words < 0) | invalid), np.where(invalid, np.uint8(Flag.INVALID), flags)
 
 
 def add(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -94,16 +89,9 @@ def round_to_float32(words: npt.ArrayLike, *, exponent: int) -> np.ndarray:
     return result
 
 
-def _parts(x: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sign, significand, exponent of its last bit, and whether it is an infinity or a NaN."""
-    bits = np.asarray(x, dtype=ml_dtypes.bfloat16).view(np.uint16).astype(np.int64)
-    field = bits >> 7 & 0xFF
-    return bits >> 15 != 0, bits & 0x7F | (field != 0) << 7, np.maximum(field, 1) - 134, field == 0xFF
-
-
 def _values(words: np.ndarray) -> np.ndarray:
     return words << np.int64(1) >> np.int64(1)
 
 
 def _words(values: np.ndarray, invalid: np.ndarray) -> np.ndarray:
-    return np.where(invalid, values | _INVALID, values & ~_INVALID)
+    return (values & ~_INVALID) | np.where(invalid, _INVALID, 0)
