@@ -34,7 +34,7 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(drains, "_PART_CYCLES", 5)
 
 
-@pytest.fixture(scope="module", params=["bf16", "int8"])
+@pytest.fixture(scope="module", params=["bf16", "bf16x", "int8"])
 def devices(request):
     config = preset("tiny").with_format(request.param)
     opened = {

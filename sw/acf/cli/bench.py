@@ -23,6 +23,7 @@ from acf.cli.options import (
     memory_timing,
 )
 from acf.config import FabricConfig
+from acf.isa import DEFAULT_UNIT
 from acf.runtime.layout import OperandForm, WeightForm
 
 __all__ = ["app"]
@@ -72,6 +73,9 @@ DenseOption = Annotated[
     bool,
     typer.Option("--dense/--no-dense", help="Run it without skipping too, which takes the longest on large layers."),
 ]
+UnitOption = Annotated[
+    int, typer.Option("--unit", help="In bf16x the last bit of an accumulator weighs 2 to the power of this.")
+]
 MatrixOption = Annotated[
     Path | None,
     typer.Option("--matrix", help="Read W from a .mtx, .smtx (also .gz) or .npz file.", show_default=False),
@@ -104,6 +108,7 @@ def _command(product: str) -> Callable[..., None]:
         operand_form: OperandFormOption = OperandForm.AUTO,
         deal: DealOption = True,
         dense: DenseOption = True,
+        unit: UnitOption = DEFAULT_UNIT,
         seed: SeedOption = 1,
         preset: PresetOption = "base",
         format: FormatOption = None,
@@ -126,6 +131,7 @@ def _command(product: str) -> Callable[..., None]:
             operand_form=operand_form,
             deal=deal,
             dense=dense,
+            unit=unit,
             seed=seed,
             preset=preset,
             format=format,
@@ -157,6 +163,7 @@ def _bench(
     operand_form: OperandForm,
     deal: bool,
     dense: bool,
+    unit: int,
     seed: int,
     preset: str,
     format: str | None,
@@ -208,6 +215,7 @@ def _bench(
             form=operand_form,
             deal=deal,
             without_skipping=dense,
+            unit=unit,
             progress=lambda text: status.update(f"{device}, {config.name}: {text}"),
         )
     report = {

@@ -7,7 +7,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, gather
-from acf.isa import BLOCK, COMMAND_BYTES, LARGEST_GROUP, IndexSize, bitmap_row_bytes
+from acf.isa import BLOCK, COMMAND_BYTES, DEFAULT_UNIT, LARGEST_GROUP, IndexSize, bitmap_row_bytes
 from acf.runtime.column_dealing import MOST_SEGMENTS, column_costs, deal_columns
 from acf.runtime.compiler import GatherTiling, compile_gather, inner_blocks, tile_gather
 from acf.runtime.device import Device, RunResult
@@ -42,6 +42,8 @@ class GatherResult:
         How ``W`` lay in memory.
     blocks : list of (numpy.ndarray, list of int)
         Columns, and where the blocks of inner indices begin in which their sums were taken.
+    unit : int
+        In bf16x the last bit of an accumulator weighed ``2 ** unit``.
     """
 
     accumulators: np.ndarray
@@ -51,6 +53,7 @@ class GatherResult:
     forms: tuple[OperandForm, ...]
     weight_form: WeightForm
     blocks: list[tuple[np.ndarray, list[int]]]
+    unit: int = DEFAULT_UNIT
 
     def golden(self, weights: CsrMatrix, operand: np.ndarray) -> Product:
         """What the product should be, its sums taken in the same blocks."""
@@ -60,7 +63,7 @@ class GatherResult:
         accumulators, flags = np.zeros(shape, dtype=arithmetic.result_dtype), np.zeros(shape, dtype=np.uint8)
         effectual = 0
         for columns, starts in self.blocks:
-            part = gather(*csr, operand[:, columns], format=weights.format, split=starts)
+            part = gather(*csr, operand[:, columns], format=weights.format, unit=self.unit, split=starts)
             accumulators[:, columns], flags[:, columns] = part.accumulators, part.flags
             effectual += part.effectual_macs
         return Product(accumulators, flags, effectual)
@@ -98,6 +101,7 @@ def run_gather(
     deal: bool = False,
     relu: bool = False,
     narrow: bool = False,
+    unit: int = DEFAULT_UNIT,
 ) -> GatherResult:
     """``W A`` on ``device``.
 
@@ -123,11 +127,13 @@ def run_gather(
         are the same.
     relu, narrow : bool
         Whether negative results become +0, and results are rounded to operands.
+    unit : int
+        In bf16x the last bit of an accumulator weighs ``2 ** unit``.
 
     Raises
     ------
     ValueError
-        If the operands do not fit each other or the device.
+        If the operands do not fit each other or the device, or there is no such unit.
     FabricError
         If the device refused.
     """
@@ -151,7 +157,7 @@ def run_gather(
     result = session.reserve_rows(rows=rows, columns=columns, dtype=dtype)
     program = compile_gather(
         config, placed, columns=columns, operand=source, result=result, relu=relu, narrow=narrow, skip=skip
-    )
+    ).with_unit(unit)
     run = session.run(program)
     found = session.read_rows(result, rows=rows, columns=columns, dtype=dtype)
     return GatherResult(
@@ -164,6 +170,7 @@ def run_gather(
         blocks=[
             (order[part], starts) for part, starts in inner_blocks(config, placed, columns=columns, operand=source)
         ],
+        unit=unit,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.golden.products import Product, sampled, scatter
-from acf.isa import FeederCounter, Flag
+from acf.isa import DEFAULT_UNIT, FeederCounter, Flag
 from acf.runtime import roofline
 from acf.runtime.backward import sampled_chains
 from acf.runtime.device import Device
@@ -153,6 +153,7 @@ class Measurement:
             "columns_dealt": self.dealt,
             "results_dealt": self.dealt if isinstance(self.sparse, GatherResult) else self.sparse.results_dealt,
             "bit_exact": self.bit_exact,
+            "unit": self.sparse.unit if config.lane.number_format.scaled else None,
             "overflow": run.overflowed,
             "underflow": Flag.UNDERFLOW in run.raised,
             "invalid": Flag.INVALID in run.raised,
@@ -208,6 +209,7 @@ def measure_product(
     weight_form: WeightForm = WeightForm.CSR,
     form: OperandForm = OperandForm.AUTO,
     deal: bool = True,
+    unit: int = DEFAULT_UNIT,
     progress: Progress = lambda text: None,
 ) -> Measurement:
     """Run a product with skipping and without, and compare both with the golden product.
@@ -233,18 +235,20 @@ def measure_product(
     deal : bool
         Whether columns are dealt to lanes and rows of the result to row feeders by their density; without skipping
         that changes nothing.
+    unit : int
+        In bf16x the last bit of an accumulator weighs ``2 ** unit``.
     progress : callable
         Is told what begins.
     """
     check_weight_form(product, weight_form)
     run = {"gather": run_gather, "scatter": run_scatter, "sampled": run_sampled}[product]
     progress("with skipping")
-    sparse = run(device, weights, *operands, weight_form=weight_form, form=form, deal=deal)
+    sparse = run(device, weights, *operands, weight_form=weight_form, form=form, deal=deal, unit=unit)
     single, dense = weights, None
     if without_skipping:
         progress("without skipping")
         single = weights.canonical()
-        dense = run(device, single, *operands, weight_form=WeightForm.DENSE, skip=False)
+        dense = run(device, single, *operands, weight_form=WeightForm.DENSE, skip=False, unit=unit)
     progress("golden product")
     exact = is_exact(sparse, expected_product(product, weights, operands, sparse))
     if dense is not None:
@@ -275,11 +279,11 @@ def expected_product(
         return result.golden(matrix, *operands)
     rows, inner = matrix.shape
     if product == "scatter":
-        return scatter(pointers, indices, matrix.values, *operands, inner=inner, format=matrix.format)
+        return scatter(pointers, indices, matrix.values, *operands, inner=inner, format=matrix.format, unit=result.unit)
     if everywhere:
         pointers, indices = np.arange(rows + 1) * inner, np.tile(np.arange(inner), rows)
     chains = sampled_chains(result.run.config, operands[0].shape[1], order=result.order)
-    return sampled(pointers, indices, *operands, chains=chains, format=matrix.format)
+    return sampled(pointers, indices, *operands, chains=chains, format=matrix.format, unit=result.unit)
 
 
 def random_operands(
@@ -319,5 +323,5 @@ def is_exact(result: GatherResult | ProductResult, expected: Product) -> bool:
         and result.accumulators.shape == expected.accumulators.shape
         and result.accumulators.tobytes() == expected.accumulators.tobytes()
         and result.run.effectual_macs == expected.effectual_macs
-        and result.run.raised == np.bitwise_or.reduce(expected.flags, axis=None)
+        and result.run.raised == int(np.bitwise_or.reduce(expected.flags, axis=None))
     )

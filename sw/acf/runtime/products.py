@@ -6,7 +6,7 @@ import numpy as np
 
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
-from acf.isa import BLOCK, COMMAND_BYTES, LARGEST_GROUP, IndexSize, Opcode
+from acf.isa import BLOCK, COMMAND_BYTES, DEFAULT_UNIT, LARGEST_GROUP, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.column_dealing import column_costs, deal_columns, segments_of
 from acf.runtime.compiler import add_clear
@@ -42,6 +42,8 @@ class ProductResult:
         The column in each place; sums over columns are taken in the order of places.
     results_dealt : bool
         Whether rows of the result were dealt to row feeders by their density.
+    unit : int
+        In bf16x the last bit of an accumulator weighed ``2 ** unit``.
     """
 
     accumulators: np.ndarray
@@ -51,6 +53,7 @@ class ProductResult:
     weight_form: WeightForm
     order: np.ndarray
     results_dealt: bool
+    unit: int = DEFAULT_UNIT
 
 
 def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, columns: int, entries: int) -> int:
@@ -83,6 +86,7 @@ def run_scatter(
     pattern: tuple[int, int] | None = None,
     form: OperandForm = OperandForm.DENSE,
     deal: bool = False,
+    unit: int = DEFAULT_UNIT,
 ) -> ProductResult:
     """``transpose(W) G`` on ``device``.
 
@@ -110,11 +114,13 @@ def run_scatter(
     deal : bool
         Whether columns are dealt to lanes, and rows of the result to row feeders, by their density, else in order. The
         bits are the same.
+    unit : int
+        In bf16x the last bit of an accumulator weighs ``2 ** unit``.
 
     Raises
     ------
     ValueError
-        If the operands do not fit each other or the device.
+        If the operands do not fit each other or the device, or there is no such unit.
     FabricError
         If the device refused.
     """
@@ -145,7 +151,7 @@ def run_scatter(
     steps = scatter_steps(
         config, placed, columns=columns, operand=source, result=result, gate=gate_source, narrow=narrow, skip=skip
     )
-    program = _program(config, steps)
+    program = _program(config, steps).with_unit(unit)
     run = session.run(program)
     found = session.read_rows(result, rows=inner, columns=columns, dtype=dtype)
     return ProductResult(
@@ -156,6 +162,7 @@ def run_scatter(
         weight_form=weight_form,
         order=order,
         results_dealt=deals_results,
+        unit=unit,
     )
 
 
@@ -170,6 +177,7 @@ def run_sampled(
     index_size: IndexSize | None = None,
     form: OperandForm = OperandForm.DENSE,
     deal: bool = False,
+    unit: int = DEFAULT_UNIT,
 ) -> ProductResult:
     """``G transpose(A)`` on ``device``, where ``W`` has entries; with ``dense`` everywhere.
 
@@ -191,11 +199,13 @@ def run_sampled(
         How operands lie in memory; a gate is dense.
     deal : bool
         Whether columns are dealt to lanes by their density, else in order; see ``ProductResult.order``.
+    unit : int
+        In bf16x the last bit of an accumulator weighs ``2 ** unit``.
 
     Raises
     ------
     ValueError
-        If the operands do not fit each other or the device.
+        If the operands do not fit each other or the device, or there is no such unit.
     FabricError
         If the device refused.
     """
@@ -228,7 +238,7 @@ def run_sampled(
         exposed=True,
         row_pointers=np.arange(rows + 1) * inner if weight_form is WeightForm.DENSE else weights.pointers,
     )
-    program = _program(config, steps)
+    program = _program(config, steps).with_unit(unit)
     run = session.run(program)
     return ProductResult(
         accumulators=session.read_sums(result, placed.entries),
@@ -238,6 +248,7 @@ def run_sampled(
         weight_form=weight_form,
         order=order,
         results_dealt=False,
+        unit=unit,
     )
 
 

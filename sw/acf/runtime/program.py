@@ -12,6 +12,7 @@ from acf.isa import (
     Opcode,
     decode_command,
     encode_command,
+    unit_field,
 )
 
 __all__ = ["Command", "Program"]
@@ -54,6 +55,20 @@ class Program:
         """
         encode_command(opcode, **fields)
         self.commands.append(Command(opcode, fields))
+
+    def with_unit(self, exponent: int) -> "Program":
+        """The same program, in which the last bit of an accumulator weighs ``2 ** exponent`` (format bf16x).
+
+        Raises
+        ------
+        ValueError
+            If it cannot weigh that.
+        """
+        unit = unit_field(exponent)
+        program = Program()
+        for opcode, fields in self.commands:
+            program.add(opcode, **({**fields, "unit": unit} if opcode is Opcode.STREAM and unit else fields))
+        return program
 
     def to_array(self) -> np.ndarray:
         """The program as it lies in memory: ``uint8``, ``COMMAND_BYTES`` a command."""
