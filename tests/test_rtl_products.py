@@ -6,7 +6,7 @@ import pytest
 from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import sampled, scatter
-from acf.isa import COMMAND_BYTES, ErrorCode, FeederCounter, IndexSize, Opcode
+from acf.isa import COMMAND_BYTES, ErrorCode, FeederCounter, Flag, IndexSize, Opcode
 from acf.runtime import drains
 from acf.runtime.backward import sampled_chains
 from acf.runtime.device import FabricError, RunResult, whole_memory
@@ -305,6 +305,25 @@ def update_program(address: dict[str, int], *, entries: int, **options: int) -> 
     return program
 
 
+@pytest.mark.parametrize("devices", ["bf16x"], indirect=True, scope="module")
+@pytest.mark.parametrize("unit", [-176, -12, 0, 76])
+def test_units_of_fixed_point_sums(devices, unit):
+    """Sums that underflow, and sums that wrap: the same bits and flags from all devices, and from the mathematics."""
+    weights, gradient, activation = backward_operands(devices, (21, 40, 19))
+    bits, raised = set(), set()
+    for device in devices.values():
+        found = (
+            run_gather(device, weights, activation, unit=unit),
+            run_scatter(device, weights, gradient, unit=unit),
+            run_sampled(device, weights, gradient, activation, unit=unit),
+        )
+        bits.add(b"".join(result.accumulators.tobytes() for result in found))
+        raised.add(tuple(result.run.flags.tobytes() for result in found))
+        assert found[0].accumulators.tobytes() == found[0].golden(weights, activation).accumulators.tobytes()
+    assert (len(bits), len(raised)) == (1, 1)
+    assert found[0].run.raised == (Flag.OVERFLOW if unit < -100 else Flag.UNDERFLOW)
+
+
 @pytest.mark.parametrize("devices", ["bf16"], indirect=True, scope="module")
 @pytest.mark.parametrize("entries", [0, 1, 7, 500])
 @pytest.mark.parametrize("options", [{}, {"stochastic": 1, "seed": 12345}])
@@ -326,7 +345,7 @@ def test_update(devices, entries, options):
 
 def test_update_is_refused_without_a_seed_or_without_bf16(devices):
     address = {"gradient": 0x1000, "master": 0x2000, "momentum": 0x3000, "values": 0x4000}
-    bf16 = devices["golden"].config.lane.format == "bf16"
+    bf16 = devices["golden"].config.lane.number_format.narrows
     wrong = [(ErrorCode.COMMAND_RANGE, {"stochastic": 1})]
     if bf16:
         wrong.append((ErrorCode.MISALIGNED, {"master": 0x2004}))

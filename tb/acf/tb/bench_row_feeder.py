@@ -839,7 +839,7 @@ async def errors(dut):
         {**sums, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},
         *({**sums, name: 1} for name in ("gate", "relu", "narrow")),
         {"select": 1},
-        {**sums, "select": 1, "block": LARGEST_BLOCK + 1 if CONFIG.lane.format == "bf16" else 0},
+        {**sums, "select": 1, "block": LARGEST_BLOCK + 1 if CONFIG.lane.number_format.narrows else 0},
         *([] if CONFIG.lane.number_format.narrows else [{"narrow": 1}]),
     ):
         command = drain(**fields)
@@ -853,7 +853,7 @@ async def errors(dut):
         {**sums, "address": RESULTS + 4},
         {**sums, "entry_begin": 1},
         {**sums, "entry_count": T - 1},
-        *(selections if CONFIG.lane.format == "bf16" else []),
+        *(selections if CONFIG.lane.number_format.narrows else []),
     ):
         command = drain(**fields)
         await expect(ErrorCode.MISALIGNED, address=command["address"])
@@ -863,7 +863,7 @@ async def errors(dut):
         bad = command["address"] + (command["row_begin"] + 2) * command["row_stride"]
         bench.memory.write.respond = lambda address, bad=bad, code=code: code if address == bad else OKAY
         await expect(ErrorCode.WRITE_RESPONSE, address=bad)
-    if CONFIG.lane.format == "bf16":
+    if CONFIG.lane.number_format.narrows:
         command = drain(**selections[0] | {"address": RESULTS})
         bench.memory.write.respond = lambda address: SLVERR if address == RESULTS else OKAY
         await expect(ErrorCode.WRITE_RESPONSE, address=RESULTS)

@@ -52,7 +52,7 @@ HEADS = {
 
 def random_results(count):
     """Accumulators as tiles send them; the only NaN is the canonical one."""
-    if CONFIG.lane.format != "bf16":
+    if not CONFIG.lane.number_format.narrows:
         return [random.getrandbits(32) for _ in range(count)]
     corners = [0, 1 << 31, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F7FFFFF, 0x00008000, 0x3F808000, 0x3F818000]
     drawn = []
@@ -124,7 +124,7 @@ class RowFeederBench:
             sent, width = values[: T // 2 if order["lower"] else T], 32
             if order["narrow"]:
                 width = 16
-                sent = GOLDEN.narrow(np.array(sent, np.uint32).view(GOLDEN.accumulator_dtype)).view(np.uint16).tolist()
+                sent = GOLDEN.narrow(np.array(sent, np.uint32).view(GOLDEN.result_dtype)).view(np.uint16).tolist()
             per_flit = 64 // width
             words = [
                 sum(value << width * n for n, value in enumerate(sent[begin : begin + per_flit]))

@@ -58,7 +58,7 @@ PATTERNS = [(1 << n, 1 << m) for m in range(1, exact_log2(LARGEST_GROUP) + 1) fo
 
 def is_zero(value):
     """Whether an operand is zero, of either sign."""
-    return value & 0x7FFF == 0 if CONFIG.lane.format == "bf16" else value == 0
+    return value & 0x7FFF == 0 if CONFIG.lane.number_format.narrows else value == 0
 
 
 def golden_rows(command, *, feeder):
@@ -212,7 +212,7 @@ class Matrix:
             elements = entries * BLOCK**2
             self.indices = [index // BLOCK for index in self.indices]
         self.values = [0 if random.random() < zeros else random.getrandbits(8 * SIZE) for _ in range(elements)]
-        if CONFIG.lane.format == "bf16":
+        if CONFIG.lane.number_format.narrows:
             self.values = [random.choice([0, 0x8000]) if value == 0 else value for value in self.values]
         self.ones = []
         if decoder == Decoder.BITMAP:
@@ -364,6 +364,7 @@ def random_stream(matrix, *, mode=None, **fixed):
         "entry_begin": random.randrange(100),
         "entry_count": random.randrange(100),
         "skip": random.randrange(2),
+        "unit": random.choice([0, random.getrandbits(6)]),
         "mode": mode,
         "semaphore": random.choice([1, 6, NO_SEMAPHORE]),
         "ranges": Ranges.ALL,
@@ -399,7 +400,7 @@ def random_drain(**fixed):
         "semaphore": random.choice([2, 7, NO_SEMAPHORE]),
     }
     if fixed.get("reduce"):
-        select = random.randrange(2) if CONFIG.lane.format == "bf16" else 0
+        select = random.randrange(2) if CONFIG.lane.number_format.narrows else 0
         ranges = _random_entry_range(500, words=8) if select else _random_entry_range(500)
         command.update(ranges, entries=random.randrange(500), gate=0, relu=0, narrow=0, select=select)
     return {**command, **fixed}
