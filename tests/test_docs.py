@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 
 
-@pytest.mark.parametrize("script", ["document_formats.py", "measure.py", "measure_training.py"])
+@pytest.mark.parametrize("script", ["document_formats.py", "measure.py", "measure_formats.py", "measure_training.py"])
 def test_tables_are_up_to_date(script):
     check = subprocess.run([sys.executable, str(SCRIPTS / script), "--check"], capture_output=True, text=True)
     assert check.returncode == 0, f"run scripts/{script}: {check.stdout}{check.stderr}"

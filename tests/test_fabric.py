@@ -6,7 +6,9 @@ from acf.config import preset
 from acf.tb.runner import has_icarus, run_bench
 
 
-@pytest.mark.parametrize("format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))])
+@pytest.mark.parametrize(
+    "format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))]
+)
 def test_fabric_verilator(format):
     run_bench("fabric", module="acf.tb.bench_fabric", config=preset("tiny").with_format(format))
 

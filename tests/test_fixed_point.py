@@ -23,7 +23,9 @@ def test_products_are_added_exactly(exponent):
     seen = set()
     for number, case in enumerate(zip(word.tolist(), x.tolist(), y.tolist(), strict=True)):
         expected, raised = exact_sum(*case, exponent=exponent)
-        assert (int(got.view(np.uint64)[number]), int(flags[number])) == (expected, raised), [hex(part) for part in case]
+        assert (int(got.view(np.uint64)[number]), int(flags[number])) == (expected, raised), [
+            hex(part) for part in case
+        ]
         seen.add(raised)
     assert {Flag(0), Flag.OVERFLOW, Flag.UNDERFLOW, Flag.INVALID} <= seen
 

@@ -11,13 +11,17 @@ def test_tile(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format))
 
 
-@pytest.mark.parametrize("format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))])
+@pytest.mark.parametrize(
+    "format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))]
+)
 def test_tile_without_skipping(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format).without_skipping())
 
 
 @pytest.mark.regress
-@pytest.mark.parametrize("config", [preset("base"), preset("base").without_skipping(), preset("base").with_format("bf16x")])
+@pytest.mark.parametrize(
+    "config", [preset("base"), preset("base").without_skipping(), preset("base").with_format("bf16x")]
+)
 def test_base_tile(config):
     run_bench("tile", module="acf.tb.bench_tile", config=config, seed=2)
 

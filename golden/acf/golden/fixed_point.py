@@ -1,10 +1,10 @@
 """Sums of bfloat16 products in fixed point, on NumPy arrays.
 
 Written from the mathematics, not from the hardware. An accumulator is a 64-bit word. Its lower 63 bits are a sum as a
-two's complement number, in units of ``2 ** exponent``; the highest bit says that the sum is *invalid*, since an infinity
-or a NaN was multiplied. A product of two bfloat16 numbers, 16 significant bits, is rounded to a whole number of units,
-to nearest even, and added modulo 2^63. So a word is what all its products together make, in whatever order and in
-whatever parts they are added.
+two's complement number, in units of ``2 ** exponent``; the highest bit says that the sum is *invalid*, because an
+infinity or a NaN was multiplied. A product of two bfloat16 numbers, 16 significant bits, is rounded to a whole number
+of units, to nearest even, and added modulo 2^63. So a word is what all its products together make, in whatever order
+and in whatever parts they are added.
 
 What happened on the way is told in ``acf.isa.Flag``: OVERFLOW where a product or a sum left the range from -2^62 to
 2^62 - 1, UNDERFLOW where a product was no whole number of units, INVALID where a factor was an infinity or a NaN. Such

@@ -142,13 +142,13 @@ class TileArray:
             self._keep_lane_sums(row, sums[row])
 
     def take_rows(self, row: int, first: int, count: int) -> np.ndarray:
-        """Accumulator rows of a mesh row, drained, ``[accumulator row, mesh column, tile column]``; they are +0 then."""
+        """Accumulator rows of a mesh row, drained: ``[accumulator row, mesh column, tile column]``; +0 afterwards."""
         taken = self.accumulators[row, first : first + count].copy()
         self.accumulators[row, first : first + count] = 0
         return self._arithmetic.with_unit(int(self.units[row])).result(taken)
 
     def take_sums(self, row: int, *, first: int, count: int) -> np.ndarray:
-        """Sums over all lanes of a mesh row of ``count`` accumulators from number ``first`` on, drained; they are +0 then.
+        """Sums over all lanes of a mesh row of ``count`` accumulators from number ``first`` on, drained. They are +0.
 
         Added from the last tile to the first, in each from lane 0 on, starting from +0.
         """

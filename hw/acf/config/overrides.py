@@ -35,7 +35,9 @@ def with_parameters(config: "FabricConfig", given: str) -> "FabricConfig":
         parameter = parameter if dot else block
         known = dataclasses.is_dataclass(owner) and parameter in {found.name for found in dataclasses.fields(owner)}
         before = getattr(owner, parameter) if known else None
-        require(known and isinstance(before, int | str) and parameter != "name", f"there is no parameter {path!r} to set")
+        require(
+            known and isinstance(before, int | str) and parameter != "name", f"there is no parameter {path!r} to set"
+        )
         blocks.setdefault(block if dot else "", {})[parameter] = _parsed(path, before, value)
     own = blocks.pop("", {})
     changed = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in blocks.items()}

@@ -3,7 +3,6 @@
 import random
 
 import cocotb
-import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 from cocotb.utils import get_sim_time
 
@@ -433,7 +432,13 @@ async def fixed_point_sums_raise_flags(dut):
     await bench.load(0, [one] + [0] * (lane.slots - 1))
     await bench.set_up(dense=False, used=1)
     steps = [(large, 0), (large, Flag.OVERFLOW), (large, 0), (0xC600, 0), (0xC600, Flag.OVERFLOW), (one, 0)]
-    steps += [(tiny, Flag.UNDERFLOW), (infinite, Flag.INVALID), (one, 0), (0x4680, Flag.OVERFLOW), (0x7FC0, Flag.INVALID)]
+    steps += [
+        (tiny, Flag.UNDERFLOW),
+        (infinite, Flag.INVALID),
+        (one, 0),
+        (0x4680, Flag.OVERFLOW),
+        (0x7FC0, Flag.INVALID),
+    ]
     for value, raised in steps:
         bench.start_watching()
         bench.send([Entry(value, 0, 2)])

@@ -69,9 +69,7 @@ async def random_programs_give_golden_sums(dut):
 
         columns = rng.choice([0, bench.columns + 3, 2 * bench.columns, 4 * bench.columns])
         tile_columns = rng.choice([bench.columns, bench.columns // 2])
-        bench.set_up(
-            bank=bank, skip=bool(turn % 3), columns=columns, tile_columns=tile_columns, unit=some_unit(rng)
-        )
+        bench.set_up(bank=bank, skip=bool(turn % 3), columns=columns, tile_columns=tile_columns, unit=some_unit(rng))
         accumulators = rng.sample(range(lane.accumulator_rows), rng.choice([1, 2, 8]))
         entries = random_entries(
             rng, rng.randrange(80), lane=lane, rows=range(lane.operand_rows), accumulators=accumulators

@@ -27,9 +27,7 @@ _WORD_CORNERS = tuple(
 _RANGE = 1 << 62
 
 
-def bf16x_cases(
-    rng: np.random.Generator, count: int, *, exponent: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bf16x_cases(rng: np.random.Generator, count: int, *, exponent: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``count`` cases: corners against each other (or as many as fill one half), then random ones.
 
     Random ones are, in equal parts: any bits; products about the last bit, of which some tie; products about the
@@ -45,7 +43,8 @@ def bf16x_cases(
     random_x, random_y = rng.integers(0, 1 << 16, (2, number), dtype=np.uint16)
     kind = rng.integers(0, 4, number)
     # The exponent of the second factor brings the product to where it matters, in units.
-    bit = np.choose(kind, [0, rng.integers(-4, 3, number), rng.integers(58, 65, number), rng.integers(10, 40, number)])
+    low, high = np.array([0, -4, 58, 10]), np.array([1, 3, 65, 40])
+    bit = rng.integers(low[kind], high[kind])
     field = np.clip(bit + exponent - (random_x >> 7 & 0xFF).astype(np.int64) + 2 * 127, 0, 255).astype(np.uint16)
     random_y = np.where(kind == 0, random_y, random_y & 0x807F | field << 7)
     # Few significant bits, so that products tie.

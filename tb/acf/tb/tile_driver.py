@@ -53,7 +53,7 @@ class TileBench:
         self.row_bank: int | None = None
         self.open_ports(use)
         self.expected_rows: list[tuple[int, int, list[int]]] = []
-        self.expected_forms: list[tuple[bool, bool]] = []  # whether these are narrow, and of the lower slots only
+        self.expected_forms: list[tuple[int, bool]] = []  # whether these are narrow, and of the lower slots only
         self.expected_done: list[int] = []
         self.entries_sent = 0
         self.operand_flits_sent = 0

@@ -97,9 +97,7 @@ class Tile(wiring.Component):
         m.submodules.reduce = reduce = ReducingSweep(config=config)
         m.submodules.results = results = ResultSender(config=config)
         m.submodules.sender = sender = DoneSender(noc=config.noc)
-        m.submodules.counting = counting = CycleCounters(
-            lanes=config.lanes, flags=config.lane.number_format.flags
-        )
+        m.submodules.counting = counting = CycleCounters(lanes=config.lanes, flags=config.lane.number_format.flags)
         if config.lane.skipping:
             lanes = [Lane(config=config) for _ in range(config.lanes)]
         else:

@@ -1,0 +1,104 @@
+"""Measures what docs/formats.md compares, keeps it under docs/results/, and writes its table from there.
+
+python scripts/measure_formats.py            measures bf16x again (half an hour); bf16 is that of the other scripts
+python scripts/measure_formats.py --tables   only writes the table anew from docs/results/
+python scripts/measure_formats.py --check    exits with 1 where the table is not that of docs/results/
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from measure import ROOT, filled, measure, result
+from rich.progress import Progress
+
+PAGE = ROOT / "docs" / "formats.md"
+SEEDS = (1, 2, 3)
+LAYER = "256x256x128-w0.1-a0.5"
+PRODUCTS = ("gather", "scatter", "sampled")
+
+
+def commands() -> dict[str, str]:
+    """Names of result files and the commands that print them."""
+    fabric = "--preset base --format bf16x"
+    areas = {
+        f"area-{block}-bf16x": f"acf area {fabric} --block {block} --tech ecp5 --json"
+        for block in ("mac", "lane", "tile")
+    }
+    timings = {
+        f"timing-{block}-bf16x": f"acf timing {fabric} --block {block} --tech ecp5 --speed 6 --seed 1 --seeds 3 --json"
+        for block in ("mac", "lane")
+    }
+    products = {
+        f"{product}-base-bf16x-{LAYER}": (
+            f"acf bench {product} {fabric} --rows 256 --inner 256 --cols 128 --weight-density 0.1 "
+            "--operand-density 0.5 --seed 1 --device rtl --json"
+        )
+        for product in PRODUCTS
+    }
+    trainings = {
+        f"train-digits-rigl-0.9-bf16x-seed{seed}": (
+            "acf train digits --method rigl --sparsity 0.9 --preset base,lane.format=bf16x --device golden "
+            f"--seed {seed} --json --out build/train/rigl-0.9-bf16x-{seed}"
+        )
+        for seed in SEEDS
+    }
+    return {**areas, **timings, **products, **trainings}
+
+
+def table() -> list[str]:
+    """Rows of the table that compares the two formats."""
+    lines = ["| | bf16 | bf16x |", "|---|---|---|"]
+
+    def row(what: str, name: str, value: Callable[[Any], str]) -> None:
+        """A line of what two results say; ``{}`` in the name stands for the format."""
+        lines.append(f"| {what} | {value(result(name.format('')))} | {value(result(name.format('-bf16x')))} |")
+
+    for block, what in (("mac", "operator"), ("lane", "lane"), ("tile", "tile of four lanes")):
+        row(
+            f"{what}: LUT slots / flip-flops / multipliers / block RAM",
+            f"area-{block}{{}}",
+            lambda r: " / ".join(f"{r['total'][resource]:,}" for resource in ("comb", "ff", "dsp", "bram")),
+        )
+    for block, what in (("mac", "operator"), ("lane", "lane")):
+        row(
+            f"{what}: Fmax in MHz, seeds 1, 2, 3",
+            f"timing-{block}{{}}",
+            lambda r: ", ".join(f"{r['fmax_mhz_by_seed'][str(seed)]:.1f}" for seed in SEEDS),
+        )
+    for product in PRODUCTS:
+        row(
+            f"{product} {LAYER}: cycles / utilization / lane cycles lost to hazards",
+            f"{product}-base{{}}-{LAYER}",
+            lambda r: (
+                f"{r['cycles']:,} / {100 * r['utilization']:.1f} % / "
+                f"{100 * r['lane_cycles']['hazard'] / (r['lanes'] * r['cycles']):.2f} %"
+            ),
+        )
+    accuracies = []
+    for format in ("", "-bf16x"):
+        found = [100 * result(f"train-digits-rigl-0.9{format}-seed{seed}")["final_accuracy"] for seed in SEEDS]
+        accuracies.append(f"{', '.join(f'{one:.2f} %' for one in found)}; mean {sum(found) / len(found):.2f} %")
+    lines.append(f"| digits, *rigl* at 90 %: test accuracy, seeds 1, 2, 3 | {' | '.join(accuracies)} |")
+    return lines
+
+
+def main() -> int:
+    """Measure, write or check."""
+    if "--tables" not in sys.argv and "--check" not in sys.argv:
+        with Progress() as progress:
+            task = progress.add_task("measuring", total=len(commands()))
+            for name, command in commands().items():
+                progress.update(task, description=name)
+                measure(name, command)
+                progress.advance(task)
+    before = PAGE.read_text()
+    after = filled(before, "formats", table(), script="measure_formats.py")
+    if "--check" in sys.argv:
+        return int(after != before)
+    PAGE.write_text(after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
