@@ -3,9 +3,11 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 
 from acf.golden.fixed_point import add, add_product, round_to_float32
 from acf.golden.formats import Bf16x
+from acf.hw.formats.fixed_to_float import FixedToFloat32
 from acf.isa import DEFAULT_UNIT, UNIT_BITS, Flag, unit_exponent, unit_field
 from acf.tb.fixed_point_cases import bf16x_cases, exact_sum, exact_words, word_cases, word_to_float32
 
@@ -90,6 +92,35 @@ def test_corners_by_hand(x, y, expected, flags):
     operands = (np.array([bits], np.uint16).view(ml_dtypes.bfloat16) for bits in (x, y))
     word, raised = arithmetic.accumulate(np.zeros(1, np.int64), *operands)
     assert (arithmetic.result(word).view(np.uint32)[0], raised[0]) == (expected, flags)
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_the_rounder_equals_golden(exponent):
+    """In Amaranth's own simulator: one word a cycle, with gaps in which the result stays."""
+    words = word_cases(np.random.default_rng(5), 1_500)
+    expected = round_to_float32(words.view(np.int64), exponent=exponent).view(np.uint32).tolist()
+    rounder, rng, got = FixedToFloat32(), np.random.default_rng(6), []
+
+    async def drive(ctx):
+        ctx.set(rounder.unit, unit_field(exponent))
+        pending: list[int | None] = [None] * (rounder.latency - 1)
+        queue = list(zip(words.tolist(), range(len(words)), strict=True))
+        while queue or any(number is not None for number in pending):
+            word, number = queue.pop(0) if queue and rng.random() < 0.8 else (int(rng.integers(1 << 62)), None)
+            ctx.set(rounder.i, word)
+            ctx.set(rounder.enable, number is not None)
+            pending.append(number)
+            await ctx.tick()
+            if pending.pop(0) is not None:
+                got.append(ctx.get(rounder.o))
+            elif got:
+                assert ctx.get(rounder.o) == got[-1]
+
+    simulator = Simulator(rounder)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(drive)
+    simulator.run()
+    assert got == expected
 
 
 def test_units_have_a_field():

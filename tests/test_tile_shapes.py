@@ -200,7 +200,7 @@ def between(config, sweep, *, sums):
         sender.sums.eq(sums),
         sender.packet.eq(job.packet),
         job.packet_sent.eq(sender.packet_sent),
-        (sweep.sent.eq(sender.sent) if sums else sweep.sender_idle.eq(sender.idle)),
+        (sweep.sent.eq(sender.sent << 1) if sums else sweep.sender_idle.eq(sender.idle)),
     ]
     return m, job, sender
 
