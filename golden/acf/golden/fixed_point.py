@@ -45,22 +45,23 @@ def add_product(
     words = np.asarray(words, dtype=np.int64)
     with np.errstate(invalid="ignore"):
         # All of this is exact: 16 bits times a power of two, far inside the range of float64.
-        product = widen(x).astype(np.float64) * (widen(y).astype(np.float64) * 2.0**-exponent)
+        product = np.atleast_1d(widen(x).astype(np.float64) * (widen(y).astype(np.float64) * 2.0**-exponent))
         units = np.rint(product)  # to nearest even
-        too_large = ~(np.abs(units) < float(_LIMIT))
-        inexact = units != product
-    invalid = None
-    if too_large.any():
-        invalid = ~np.isfinite(product)
-        units = np.fmod(np.where(invalid, 0, units), 2.0**_VALUE_BITS)
+        flags = (units != product).view(np.uint8) * np.uint8(Flag.UNDERFLOW)
+    invalid = words < 0
+    # Few arrays have anything in them that the following is for.
+    if not (units.min(initial=0) > -_LIMIT and units.max(initial=0) < _LIMIT):
+        infinite = ~np.isfinite(product)
+        flags |= ~(np.abs(units) < float(_LIMIT)) * np.uint8(Flag.OVERFLOW)
+        flags[infinite] = Flag.INVALID
+        units = np.fmod(np.where(infinite, 0, units), 2.0**_VALUE_BITS)
+        invalid = invalid | infinite
 
-    with np.errstate(over="ignore"):
-        total = _values(words) + units.astype(np.int64)
-    overflow = too_large | (total >= _LIMIT) | (total < -_LIMIT)
-    flags = overflow * np.uint8(Flag.OVERFLOW) | inexact * np.uint8(Flag.UNDERFLOW)
-    if invalid is None:
-        return _words(total, words < 0), flags
-    return _words(total, (words < 0) | invalid), np.where(invalid, np.uint8(Flag.INVALID), flags)
+    total = _values(words) + units.astype(np.int64)
+    if total.size and not (total.min() >= -_LIMIT and total.max() < _LIMIT):
+        flags = flags | ((total >= _LIMIT) | (total < -_LIMIT)) * np.uint8(Flag.OVERFLOW)
+    shape = np.broadcast_shapes(words.shape, np.shape(x), np.shape(y))
+    return _words(total, invalid).reshape(shape), np.broadcast_to(flags, total.shape).reshape(shape)
 
 
 def add(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -90,8 +91,13 @@ def round_to_float32(words: npt.ArrayLike, *, exponent: int) -> np.ndarray:
 
 
 def _values(words: np.ndarray) -> np.ndarray:
-    return words << np.int64(1) >> np.int64(1)
+    values = np.atleast_1d(words << np.int64(1))
+    values >>= np.int64(1)
+    return values
 
 
 def _words(values: np.ndarray, invalid: np.ndarray) -> np.ndarray:
-    return (values & ~_INVALID) | np.where(invalid, _INVALID, 0)
+    words = values & ~_INVALID
+    if invalid.any():
+        words |= np.where(invalid, _INVALID, np.int64(0))
+    return words
