@@ -25,6 +25,14 @@ def test_bench_finds_planted_faults(block):
 
 
 @pytest.mark.regress
+@pytest.mark.parametrize("block", ["mac", "lane", "tile"])
+def test_bench_finds_planted_faults_in_fixed_point(block):
+    report = plant(block, config=preset("tiny").with_format("bf16x"), faults=12)
+    assert not report.named("missed"), "\n".join(report.named("missed"))
+    assert report.count("caught") >= 10, f"only {report.count('caught')} of the planted faults changed behaviour"
+
+
+@pytest.mark.regress
 def test_a_weak_bench_misses(monkeypatch):
     folder = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))

@@ -39,7 +39,7 @@ def rtl(request):
 
 
 def trained(device, dataset, **changes):
-    experiment = Experiment(TINY, dataclasses.replace(SETTINGS, **changes), dataset)
+    experiment = Experiment(device.config, dataclasses.replace(SETTINGS, **changes), dataset)
     assert experiment.memory_bytes <= device.memory.size
     experiment.open(device)
     experiment.run()
@@ -93,6 +93,19 @@ def test_trainings_come_to_the_same_bits(rtl, dataset, changes):
         assert structure is not None
         assert structure["pruned"] == weights - sum(row["entries"] for row in pruner.rows()) > 0
         assert structure["prune_cycles"] > structure["pruned"]
+
+
+@pytest.mark.regress
+@pytest.mark.parametrize("method", ["rigl", "gradual"])
+def test_fixed_point_sums_train_to_the_same_bits(dataset, method):
+    config = TINY.with_format("bf16x")
+    rtl = open_device("rtl", config, memory_bytes=MEMORY_BYTES, timing=TIMINGS["rough"], quiet=True)
+    found, expected = (
+        trained(device, dataset, method=method) for device in (rtl, GoldenDevice(config, memory_bytes=MEMORY_BYTES))
+    )
+    assert found.losses == expected.losses
+    assert found.epochs == expected.epochs
+    assert digest_of_weights(found.weights()) == digest_of_weights(expected.weights())
 
 
 def test_updates_beside_products_save_time(rtl, dataset):

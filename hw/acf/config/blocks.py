@@ -87,7 +87,7 @@ class LaneConfig:
         Entries that wait in front of one lane; a power of two.
     barrel : int
         Entries of a SAMPLED stream whose products take turns; a power of two. An accumulator is in flight for some
-        cycles (seven in bf16), and with fewer places than that a lane cannot be busy in all of them.
+        cycles (seven in bf16, four in bf16x), and with fewer places than that a lane cannot be busy in all of them.
     operand_rows : int
         Rows of one operand bank; a power of two.
     operand_banks : int
