@@ -1,4 +1,4 @@
-"""Looks at the entries of rows: marks their columns, and finds the smallest of each span."""
+"""Looks at the entries of rows: tells their columns, and finds the smallest of each span."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from acf.config import MemoryConfig, StructureConfig
 from acf.hw.mem.fault_report import fault_signature, raise_fault
+from acf.hw.structure.candidate_load import CandidateGeometry
 from acf.hw.structure.row_requests import row_layout
 from acf.isa import ErrorCode
 
@@ -19,13 +20,13 @@ _IN_FLIGHT = 8
 which may lose an entry in every lane."""
 
 marked_row_layout = data.StructLayout({"place": 32, "dropped": 16})
-"""A row whose columns are all marked: the place of its first entry, and how many entries it may drop."""
+"""A row whose columns have all been told: the place of its first entry, and how many entries it may drop."""
 
 
 class EntryScan(wiring.Component):
     """Takes pieces of rows: entries of one row and of one beat of master values.
 
-    A piece a cycle; more where columns of a piece are in the same bank of marks, or where it has parts of several
+    A piece a cycle; more where columns of a piece are in the same bank of candidates, or where it has parts of several
     spans. A row without entries is a piece too.
 
     Parameters
@@ -41,21 +42,21 @@ class EntryScan(wiring.Component):
     limit : In(range(columns + 1))
         Columns below it may be dropped.
     first, shift : In
-        Of these, columns ``first``, ``first + 2 ** shift``, ... are marked as 0, 1, ... All these do not change while
+        Of these, columns ``first``, ``first + 2 ** shift``, ... are candidates 0, 1, ... All these do not change while
         there are rows.
     rows : In(stream), ``row_layout``
     indices, master : In(stream), data_width
     flush : In(1)
         Behind the last row: drops the beats that are only partly used.
     room : In(1)
-        Another row may be begun.
+        Another row may be begun: less are than candidates of rows are held.
     begun : Out(1)
-        One is. Sides of the marks take turns.
+        One is.
+    turn : Out(1)
     columns : Out(range(columns)).array(lanes)
     wanted : Out(lanes)
     granted : In(lanes)
-    mark_side : Out(1)
-        See ``BankedMarks``.
+        See ``CandidateStore``.
     dropped : Out(stream), 16 bits
         Positions in their row, of all rows.
     marked : Out(stream), ``marked_row_layout``
@@ -66,6 +67,7 @@ class EntryScan(wiring.Component):
     def __init__(self, *, memory: MemoryConfig, structure: StructureConfig):
         self._lanes = lanes = memory.beat_bytes // 4
         self._structure = structure
+        self._rows = 2 * CandidateGeometry(memory=memory, structure=structure).memories
         columns = structure.columns
         super().__init__(
             {
@@ -81,10 +83,10 @@ class EntryScan(wiring.Component):
                 "flush": In(1),
                 "room": In(1),
                 "begun": Out(1),
+                "turn": Out(1),
                 "columns": Out(range(columns)).array(lanes),
                 "wanted": Out(lanes),
                 "granted": In(lanes),
-                "mark_side": Out(1),
                 "dropped": Out(stream.Signature(_POSITION)),
                 "marked": Out(stream.Signature(marked_row_layout)),
                 "fault": Out(fault_signature),
@@ -100,7 +102,7 @@ class EntryScan(wiring.Component):
         m.d.comb += others.eq(~(Const(-1, len(others)) << self.shift))
 
         # Pieces.
-        active, side = Signal(), Signal()
+        active = Signal()
         row = Signal(32)
         row_place, place = Signal(32), Signal(32)
         left, position = Signal(_POSITION), Signal(_POSITION)
@@ -123,6 +125,7 @@ class EntryScan(wiring.Component):
             load.eq(self.rows.valid & self.room & (~active | (fire & (left == taken)))),
             self.rows.ready.eq(load),
             self.begun.eq(load),
+            self.turn.eq(fire & starts),
         ]
         whole = up_to == lanes
         pops_index = fire & whole & (~self.half | place[lane_bits])
@@ -142,7 +145,6 @@ class EntryScan(wiring.Component):
         with m.If(load):
             m.d.sync += [
                 active.eq(1),
-                side.eq(~side),
                 row.eq(self.rows.p.row),
                 row_place.eq(self.rows.p.place),
                 place.eq(self.rows.p.place),
@@ -151,7 +153,7 @@ class EntryScan(wiring.Component):
                 starts.eq(1),
             ]
 
-        # A piece whose columns are being marked; the spans in it go on to the tournament, one a cycle.
+        # A piece whose columns are being told; the spans in it go on to the tournament, one a cycle.
         valid, walking = Signal(), Signal()
         todo, droppable, wrong = Signal(lanes), Signal(lanes), Signal(lanes)
         piece_ends_row = Signal()
@@ -160,18 +162,18 @@ class EntryScan(wiring.Component):
         lane, piece_up_to, span_up_to = (Signal(range(lanes + 1), name=name) for name in ("lane", "end", "span_end"))
         span_left, fraction = Signal(18), Signal(16)
         next_span = Signal(33)
-        marked_all, last_span, ends_span, emits, done = Signal(), Signal(), Signal(), Signal(), Signal()
+        told_all, last_span, ends_span, emits, done = Signal(), Signal(), Signal(), Signal(), Signal()
         keys = [Signal(_KEY, name=f"key_{n}", reset_less=True) for n in range(lanes)]
         indices = [Signal(32, name=f"index_{n}", reset_less=True) for n in range(lanes)]
         m.d.comb += [
-            marked_all.eq(~(todo & ~self.granted).any()),
+            told_all.eq(~(todo & ~self.granted).any()),
             span_up_to.eq(lane + least(clipped(span_left), piece_up_to - lane)),
             last_span.eq(span_up_to == piece_up_to),
             ends_span.eq(span_left == (span_up_to - lane)[: lane_bits + 1]),
             next_span.eq(self.span + fraction),
-            # A row goes on when all of its columns are marked.
-            emits.eq(walking & (marked_all | ~(last_span & piece_ends_row))),
-            done.eq(valid & marked_all & (~walking | last_span)),
+            # A row goes on when all of its columns have been told.
+            emits.eq(walking & (told_all | ~(last_span & piece_ends_row))),
+            done.eq(valid & told_all & (~walking | last_span)),
             free.eq(~valid | done),
             self.wanted.eq(todo & valid.replicate(lanes)),
         ]
@@ -195,7 +197,6 @@ class EntryScan(wiring.Component):
                 piece_row.eq(row),
                 lane.eq(first),
                 piece_up_to.eq(up_to),
-                self.mark_side.eq(side),
             ]
             with m.If(starts):
                 m.d.sync += [span_left.eq(self.span >> 16), fraction.eq(self.span[:16])]
@@ -208,11 +209,11 @@ class EntryScan(wiring.Component):
                 index.eq(Mux(self.half, halves.word_select(n, 16), self.indices.payload.word_select(n, 32))),
                 inside.eq((n >= first) & (n < up_to)),
                 below.eq(inside & (index < self.limit)),
-                self.columns[n].eq(indices[n] >> self.shift),
             ]
             with m.If(fire):
                 m.d.sync += [
                     indices[n].eq(index),
+                    self.columns[n].eq(index >> self.shift),
                     keys[n].eq(self.master.payload.word_select(n, 32)[31 - _KEY : 31]),
                     todo[n].eq(below & ((index[: len(others)] & others) == self.first)),
                     droppable[n].eq(below),
@@ -256,7 +257,7 @@ class EntryScan(wiring.Component):
 
         depth = self._structure.exchanged + _IN_FLIGHT + lanes
         m.submodules.positions = positions = fifo.SyncFIFOBuffered(width=_POSITION, depth=depth)
-        m.submodules.marked_rows = marked = fifo.SyncFIFO(width=marked_row_layout.size, depth=2)
+        m.submodules.marked_rows = marked = fifo.SyncFIFO(width=marked_row_layout.size, depth=self._rows)
         count = Signal(range(depth + 1))
         drops = Signal()
         token = Signal(marked_row_layout)

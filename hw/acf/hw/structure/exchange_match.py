@@ -1,15 +1,15 @@
 """Finds columns for the entries that a row may drop."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from acf.config import StructureConfig
+from acf.config import MemoryConfig, StructureConfig
+from acf.hw.structure.candidate_load import CandidateGeometry
 from acf.hw.structure.entry_scan import marked_row_layout
 from acf.hw.structure.exchange_writer import exchange_layout
 from acf.hw.structure.random import xorshift32
-from acf.isa import CANDIDATE_WORD
 
 __all__ = ["ExchangeMatch"]
 
@@ -17,48 +17,48 @@ _DRAWS = 16
 
 
 class ExchangeMatch(wiring.Component):
-    """Gives the positions of each row the columns that it gets, and clears the marks of the row behind it.
+    """Gives the positions of each row the columns that it gets.
 
-    A row takes a cycle, and one for each word of its candidates (for the first of them two) and for each exchange but
-    the first ones of words. Where growth is random, it takes one for each draw, and one for each word.
+    A row takes a cycle, one for each word of candidates that is looked at behind the first one, and one for each
+    exchange but those beside which a word is looked at. It ends with the last of its exchanges. Where growth is random,
+    a row takes two cycles, each draw one, and each that is below the limit another one.
 
     Parameters
     ----------
+    memory : MemoryConfig
     structure : StructureConfig
 
     Members
     -------
     count : In(range(columns + 1))
         Candidates of a row, or the columns that may be drawn.
+    lacks_last : In(1)
+        The last one is none.
     first, shift : In
         Candidate ``n`` is column ``first + n * 2 ** shift``.
     random : In(1)
-        These four do not change while there are rows.
+        These five do not change while there are rows.
     seed : In(32)
     seed_valid : In(1)
-        Draws begin with the state that follows ``seed``.
+        Begins: draws begin with the state that follows ``seed``.
     marked : In(stream), ``marked_row_layout``
     dropped : In(stream), 16 bits
         Positions of all rows.
-    words_ready : In(1)
-    look : Out
-    word : In(CANDIDATE_WORD)
-    marks : In(CANDIDATE_WORD)
-        Of the candidates and of the marks of this row.
-    side, use, erase, set, place : Out
-        See ``BankedMarks``.
+    look, row_done, take, taken : Out
+    found, blocked, was : In
+        See ``CandidateStore``.
     o : Out(stream), ``exchange_layout``
-    row_done : Out(1)
-        The row will not be looked at any more.
-    idle : Out(1)
+        What takes it must stay ready, once it is, until it has taken one.
     """
 
-    def __init__(self, *, structure: StructureConfig):
+    def __init__(self, *, memory: MemoryConfig, structure: StructureConfig):
         self._structure = structure
+        self._look_bits = CandidateGeometry(memory=memory, structure=structure).look_bits
         columns = structure.columns
         super().__init__(
             {
                 "count": In(range(columns + 1)),
+                "lacks_last": In(1),
                 "first": In(4),
                 "shift": In(2),
                 "random": In(1),
@@ -66,176 +66,179 @@ class ExchangeMatch(wiring.Component):
                 "seed_valid": In(1),
                 "marked": In(stream.Signature(marked_row_layout)),
                 "dropped": In(stream.Signature(16)),
-                "words_ready": In(1),
-                "look": Out(range(columns // CANDIDATE_WORD)),
-                "word": In(CANDIDATE_WORD),
-                "marks": In(CANDIDATE_WORD),
-                "side": Out(1, init=1),
-                "use": Out(1),
-                "erase": Out(1),
-                "set": Out(1),
-                "place": Out(range(CANDIDATE_WORD)),
-                "o": Out(stream.Signature(exchange_layout(structure=structure))),
+                "look": Out(range(columns // self._look_bits)),
+                "found": In(self._look_bits),
+                "blocked": In(1),
                 "row_done": Out(1),
-                "idle": Out(1),
+                "take": Out(1),
+                "taken": Out(range(columns)),
+                "was": In(1),
+                "o": Out(stream.Signature(exchange_layout(structure=structure))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
 
-        word_bits = exact_log2(CANDIDATE_WORD)
+        look_bits = self._look_bits
+        word_bits = exact_log2(look_bits)
         column_bits = exact_log2(self._structure.columns)
-        words = Signal(range(self._structure.columns // CANDIDATE_WORD + 1))
+        words = Signal(range(self._structure.columns // look_bits + 1))
         last_word = Signal.like(self.look)
+        rest = Signal(range(look_bits + 1))
         m.d.comb += [
-            words.eq((self.count + (CANDIDATE_WORD - 1)) >> word_bits),
+            words.eq((self.count + (look_bits - 1)) >> word_bits),
             last_word.eq(words - 1),
+            rest.eq(Mux(self.count[:word_bits] == 0, look_bits, self.count[:word_bits])),
         ]
 
         # Draws: the low bits of a state, as many as the limit needs.
         state = Signal(32)
         drawn = Signal(column_bits)
         draws = Signal()
-        below = Signal(len(self.count))
+        below_last = Signal(len(self.count))
         m.d.comb += [
-            below.eq(Mux(self.count == 0, 0, self.count - 1)),
-            drawn.eq(state[:column_bits] & Cat(below[n:].any() for n in range(column_bits))),
+            below_last.eq(Mux(self.count == 0, 0, self.count - 1)),
+            drawn.eq(state[:column_bits] & Cat(below_last[n:].any() for n in range(column_bits))),
         ]
         with m.If(draws):
             m.d.sync += state.eq(xorshift32(state))
         with m.If(self.seed_valid):
             m.d.sync += state.eq(xorshift32(self.seed))
 
-        left = Signal(16)  # positions of the row that have no column yet
-        begin = Signal(column_bits)
-        first, partly = Signal(), Signal()  # the next word is the first one, and is looked at twice
-        visits = Signal(range(self._structure.columns // CANDIDATE_WORD + 2))
-        number = Signal.like(self.look)
-        found = Signal(CANDIDATE_WORD)
-        base = Signal.like(self.look)
-        lowest = Signal(CANDIDATE_WORD)
-        rest = Signal(CANDIDATE_WORD)
-        exhausted = Signal()
-        gives = Signal()
-        chosen = Signal(column_bits)
-        ended = Signal()
-        tries = Signal(range(_DRAWS))
-        start, step = Signal(column_bits), Signal(column_bits)  # of the next row, and from row to row
-        from_begin = Cat(n >= begin[:word_bits] for n in range(CANDIDATE_WORD))
-        m.d.comb += [
-            lowest.eq(found & -found),
-            exhausted.eq(left == 0),
-            gives.eq(self.o.valid & self.o.ready),
-            rest.eq(Mux(gives, found & ~lowest, found)),
-            self.o.p.place.eq(self.marked.p.place + self.dropped.payload),
-            self.marked.ready.eq(self.row_done),
-            self.o.p.column.eq((chosen << self.shift) | self.first),
-        ]
-        m.d.sync += self.side.eq(self.side ^ self.row_done)
-        with m.If(gives):
-            m.d.sync += left.eq(left - 1)
-        column_in_word = Cat(
-            Cat(lowest[n] for n in range(CANDIDATE_WORD) if n >> bit & 1).any() for bit in range(word_bits)
-        )
-
         def below_count(column):
             return Mux(column >= self.count, column - self.count, column)
 
-        with m.FSM() as fsm:
+        # Where the walk over candidates begins: in this row, in the next one, and from row to row.
+        start, next_start, step = Signal(column_bits), Signal(column_bits), Signal(column_bits)
+        before = Signal(look_bits)  # bits of the first word that come last
+        in_last = Signal(look_bits)  # bits of the last word that are candidates
+        edge = Signal(range(look_bits + 1))
+        up_to_edge = Cat(n < edge for n in range(look_bits))
+        moves_on, moved = Signal(), Signal()
+        m.d.sync += moved.eq(moves_on)
+        with m.If(moved):
+            m.d.sync += next_start.eq(below_count(start + step))
+        with m.If(moves_on):
+            m.d.sync += [start.eq(next_start), before.eq(up_to_edge), self.look.eq(next_start >> word_bits)]
+        m.d.comb += edge.eq(next_start[:word_bits])
+
+        left = Signal(16)  # positions of the row that have no column yet
+        partly = Signal()  # the first word is looked at twice
+        visits = Signal(range(self._structure.columns // look_bits + 1))
+        found = Signal(look_bits)
+        base = Signal.like(self.look)
+        lowest, others = Signal(look_bits), Signal(look_bits)
+        exhausted = Signal()
+        gives = Signal()
+        looks = Signal()
+        initial, again = Signal(), Signal()
+        column = Signal(column_bits)
+        tries = Signal(range(_DRAWS))
+        column_in_word = Cat(
+            Cat(lowest[n] for n in range(look_bits) if n >> bit & 1).any() for bit in range(word_bits)
+        )
+        m.d.comb += [
+            lowest.eq(found & -found),
+            others.eq(Mux(gives, found & ~lowest, found)),
+            exhausted.eq(left == 0),
+            partly.eq(start[:word_bits] != 0),
+            gives.eq(self.o.valid & self.o.ready),
+            self.o.p.place.eq(self.marked.p.place + self.dropped.payload),
+            self.o.p.column.eq((column << self.shift) | self.first),
+            column.eq(Mux(self.random, drawn, Cat(column_in_word, base))),
+            self.taken.eq(drawn),
+            self.marked.ready.eq(self.row_done),
+            moves_on.eq(self.row_done),
+        ]
+        with m.If(gives):
+            m.d.sync += left.eq(left - 1)
+        with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
                     left.eq(self.marked.p.dropped),
                     tries.eq(0),
-                    begin.eq(start),
-                    number.eq(Mux(self.random, 0, start >> word_bits)),
-                    first.eq(1),
-                    partly.eq(start[:word_bits] != 0),
-                    visits.eq(Mux(words == 0, 0, words + (start[:word_bits] != 0))),
                     found.eq(0),
+                    visits.eq(Mux(words == 0, 0, words - ~partly)),
                 ]
                 with m.If(self.marked.valid):
                     with m.If(self.random):
                         m.next = "DRAW"
-                    with m.Elif((words == 0) | self.words_ready):
-                        m.d.sync += start.eq(below_count(start + step))
+                    with m.Elif((words == 0) | ~self.blocked):
+                        m.d.comb += [looks.eq(words != 0), initial.eq(1)]
                         m.next = "WALK"
                 with m.If(self.seed_valid & ~self.random):
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += draws.eq(1)
-                m.d.sync += start.eq(below_count(drawn))
+                m.d.comb += [draws.eq(1), edge.eq(rest - self.lacks_last)]
+                m.d.sync += [next_start.eq(below_count(drawn)), in_last.eq(up_to_edge)]
                 m.next = "STEP"
             with m.State("STEP"):
-                m.d.comb += draws.eq(1)
+                m.d.comb += [draws.eq(1), moves_on.eq(1)]
                 m.d.sync += step.eq(below_count(drawn | 1))
                 m.next = "IDLE"
             with m.State("WALK"):
                 m.d.comb += [
                     self.o.valid.eq(found.any() & ~exhausted & self.dropped.valid),
-                    chosen.eq(Cat(column_in_word, base)),
                     self.dropped.ready.eq(gives),
-                    self.look.eq(number),
-                    self.use.eq(1),
+                    again.eq(partly & (visits == 1)),
                 ]
-                m.d.sync += found.eq(rest)
-                with m.If(exhausted | ~rest.any()):
-                    with m.If(visits != 0):
-                        m.d.comb += self.erase.eq(~(first & partly))
-                        m.d.sync += [
-                            found.eq(
-                                self.word
-                                & ~self.marks
-                                & Mux(first, from_begin, Const(-1, CANDIDATE_WORD))
-                                & Mux(~first & partly & (visits == 1), ~from_begin, Const(-1, CANDIDATE_WORD))
-                            ),
-                            base.eq(number),
-                            number.eq(Mux(number == last_word, 0, number + 1)),
-                            visits.eq(visits - 1),
-                            first.eq(0),
-                        ]
-                    with m.Elif(exhausted | (gives & (left == 1))):
-                        m.d.comb += ended.eq(1)
-                        m.next = "IDLE"
-                    with m.Else():
+                m.d.sync += found.eq(others)
+                with m.If(exhausted | (gives & (left == 1))):
+                    m.d.comb += self.row_done.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(~others.any()):
+                    with m.If(visits == 0):
                         m.next = "REST"
+                    with m.Elif(~self.blocked):
+                        m.d.comb += looks.eq(1)
+                        m.d.sync += visits.eq(visits - 1)
             with m.State("REST"):
                 # No column is left for these.
                 m.d.comb += self.dropped.ready.eq(left != 0)
-                with m.If(left == 0):
-                    m.d.comb += ended.eq(1)
+                with m.If(exhausted):
+                    m.d.comb += self.row_done.eq(1)
                     m.next = "IDLE"
                 with m.Elif(self.dropped.valid):
                     m.d.sync += left.eq(left - 1)
             with m.State("DRAW"):
-                fits = Signal()
-                tried = Signal()
-                m.d.comb += [
-                    self.look.eq(drawn >> word_bits),
-                    self.use.eq(1),
-                    self.place.eq(drawn[:word_bits]),
-                    fits.eq((drawn < self.count) & ~self.marks.bit_select(drawn[:word_bits], 1)),
-                    self.o.valid.eq(~exhausted & self.dropped.valid & fits),
-                    chosen.eq(drawn),
-                    self.set.eq(gives),
-                    tried.eq(~exhausted & self.dropped.valid & ~fits),
-                    draws.eq(gives | tried),
-                    self.dropped.ready.eq(gives | (tried & (tries == _DRAWS - 1))),
-                ]
-                with m.If(tried):
-                    m.d.sync += tries.eq(tries + 1)
-                    with m.If(tries == _DRAWS - 1):
-                        m.d.sync += left.eq(left - 1)
-                with m.If(gives):
-                    m.d.sync += tries.eq(0)
+                inside = Signal()
+                m.d.comb += inside.eq(drawn < self.count)
                 with m.If(exhausted):
-                    m.next = "ERASE"
-            with m.State("ERASE"):
-                m.d.comb += [self.look.eq(number), self.use.eq(1), self.erase.eq(words != 0)]
-                m.d.sync += number.eq(number + 1)
-                with m.If((words == 0) | (number == last_word)):
-                    m.d.comb += ended.eq(1)
+                    m.d.comb += self.row_done.eq(1)
                     m.next = "IDLE"
-        m.d.comb += [self.row_done.eq(ended), self.idle.eq(fsm.ongoing("IDLE") & ~self.marked.valid)]
+                with m.Elif(self.dropped.valid & self.o.ready):
+                    with m.If(inside):
+                        m.d.comb += self.take.eq(1)
+                        m.next = "TAKEN"
+                    with m.Else():
+                        self._tried(m, tries, left, draws)
+            with m.State("TAKEN"):
+                m.d.comb += self.o.valid.eq(self.was)
+                m.next = "DRAW"
+                with m.If(self.was):
+                    m.d.comb += [draws.eq(1), self.dropped.ready.eq(1)]
+                    m.d.sync += tries.eq(0)
+                with m.Else():
+                    self._tried(m, tries, left, draws)
+        with m.If(looks):
+            m.d.sync += [
+                found.eq(
+                    self.found
+                    & (in_last | (self.look != last_word).replicate(look_bits))
+                    & ~(before & initial.replicate(look_bits))
+                    & (before | ~again.replicate(look_bits))
+                ),
+                base.eq(self.look),
+                self.look.eq(Mux(self.look == last_word, 0, self.look + 1)),
+            ]
 
         return m
+
+    def _tried(self, m, tries, left, draws):
+        """A draw was for nothing."""
+        m.d.comb += draws.eq(1)
+        m.d.sync += tries.eq(tries + 1)
+        with m.If(tries == _DRAWS - 1):
+            m.d.comb += self.dropped.ready.eq(1)
+            m.d.sync += left.eq(left - 1)

@@ -1,9 +1,10 @@
 """Drop and grow in place: changes which columns the rows of a layer have, in memory.
 
-Three stages work on rows that follow each other. SCAN: the entries of a row go by, a beat of master values at a time;
-their columns are marked, and the positions of the smallest are kept. MATCH: candidates of the row without a mark, or
-drawn columns, are given to these positions, one a cycle. WRITE: what changes in one beat is written together. Memory is
-read ahead; a row is changed nowhere but in its own entries, so nothing that is read ahead is changed before it is used.
+Four stages work on rows that follow each other. LOAD: candidates of a row are put where they can be cleared. SCAN: the
+entries of a row go by, a beat of master values at a time; their columns are cleared among the candidates, and the
+positions of the smallest are kept. MATCH: candidates that are left, or drawn columns, are given to these positions, one
+a cycle. WRITE: what changes in one beat is written together. Memory is read ahead; a row is changed nowhere but in its
+own entries, so nothing that is read ahead is changed before it is used.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -14,8 +15,8 @@ from amaranth.utils import exact_log2
 from acf.config import FabricConfig, StructureConfig
 from acf.hw.mem.axi import axi_read_signature, axi_write_signature
 from acf.hw.mem.fault_report import fault_signature, raise_fault
-from acf.hw.structure.banked_marks import BankedMarks
-from acf.hw.structure.candidate_words import CandidateWords
+from acf.hw.structure.candidate_load import CandidateLoad
+from acf.hw.structure.candidate_store import CandidateStore
 from acf.hw.structure.entry_scan import EntryScan
 from acf.hw.structure.exchange_match import ExchangeMatch
 from acf.hw.structure.exchange_writer import WRITTEN_ARRAYS, ExchangeWriter, exchange_layout
@@ -25,6 +26,8 @@ from acf.isa import CANDIDATE_PART, CANDIDATE_WORD, ErrorCode
 
 __all__ = ["RewireEngine", "rewire_job_layout"]
 
+_LOADED = ("step", "split", "word", "granules", "store", "payload")
+
 _EXCHANGES = 16
 """Exchanges that wait to be written, so that a row with many does not hold up the match of the next one."""
 
@@ -32,9 +35,9 @@ _EXCHANGES = 16
 class RewireEngine(wiring.Component):
     """Exchanges the smallest entries of rows for columns that they do not have, as ``acf.golden.rewiring`` says.
 
-    One job at a time. It begins with a cycle for each word of candidates of one row. Then it takes, for each row, what
-    the slowest of these needs: the scan (see ``EntryScan``), the match (see ``ExchangeMatch``), and a cycle for each
-    beat that is written.
+    One job at a time. It takes, for each row, what the slowest of these needs: the beats that are read, those of
+    candidates (see ``CandidateLoad``), the scan (see ``EntryScan``), the match (see ``ExchangeMatch``), and a cycle for
+    each beat that is written.
 
     Parameters
     ----------
@@ -87,9 +90,9 @@ class RewireEngine(wiring.Component):
 
         m.submodules.fetch = fetch = RowFetch(**parts)
         m.submodules.scan = scan = EntryScan(**parts)
-        m.submodules.marks = marks = BankedMarks(columns=structure.columns, lanes=self._memory.beat_bytes // 4)
-        m.submodules.words = words = CandidateWords(**parts)
-        m.submodules.match = match = ExchangeMatch(structure=structure)
+        m.submodules.load = load = CandidateLoad(**parts)
+        m.submodules.store = store = CandidateStore(**parts)
+        m.submodules.match = match = ExchangeMatch(**parts)
         m.submodules.writer = writer = ExchangeWriter(**parts)
         m.submodules.exchanges = exchanges = fifo.SyncFIFO(
             width=exchange_layout(structure=structure).size, depth=_EXCHANGES
@@ -106,17 +109,21 @@ class RewireEngine(wiring.Component):
         limit, candidate_count = Signal(range(structure.columns + 1)), Signal(range(structure.columns + 1))
         first, shift, others = Signal(4), Signal(2), Signal(4)
         lacks_last = Signal()
-        number = Signal(range(structure.columns // CANDIDATE_WORD))
+        number = Signal(range(structure.columns // CANDIDATE_WORD + 1))
         candidate_words = Signal(32)
         rows_left = Signal(32)
-        unmatched = Signal(2)  # rows whose columns are marked or being marked
         flush = Signal()
 
         wiring.connect(m, fetch.read, wiring.flipped(self.read))
         wiring.connect(m, fetch.rows, scan.rows)
         wiring.connect(m, fetch.indices, scan.indices)
         wiring.connect(m, fetch.master, scan.master)
-        wiring.connect(m, fetch.candidates, words.beats)
+        m.d.comb += [
+            load.beats.valid.eq(fetch.candidates.valid),
+            load.beats.payload.eq(fetch.candidates.payload),
+            # Behind the last row a part of a beat may be left.
+            fetch.candidates.ready.eq(load.beats.ready | flush),
+        ]
         wiring.connect(m, scan.dropped, match.dropped)
         wiring.connect(m, scan.marked, match.marked)
         m.d.comb += [
@@ -149,34 +156,36 @@ class RewireEngine(wiring.Component):
             scan.limit.eq(limit),
             scan.first.eq(first),
             scan.shift.eq(shift),
-            scan.room.eq(~unmatched[1]),
+            scan.room.eq(load.ready),
             scan.flush.eq(flush),
-            scan.granted.eq(marks.granted),
-            *(marks.columns[n].eq(scan.columns[n]) for n in range(self._memory.beat_bytes // 4)),
-            marks.wanted.eq(scan.wanted),
-            marks.mark_side.eq(scan.mark_side),
-            words.count.eq(candidate_count),
-            words.lacks_last.eq(lacks_last),
-            words.flush.eq(flush),
-            words.look.eq(match.look),
-            words.next.eq(match.row_done & ~job.random & (candidate_count != 0)),
+            scan.granted.eq(store.granted),
+            load.count.eq(candidate_count),
+            load.random.eq(job.random),
+            load.begun.eq(scan.begun),
+            load.row_done.eq(match.row_done),
+            load.busy.eq(store.busy),
+            store.load_place.eq(load.place),
+            *(getattr(store, name).eq(getattr(load, name)) for name in _LOADED),
+            *(store.columns[n].eq(scan.columns[n]) for n in range(self._memory.beat_bytes // 4)),
+            store.wanted.eq(scan.wanted),
+            store.turn.eq(scan.turn),
+            store.flush.eq(~load.enable),
+            *(getattr(store, name).eq(getattr(match, name)) for name in ("look", "take", "taken", "row_done")),
             match.count.eq(candidate_count),
+            match.lacks_last.eq(lacks_last),
             match.first.eq(first),
             match.shift.eq(shift),
             match.random.eq(job.random),
             match.seed.eq(job.seed),
-            match.words_ready.eq(words.ready),
-            match.word.eq(words.word),
-            match.marks.eq(marks.marks),
-            marks.look.eq(match.look),
-            *(getattr(marks, name).eq(getattr(match, name)) for name in ("side", "use", "erase", "set", "place")),
+            match.found.eq(store.found),
+            match.blocked.eq(store.blocked),
+            match.was.eq(store.was),
             writer.half.eq(job.index_size),
             writer.halt.eq(stop),
             self.done.payload.eq(job.semaphore),
         ]
         m.d.comb += others.eq(~(Const(-1, len(others)) << shift))
         m.d.sync += [
-            unmatched.eq(unmatched + scan.begun - match.row_done),
             rows_left.eq(rows_left - match.row_done),
             self.changed.eq(self.changed + (match.o.valid & match.o.ready)),
         ]
@@ -217,21 +226,21 @@ class RewireEngine(wiring.Component):
                     candidate_count.eq((limit + others) >> shift),
                     lacks_last.eq(first > ((limit - 1)[: len(others)] & others)),
                 ]
-                m.next = "CLEAR"
-            with m.State("CLEAR"):
-                # As many cycles as a row has words: time to multiply.
+                m.d.comb += fetch.start.eq(1)
+                m.next = "MULTIPLY"
+            with m.State("MULTIPLY"):
+                # Pointers come meanwhile.
+                m.d.comb += match.seed_valid.eq(number == 0)
                 with m.If((number << exact_log2(CANDIDATE_WORD)) < candidate_count):
-                    m.d.sync += candidate_words.eq(candidate_words + rows_left)
-                m.d.comb += [marks.look.eq(number), marks.erase_both.eq(1)]
-                m.d.sync += number.eq(number + 1)
-                with m.If(((number + 1) << exact_log2(CANDIDATE_WORD)) >= candidate_count):
-                    m.next = "START"
-            with m.State("START"):
-                m.d.comb += [fetch.start.eq(1), match.seed_valid.eq(1)]
-                m.next = "ROWS"
-            with m.State("ROWS"), m.If((rows_left == 0) & ~stop):
-                m.d.comb += flush.eq(1)
-                m.next = "FLUSH"
+                    m.d.sync += [candidate_words.eq(candidate_words + rows_left), number.eq(number + 1)]
+                with m.Else():
+                    m.d.comb += fetch.read_candidates.eq(~job.random)
+                    m.next = "ROWS"
+            with m.State("ROWS"):
+                m.d.comb += load.enable.eq(1)
+                with m.If((rows_left == 0) & ~stop):
+                    m.d.comb += flush.eq(1)
+                    m.next = "FLUSH"
             with m.State("FLUSH"):
                 m.d.comb += writer.flush.eq(~exchanges.r_rdy)
                 with m.If(~exchanges.r_rdy & writer.idle & write_port.idle & ~stop):

@@ -58,10 +58,12 @@ class RowFetch(wiring.Component):
     -------
     job : In(rewire_job_layout)
         Stays until all has been taken.
-    candidate_words : In(32)
-        Words of ``CANDIDATE_WORD`` bits to read.
     start : In(1)
         Begins; ``row_begin`` is less than ``row_end``.
+    candidate_words : In(32)
+        Words of ``CANDIDATE_WORD`` bits to read.
+    read_candidates : In(1)
+        Begins to read them, once for a job.
     rows : Out(stream), ``row_layout``
     indices, master, candidates : Out(stream), data_width
         Beats in the order of memory; the first entries and the last ones need not fill theirs.
@@ -81,8 +83,9 @@ class RowFetch(wiring.Component):
         super().__init__(
             {
                 "job": In(rewire_job_layout),
-                "candidate_words": In(32),
                 "start": In(1),
+                "candidate_words": In(32),
+                "read_candidates": In(1),
                 "rows": Out(stream.Signature(row_layout)),
                 "indices": Out(beats),
                 "master": Out(beats),
@@ -140,6 +143,7 @@ class RowFetch(wiring.Component):
             self.rows.valid.eq(rows.r_rdy),
             self.rows.payload.eq(rows.r_data),
             rows.r_en.eq(self.rows.ready),
+            readers["candidates"].i.valid.eq(self.read_candidates),
             readers["candidates"].i.p.beat.eq(job.candidates >> beat_bits),
             readers["candidates"].i.p.count.eq(
                 (self.candidate_words + (beat_bytes * 8 // CANDIDATE_WORD - 1))
@@ -165,10 +169,7 @@ class RowFetch(wiring.Component):
             with m.State("IDLE"):
                 # The end of all rows first: it says how much is to be read.
                 m.d.sync += row.eq(job.row_begin)
-                m.d.comb += [
-                    pointers.i.valid.eq(self.start),
-                    readers["candidates"].i.valid.eq(self.start & ~job.random),
-                ]
+                m.d.comb += pointers.i.valid.eq(self.start)
                 with m.If(self.start):
                     m.next = "ASK"
             with m.State("ASK"):
