@@ -39,16 +39,16 @@ class CandidateStore(wiring.Component):
         Clears the bits of these candidates.
     granted : Out(lanes)
         Those that will be, in the same cycle.
-    row_done : In(1)
+    row_begins : In(1)
         What is looked at from the next cycle on is the next row.
     look : In(range(columns // look_bits))
         Bits of the row that is looked at.
+    look_next : In(1)
+        No, of the one that follows.
     found : Out(look_bits)
-        These bits, in the same cycle, unless ``blocked``. Where a row has fewer, others follow them.
-    blocked : Out(1)
-        They cannot be looked at in this cycle.
+        These bits, in the same cycle. Where a row has fewer, others follow them.
     take : In(1)
-        Clears the bit of ``taken`` in the row that is looked at; nothing is granted meanwhile.
+        Clears the bit of ``taken`` in the row that is looked at; nothing is granted in the same memory meanwhile.
     taken : In(range(columns))
     was : Out(1)
         The bit taken in the cycle before was one until then.
@@ -74,10 +74,10 @@ class CandidateStore(wiring.Component):
                 "columns": In(range(columns)).array(lanes),
                 "wanted": In(lanes),
                 "granted": Out(lanes),
-                "row_done": In(1),
+                "row_begins": In(1),
+                "look_next": In(1),
                 "look": In(range(columns // geometry.look_bits)),
                 "found": Out(geometry.look_bits),
-                "blocked": Out(1),
                 "take": In(1),
                 "taken": In(range(columns)),
                 "was": Out(1),
@@ -97,60 +97,61 @@ class CandidateStore(wiring.Component):
         word_bits = exact_log2(geometry.depth)
 
         cleared_row, next_cleared = Signal(place_layout), Signal(place_layout)
-        looked_row = Signal(place_layout)
+        begun_row, next_row = Signal(place_layout), Signal(place_layout)
         with m.If(self.turn):
             m.d.sync += [
                 cleared_row.eq(next_cleared),
                 next_cleared.eq(advance_row(next_cleared, step=self.step, split=self.split)),
             ]
-        with m.If(self.row_done):
-            m.d.sync += looked_row.eq(advance_row(looked_row, step=self.step, split=self.split))
+        with m.If(self.row_begins):
+            m.d.sync += [
+                begun_row.eq(next_row),
+                next_row.eq(advance_row(next_row, step=self.step, split=self.split)),
+            ]
         with m.If(self.flush):
-            m.d.sync += [next_cleared.eq(0), looked_row.eq(0)]
+            m.d.sync += [next_cleared.eq(0), next_row.eq(0)]
+        looked_row = Signal(place_layout)
+        m.d.comb += looked_row.eq(Mux(self.look_next, next_row, begun_row))
 
-        def begin(place):
-            """Granule of its memory in which a row begins."""
-            return Cat(C(0, word_bits - 1 + exact_log2(in_beat)), self.split & place.half) | (
-                place.part >> (granule_bits - part_bits)
+        def bit_of(column, place):
+            """Which bit of its memory a candidate of a row has."""
+            granule = (column >> granule_bits) + Cat(
+                (place.part >> (granule_bits - part_bits))[: exact_log2(in_beat)],
+                C(0, word_bits - 1),
+                self.split & place.half,
             )
+            in_granule = column[part_bits:granule_bits] | place.part[: granule_bits - part_bits]
+            return Cat(column[:part_bits], in_granule, granule[: word_bits + exact_log2(in_beat)])
 
-        # What is cleared in each bank in the next cycle.
-        place = Signal(place_layout)
-        m.d.comb += place.eq(Mux(self.take, looked_row, cleared_row))
-        asks = [Signal(exact_log2(geometry.depth * width), name=f"bit_{n}") for n in range(self._lanes)]
-        uses = Signal(self._lanes)
+        # What is cleared in each bank in the next cycle, and what is taken.
+        asks = [Signal(beat_bits + word_bits, name=f"bit_{n}") for n in range(self._lanes)]
+        free = Signal()
+        m.d.comb += free.eq(~self.take | (begun_row.memory != cleared_row.memory))
         for n, ask in enumerate(asks):
-            column = Mux(self.take, self.taken, self.columns[0]) if n == 0 else self.columns[n]
             before = [self.wanted[k] & (asks[k][:bank_bits] == ask[:bank_bits]) for k in range(n)]
             m.d.comb += [
-                ask.eq(
-                    Cat(
-                        column[:part_bits],
-                        column[part_bits:granule_bits] | place.part[: granule_bits - part_bits],
-                        ((column >> granule_bits) + begin(place))[: len(ask) - granule_bits],
-                    )
-                ),
-                self.granted[n].eq(self.wanted[n] & ~Cat(before).any() & ~self.take),
-                uses[n].eq(self.granted[n] | (self.take if n == 0 else 0)),
+                ask.eq(bit_of(self.columns[n], cleared_row)),
+                self.granted[n].eq(self.wanted[n] & ~Cat(before).any() & free),
             ]
-        clears = Signal()
-        clear_memory = Signal(range(geometry.memories))
-        m.d.sync += [clears.eq(uses.any()), clear_memory.eq(place.memory)]
-        kills, clear_words, hits = [], [], []
+        clears, takes = Signal(), Signal()
+        clear_memory, take_memory = Signal(range(geometry.memories)), Signal(range(geometry.memories))
+        take_bit = Signal(beat_bits + word_bits)
+        m.d.sync += [
+            clears.eq(self.granted.any()),
+            clear_memory.eq(cleared_row.memory),
+            takes.eq(self.take),
+            take_memory.eq(begun_row.memory),
+            take_bit.eq(bit_of(self.taken, begun_row)),
+        ]
+        cleared = []
         for bank in range(banks):
             here = Signal(self._lanes, name=f"here_{bank}")
-            bit = Signal(beat_bits - bank_bits, name=f"kill_{bank}")
-            word = Signal(word_bits, name=f"word_{bank}")
-            hit = Signal(name=f"hit_{bank}")
-            m.d.comb += here.eq(Cat(use & (ask[:bank_bits] == bank) for use, ask in zip(uses, asks, strict=True)))
-            m.d.sync += [
-                hit.eq(here.any()),
-                bit.eq(_chosen(here, [ask[bank_bits:beat_bits] for ask in asks])),
-                word.eq(_chosen(here, [ask[beat_bits:] for ask in asks])),
-            ]
-            kills.append((1 << bit)[: width // banks])
-            clear_words.append(word)
-            hits.append(hit)
+            bit, hit = Signal(beat_bits + word_bits - bank_bits, name=f"cleared_{bank}"), Signal(name=f"hit_{bank}")
+            m.d.comb += here.eq(
+                Cat(use & (ask[:bank_bits] == bank) for use, ask in zip(self.granted, asks, strict=True))
+            )
+            m.d.sync += [hit.eq(here.any()), bit.eq(_chosen(here, [ask[bank_bits:] for ask in asks]))]
+            cleared.append((hit, bit))
 
         # What is looked at.
         look_bits = geometry.look_bits
@@ -162,33 +163,42 @@ class CandidateStore(wiring.Component):
                 + (looked_row.part >> exact_log2(look_bits // CANDIDATE_PART))
                 + self.look
             ),
-            self.blocked.eq(clears & (clear_memory == looked_row.memory)),
-            self.busy.eq(clears & (clear_memory == self.load_place.memory)),
+            self.busy.eq(
+                (clears & (clear_memory == self.load_place.memory)) | (takes & (take_memory == self.load_place.memory))
+            ),
         ]
 
         beats, were = [], []
         for number in range(geometry.memories):
-            clearing, loading = Signal(name=f"clearing_{number}"), Signal(name=f"loading_{number}")
+            clearing, taking, loading = (Signal(name=f"{what}_{number}") for what in ("clearing", "taking", "loading"))
             m.d.comb += [
+                taking.eq(takes & (take_memory == number)),
                 clearing.eq(clears & (clear_memory == number)),
                 loading.eq(self.store & (self.load_place.memory == number)),
             ]
             beat = Signal(width, name=f"beat_{number}")
-            for bank in range(banks):
+            for bank, (hit, bit) in enumerate(cleared):
                 memory = Memory(shape=width // banks, depth=geometry.depth, init=[])
                 m.submodules[f"memory_{number}_bank_{bank}"] = memory
                 change = memory.write_port(granularity=CANDIDATE_WORD // banks)
-                seen = memory.read_port(domain="comb")
+                old, seen = memory.read_port(domain="comb"), memory.read_port(domain="comb")
+                here = Signal(len(bit), name=f"here_{number}_{bank}")
+                kill = Signal(width // banks, name=f"kill_{number}_{bank}")
+                one = Signal(name=f"one_{number}_{bank}")  # a bit is cleared, or taken
                 m.d.comb += [
-                    seen.addr.eq(Mux(clearing, clear_words[bank], position >> looks_bits)),
-                    change.addr.eq(Mux(clearing, clear_words[bank], self.word)),
-                    change.data.eq(Mux(clearing, seen.data & ~kills[bank], self.payload[bank::banks])),
+                    here.eq(Mux(taking, take_bit[bank_bits:], bit)),
+                    kill.eq(1 << here[: beat_bits - bank_bits]),
+                    one.eq(Mux(taking, take_bit[:bank_bits] == bank, clearing & hit)),
+                    old.addr.eq(here[beat_bits - bank_bits :]),
+                    seen.addr.eq(position >> looks_bits),
+                    change.addr.eq(Mux(clearing | taking, old.addr, self.word)),
+                    change.data.eq(Mux(clearing | taking, old.data & ~kill, self.payload[bank::banks])),
                     change.en.eq(
-                        Mux(clearing, hits[bank].replicate(in_beat), self.granules & loading.replicate(in_beat))
+                        Mux(clearing | taking, one.replicate(in_beat), self.granules & loading.replicate(in_beat))
                     ),
                     beat[bank::banks].eq(seen.data),
                 ]
-                were.append(clearing & hits[bank] & (seen.data & kills[bank]).any())
+                were.append(taking & one & (old.data & kill).any())
             beats.append(beat)
         m.d.comb += self.was.eq(Cat(were).any())
         chosen = Signal(width)

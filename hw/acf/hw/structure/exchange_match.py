@@ -19,9 +19,10 @@ _DRAWS = 16
 class ExchangeMatch(wiring.Component):
     """Gives the positions of each row the columns that it gets.
 
-    A row takes a cycle, one for each word of candidates that is looked at behind the first one, and one for each
-    exchange but those beside which a word is looked at. It ends with the last of its exchanges. Where growth is random,
-    a row takes two cycles, each draw one, and each that is below the limit another one.
+    While a row gives its columns, the first word of the next row is looked at. So a row takes a cycle for each exchange,
+    and one for each further word of candidates that it needs, beside the exchanges of the word before; the first of
+    these waits for that of the next row. It ends with the last of its exchanges. Where growth is random, it takes a
+    cycle for each draw, and two for one on which it depends whether the row is done.
 
     Parameters
     ----------
@@ -44,11 +45,12 @@ class ExchangeMatch(wiring.Component):
     marked : In(stream), ``marked_row_layout``
     dropped : In(stream), 16 bits
         Positions of all rows.
-    look, row_done, take, taken : Out
-    found, blocked, was : In
+    look, look_next, row_begins, take, taken : Out
+    found, was : In
         See ``CandidateStore``.
+    row_done : Out(1)
+        The row will not be looked at any more.
     o : Out(stream), ``exchange_layout``
-        What takes it must stay ready, once it is, until it has taken one.
     """
 
     def __init__(self, *, memory: MemoryConfig, structure: StructureConfig):
@@ -68,7 +70,8 @@ class ExchangeMatch(wiring.Component):
                 "dropped": In(stream.Signature(16)),
                 "look": Out(range(columns // self._look_bits)),
                 "found": In(self._look_bits),
-                "blocked": In(1),
+                "look_next": Out(1),
+                "row_begins": Out(1),
                 "row_done": Out(1),
                 "take": Out(1),
                 "taken": Out(range(columns)),
@@ -114,27 +117,30 @@ class ExchangeMatch(wiring.Component):
         before = Signal(look_bits)  # bits of the first word that come last
         in_last = Signal(look_bits)  # bits of the last word that are candidates
         edge = Signal(range(look_bits + 1))
-        up_to_edge = Cat(n < edge for n in range(look_bits))
-        moves_on, moved = Signal(), Signal()
-        m.d.sync += moved.eq(moves_on)
-        with m.If(moved):
-            m.d.sync += next_start.eq(below_count(start + step))
-        with m.If(moves_on):
-            m.d.sync += [start.eq(next_start), before.eq(up_to_edge), self.look.eq(next_start >> word_bits)]
-        m.d.comb += edge.eq(next_start[:word_bits])
+        up_to_edge = Signal(look_bits)
+        begins, ends = Signal(), Signal()
+        m.d.comb += [edge.eq(next_start[:word_bits]), up_to_edge.eq(Cat(n < edge for n in range(look_bits)))]
 
+        place = Signal(32)  # of the first entry of the row
         left = Signal(16)  # positions of the row that have no column yet
-        partly = Signal()  # the first word is looked at twice
+        number, next_number = Signal.like(self.look), Signal.like(self.look)  # of the word to look at
         visits = Signal(range(self._structure.columns // look_bits + 1))
-        found = Signal(look_bits)
+        incoming, found = Signal(look_bits), Signal(look_bits)
+        ahead = Signal(look_bits)  # the first word of the next row
+        is_ahead = Signal()
         base = Signal.like(self.look)
         lowest, others = Signal(look_bits), Signal(look_bits)
-        exhausted = Signal()
-        gives = Signal()
-        looks = Signal()
-        initial, again = Signal(), Signal()
+        exhausted, gives, again = Signal(), Signal(), Signal()
         column = Signal(column_bits)
+
+        # A draw whose bit has been taken, or that is not inside, and what the bit was.
+        pending, inside, fresh, kept, was, judged = (
+            Signal(name=name) for name in ("pending", "inside", "fresh", "kept", "was_free", "judged")
+        )
+        taken = Signal(column_bits)
         tries = Signal(range(_DRAWS))
+        m.d.comb += was.eq(Mux(fresh, inside & self.was, kept))
+
         column_in_word = Cat(
             Cat(lowest[n] for n in range(look_bits) if n >> bit & 1).any() for bit in range(word_bits)
         )
@@ -142,31 +148,59 @@ class ExchangeMatch(wiring.Component):
             lowest.eq(found & -found),
             others.eq(Mux(gives, found & ~lowest, found)),
             exhausted.eq(left == 0),
-            partly.eq(start[:word_bits] != 0),
             gives.eq(self.o.valid & self.o.ready),
-            self.o.p.place.eq(self.marked.p.place + self.dropped.payload),
-            self.o.p.column.eq((column << self.shift) | self.first),
-            column.eq(Mux(self.random, drawn, Cat(column_in_word, base))),
+            self.o.p.place.eq(place + self.dropped.payload),
+            column.eq(Mux(self.random, taken, Cat(column_in_word, base))),
             self.taken.eq(drawn),
-            self.marked.ready.eq(self.row_done),
-            moves_on.eq(self.row_done),
+            self.o.p.column.eq((column << self.shift) | self.first),
+            self.look_next.eq(self.marked.valid & ~is_ahead),
+            next_number.eq(next_start >> word_bits),
+            self.look.eq(Mux(self.look_next, next_number, number)),
+            incoming.eq(
+                self.found
+                & (in_last | (self.look != last_word).replicate(look_bits))
+                & ~(up_to_edge & self.look_next.replicate(look_bits))
+                & (before | (self.look_next | ~again).replicate(look_bits))
+            ),
+            self.marked.ready.eq(begins),
+            self.row_begins.eq(begins),
+            self.row_done.eq(ends),
         ]
+        with m.If(self.look_next):
+            m.d.sync += [ahead.eq(incoming), is_ahead.eq(1)]
+
+        def word_after(word):
+            return Mux(word == last_word, 0, word + 1)
+
+        def begin_row():
+            """Go on with the next row, if it is there."""
+            m.next = "IDLE"
+            with m.If(self.marked.valid):
+                m.d.comb += begins.eq(1)
+                m.d.sync += [
+                    is_ahead.eq(0),
+                    place.eq(self.marked.p.place),
+                    left.eq(self.marked.p.dropped),
+                    tries.eq(0),
+                    start.eq(next_start),
+                    next_start.eq(below_count(next_start + step)),
+                    before.eq(up_to_edge),
+                    found.eq(Mux(is_ahead, ahead, incoming)),
+                    base.eq(next_number),
+                    number.eq(word_after(next_number)),
+                    visits.eq(Mux(words == 0, 0, words - (next_start[:word_bits] == 0))),
+                ]
+                with m.If(words == 0):
+                    m.d.sync += found.eq(0)
+                m.next = "WALK"
+                with m.If(self.random):
+                    m.next = "DRAW"
+
         with m.If(gives):
             m.d.sync += left.eq(left - 1)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [
-                    left.eq(self.marked.p.dropped),
-                    tries.eq(0),
-                    found.eq(0),
-                    visits.eq(Mux(words == 0, 0, words - ~partly)),
-                ]
-                with m.If(self.marked.valid):
-                    with m.If(self.random):
-                        m.next = "DRAW"
-                    with m.Elif((words == 0) | ~self.blocked):
-                        m.d.comb += [looks.eq(words != 0), initial.eq(1)]
-                        m.next = "WALK"
+                begin_row()
                 with m.If(self.seed_valid & ~self.random):
                     m.next = "START"
             with m.State("START"):
@@ -174,64 +208,58 @@ class ExchangeMatch(wiring.Component):
                 m.d.sync += [next_start.eq(below_count(drawn)), in_last.eq(up_to_edge)]
                 m.next = "STEP"
             with m.State("STEP"):
-                m.d.comb += [draws.eq(1), moves_on.eq(1)]
+                m.d.comb += draws.eq(1)
                 m.d.sync += step.eq(below_count(drawn | 1))
                 m.next = "IDLE"
             with m.State("WALK"):
                 m.d.comb += [
                     self.o.valid.eq(found.any() & ~exhausted & self.dropped.valid),
                     self.dropped.ready.eq(gives),
-                    again.eq(partly & (visits == 1)),
+                    again.eq((start[:word_bits] != 0) & (visits == 1)),
                 ]
                 m.d.sync += found.eq(others)
                 with m.If(exhausted | (gives & (left == 1))):
-                    m.d.comb += self.row_done.eq(1)
-                    m.next = "IDLE"
+                    m.d.comb += ends.eq(1)
+                    begin_row()
                 with m.Elif(~others.any()):
                     with m.If(visits == 0):
                         m.next = "REST"
-                    with m.Elif(~self.blocked):
-                        m.d.comb += looks.eq(1)
-                        m.d.sync += visits.eq(visits - 1)
+                    with m.Elif(~self.look_next):
+                        m.d.sync += [
+                            found.eq(incoming),
+                            base.eq(number),
+                            number.eq(word_after(number)),
+                            visits.eq(visits - 1),
+                        ]
             with m.State("REST"):
                 # No column is left for these.
                 m.d.comb += self.dropped.ready.eq(left != 0)
                 with m.If(exhausted):
-                    m.d.comb += self.row_done.eq(1)
-                    m.next = "IDLE"
+                    m.d.comb += ends.eq(1)
+                    begin_row()
                 with m.Elif(self.dropped.valid):
                     m.d.sync += left.eq(left - 1)
             with m.State("DRAW"):
-                inside = Signal()
-                m.d.comb += inside.eq(drawn < self.count)
-                with m.If(exhausted):
-                    m.d.comb += self.row_done.eq(1)
-                    m.next = "IDLE"
-                with m.Elif(self.dropped.valid & self.o.ready):
-                    with m.If(inside):
-                        m.d.comb += self.take.eq(1)
-                        m.next = "TAKEN"
-                    with m.Else():
-                        self._tried(m, tries, left, draws)
-            with m.State("TAKEN"):
-                m.d.comb += self.o.valid.eq(self.was)
-                m.next = "DRAW"
-                with m.If(self.was):
-                    m.d.comb += [draws.eq(1), self.dropped.ready.eq(1)]
+                m.d.comb += [
+                    self.o.valid.eq(pending & was & self.dropped.valid),
+                    judged.eq(pending & self.dropped.valid & (self.o.ready | ~was)),
+                    draws.eq(~exhausted & (~pending | (judged & (left != 1)))),
+                    self.take.eq(draws & (drawn < self.count)),
+                ]
+                m.d.sync += [pending.eq(draws | (pending & ~judged)), fresh.eq(draws), kept.eq(was)]
+                with m.If(draws):
+                    m.d.sync += [taken.eq(drawn), inside.eq(drawn < self.count)]
+                with m.If(gives):
+                    m.d.comb += self.dropped.ready.eq(1)
                     m.d.sync += tries.eq(0)
-                with m.Else():
-                    self._tried(m, tries, left, draws)
-        with m.If(looks):
-            m.d.sync += [
-                found.eq(
-                    self.found
-                    & (in_last | (self.look != last_word).replicate(look_bits))
-                    & ~(before & initial.replicate(look_bits))
-                    & (before | ~again.replicate(look_bits))
-                ),
-                base.eq(self.look),
-                self.look.eq(Mux(self.look == last_word, 0, self.look + 1)),
-            ]
+                with m.Elif(judged):
+                    m.d.sync += tries.eq(tries + 1)
+                    with m.If(tries == _DRAWS - 1):
+                        m.d.comb += self.dropped.ready.eq(1)
+                        m.d.sync += left.eq(left - 1)
+                with m.If(exhausted | (gives & (left == 1))):
+                    m.d.comb += ends.eq(1)
+                    begin_row()
 
         return m
 

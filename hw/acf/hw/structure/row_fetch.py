@@ -107,12 +107,12 @@ class RowFetch(wiring.Component):
         m.submodules.port = port = ReadPort(arrays=4, **parts)
         m.submodules.pointers = pointers = ElementReader(**parts)
         m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=row_layout.size, depth=_ROWS)
-        # Master values come faster than other arrays are read; twice the buffer hides the same latency.
+        # Master values, and candidates of short rows, come faster than indices; twice the buffer hides the same latency.
         deeper = dataclasses.replace(self._structure, buffer_beats=2 * self._structure.buffer_beats)
         readers = {
             "indices": ArrayReader(**parts),
             "master": ArrayReader(memory=self._memory, structure=deeper),
-            "candidates": ArrayReader(**parts),
+            "candidates": ArrayReader(memory=self._memory, structure=deeper),
         }
         for name, reader in readers.items():
             m.submodules[f"{name}_reader"] = reader
