@@ -121,17 +121,18 @@ class CandidateLoad(wiring.Component):
         geometry = self._geometry
         in_beat, per_granule = geometry.granules, CANDIDATE_WORD // CANDIDATE_PART
         row_granules = Signal(range(self._words + 1))
-        m.d.comb += [
+        # These are known long before there are rows. Rows of all columns begin with a beat each, others where the one
+        # before them ends.
+        m.d.sync += [
             row_granules.eq((self.count + (CANDIDATE_WORD - 1)) >> exact_log2(CANDIDATE_WORD)),
             self.split.eq(row_granules + (in_beat - 1) <= geometry.depth // 2 * in_beat),
         ]
-        # Rows of all columns begin with a beat each, others where the one before them ends.
         with m.If(self.random):
-            m.d.comb += self.step.eq(0)
+            m.d.sync += self.step.eq(0)
         with m.Elif(self.count > 2 * CANDIDATE_PART):
-            m.d.comb += self.step.eq(row_granules * per_granule)
+            m.d.sync += self.step.eq(row_granules * per_granule)
         with m.Else():
-            m.d.comb += self.step.eq(Mux(self.count > CANDIDATE_PART, 2, 1))
+            m.d.sync += self.step.eq(Mux(self.count > CANDIDATE_PART, 2, 1))
 
         held = Signal(range(2 * geometry.memories + 1))  # rows in the memories
         waiting = Signal.like(held)

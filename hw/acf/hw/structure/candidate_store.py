@@ -47,11 +47,11 @@ class CandidateStore(wiring.Component):
         No, of the one that follows.
     found : Out(look_bits)
         These bits, in the same cycle. Where a row has fewer, others follow them.
+    takes : In(1)
+        Bits of the row that is looked at may be taken: nothing is granted in the memory of that row.
     take : In(1)
-        Clears the bit of ``taken`` in the row that is looked at; nothing is granted in the same memory meanwhile.
+        Clears the bit of ``taken`` in that row, which still shows in this cycle and the next; only while ``takes``.
     taken : In(range(columns))
-    was : Out(1)
-        The bit taken in the cycle before was one until then.
     """
 
     def __init__(self, *, memory: MemoryConfig, structure: StructureConfig):
@@ -78,9 +78,9 @@ class CandidateStore(wiring.Component):
                 "look_next": In(1),
                 "look": In(range(columns // geometry.look_bits)),
                 "found": Out(geometry.look_bits),
+                "takes": In(1),
                 "take": In(1),
                 "taken": In(range(columns)),
-                "was": Out(1),
             }
         )
 
@@ -126,7 +126,7 @@ class CandidateStore(wiring.Component):
         # What is cleared in each bank in the next cycle, and what is taken.
         asks = [Signal(beat_bits + word_bits, name=f"bit_{n}") for n in range(self._lanes)]
         free = Signal()
-        m.d.comb += free.eq(~self.take | (begun_row.memory != cleared_row.memory))
+        m.d.comb += free.eq(~self.takes | (begun_row.memory != cleared_row.memory))
         for n, ask in enumerate(asks):
             before = [self.wanted[k] & (asks[k][:bank_bits] == ask[:bank_bits]) for k in range(n)]
             m.d.comb += [
@@ -157,18 +157,20 @@ class CandidateStore(wiring.Component):
         look_bits = geometry.look_bits
         looks_bits = exact_log2(width // look_bits)
         position = Signal(word_bits + looks_bits)
+        begin = Signal(looks_bits)
         m.d.comb += [
+            begin.eq(looked_row.part >> exact_log2(look_bits // CANDIDATE_PART)),
+            # In beats of one granule only rows of one word begin amid a beat.
             position.eq(
-                Cat(C(0, len(position) - 1), self.split & looked_row.half)
-                + (looked_row.part >> exact_log2(look_bits // CANDIDATE_PART))
-                + self.look
+                (self.look + begin if in_beat > 1 else self.look | begin)
+                | Cat(C(0, len(position) - 1), self.split & looked_row.half)
             ),
             self.busy.eq(
                 (clears & (clear_memory == self.load_place.memory)) | (takes & (take_memory == self.load_place.memory))
             ),
         ]
 
-        beats, were = [], []
+        beats = []
         for number in range(geometry.memories):
             clearing, taking, loading = (Signal(name=f"{what}_{number}") for what in ("clearing", "taking", "loading"))
             m.d.comb += [
@@ -198,9 +200,7 @@ class CandidateStore(wiring.Component):
                     ),
                     beat[bank::banks].eq(seen.data),
                 ]
-                were.append(taking & one & (old.data & kill).any())
             beats.append(beat)
-        m.d.comb += self.was.eq(Cat(were).any())
         chosen = Signal(width)
         for number, beat in enumerate(beats):
             with m.If(looked_row.memory == number):

@@ -112,17 +112,15 @@ class EntryScan(wiring.Component):
         fire, load, room, free = Signal(), Signal(), Signal(), Signal()
         first = place[:lane_bits]
 
-        def clipped(value):
-            return Mux(value[lane_bits:].any(), lanes, value[: lane_bits + 1])
-
-        def least(a, b):
-            return Mux(a < b, a, b)
-
+        # Few bits where they are enough: the path from here leads on to what is read.
+        in_beat = lanes - first  # entries from the next one to the end of its beat
+        row_ends = Signal()
         m.d.comb += [
-            taken.eq(least(clipped(left), lanes - first)),
+            row_ends.eq(~left[lane_bits + 1 :].any() & (left[: lane_bits + 1] <= in_beat)),
+            taken.eq(Mux(row_ends, left, in_beat)),
             up_to.eq(first + taken),
             fire.eq(active & free & room & ((left == 0) | (self.indices.valid & self.master.valid))),
-            load.eq(self.rows.valid & self.room & (~active | (fire & (left == taken)))),
+            load.eq(self.rows.valid & self.room & (~active | (fire & row_ends))),
             self.rows.ready.eq(load),
             self.begun.eq(load),
             self.turn.eq(fire & starts),
@@ -140,7 +138,7 @@ class EntryScan(wiring.Component):
                 position.eq(position + taken),
                 left.eq(left - taken),
                 starts.eq(0),
-                active.eq(left != taken),
+                active.eq(~row_ends),
             ]
         with m.If(load):
             m.d.sync += [
@@ -159,17 +157,21 @@ class EntryScan(wiring.Component):
         piece_ends_row = Signal()
         piece_place = Signal(32)  # of the row
         piece_position, piece_row = Signal(_POSITION), Signal(32)
-        lane, piece_up_to, span_up_to = (Signal(range(lanes + 1), name=name) for name in ("lane", "end", "span_end"))
+        lane, rest, part, span_up_to = (
+            Signal(range(lanes + 1), name=name) for name in ("lane", "rest", "part", "span_end")
+        )
         span_left, fraction = Signal(18), Signal(16)
+        near, far = span_left[: lane_bits + 1], span_left[lane_bits + 1 :].any()
         next_span = Signal(33)
         told_all, last_span, ends_span, emits, done = Signal(), Signal(), Signal(), Signal(), Signal()
         keys = [Signal(_KEY, name=f"key_{n}", reset_less=True) for n in range(lanes)]
         indices = [Signal(32, name=f"index_{n}", reset_less=True) for n in range(lanes)]
         m.d.comb += [
             told_all.eq(~(todo & ~self.granted).any()),
-            span_up_to.eq(lane + least(clipped(span_left), piece_up_to - lane)),
-            last_span.eq(span_up_to == piece_up_to),
-            ends_span.eq(span_left == (span_up_to - lane)[: lane_bits + 1]),
+            last_span.eq(far | (near >= rest)),
+            ends_span.eq(~far & (near <= rest)),
+            part.eq(Mux(last_span, rest, near)),
+            span_up_to.eq(lane + part),
             next_span.eq(self.span + fraction),
             # A row goes on when all of its columns have been told.
             emits.eq(walking & (told_all | ~(last_span & piece_ends_row))),
@@ -183,7 +185,8 @@ class EntryScan(wiring.Component):
         with m.If(emits):
             m.d.sync += [
                 lane.eq(span_up_to),
-                span_left.eq(Mux(ends_span, next_span >> 16, span_left - (span_up_to - lane))),
+                rest.eq(rest - part),
+                span_left.eq(Mux(ends_span, next_span >> 16, span_left - rest)),
                 fraction.eq(Mux(ends_span, next_span[:16], fraction)),
                 walking.eq(~last_span),
             ]
@@ -191,12 +194,12 @@ class EntryScan(wiring.Component):
             m.d.sync += [
                 valid.eq(1),
                 walking.eq(1),
-                piece_ends_row.eq(left == taken),
+                piece_ends_row.eq(row_ends),
                 piece_place.eq(row_place),
                 piece_position.eq(position - first),
                 piece_row.eq(row),
                 lane.eq(first),
-                piece_up_to.eq(up_to),
+                rest.eq(taken),
             ]
             with m.If(starts):
                 m.d.sync += [span_left.eq(self.span >> 16), fraction.eq(self.span[:16])]

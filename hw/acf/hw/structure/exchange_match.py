@@ -1,6 +1,6 @@
 """Finds columns for the entries that a row may drop."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -45,8 +45,8 @@ class ExchangeMatch(wiring.Component):
     marked : In(stream), ``marked_row_layout``
     dropped : In(stream), 16 bits
         Positions of all rows.
-    look, look_next, row_begins, take, taken : Out
-    found, was : In
+    look, look_next, row_begins, takes, take, taken : Out
+    found : In
         See ``CandidateStore``.
     row_done : Out(1)
         The row will not be looked at any more.
@@ -73,9 +73,9 @@ class ExchangeMatch(wiring.Component):
                 "look_next": Out(1),
                 "row_begins": Out(1),
                 "row_done": Out(1),
+                "takes": Out(1),
                 "take": Out(1),
                 "taken": Out(range(columns)),
-                "was": In(1),
                 "o": Out(stream.Signature(exchange_layout(structure=structure))),
             }
         )
@@ -86,39 +86,47 @@ class ExchangeMatch(wiring.Component):
         look_bits = self._look_bits
         word_bits = exact_log2(look_bits)
         column_bits = exact_log2(self._structure.columns)
+        # What follows from the number of candidates alone.
         words = Signal(range(self._structure.columns // look_bits + 1))
         last_word = Signal.like(self.look)
         rest = Signal(range(look_bits + 1))
-        m.d.comb += [
+        below_last, draw_mask = Signal(len(self.count)), Signal(column_bits)
+        m.d.comb += below_last.eq(Mux(self.count == 0, 0, self.count - 1))
+        with m.If((self.count == 0) | (self.count[:word_bits] != 0)):
+            m.d.sync += rest.eq(self.count[:word_bits] - (self.lacks_last & (self.count != 0)))
+        with m.Else():
+            m.d.sync += rest.eq(look_bits - self.lacks_last)
+        m.d.sync += [
             words.eq((self.count + (look_bits - 1)) >> word_bits),
-            last_word.eq(words - 1),
-            rest.eq(Mux(self.count[:word_bits] == 0, look_bits, self.count[:word_bits])),
+            last_word.eq(below_last >> word_bits),
+            draw_mask.eq(Cat(below_last[n:].any() for n in range(column_bits))),
         ]
 
         # Draws: the low bits of a state, as many as the limit needs.
         state = Signal(32)
         drawn = Signal(column_bits)
         draws = Signal()
-        below_last = Signal(len(self.count))
-        m.d.comb += [
-            below_last.eq(Mux(self.count == 0, 0, self.count - 1)),
-            drawn.eq(state[:column_bits] & Cat(below_last[n:].any() for n in range(column_bits))),
-        ]
+        m.d.comb += drawn.eq(state[:column_bits] & draw_mask)
         with m.If(draws):
             m.d.sync += state.eq(xorshift32(state))
         with m.If(self.seed_valid):
             m.d.sync += state.eq(xorshift32(self.seed))
 
         def below_count(column):
-            return Mux(column >= self.count, column - self.count, column)
+            less = Signal(signed(column_bits + 2), name="less")
+            m.d.comb += less.eq(column - self.count)
+            return Mux(less < 0, column, less)[:column_bits]
 
         # Where the walk over candidates begins: in this row, in the next one, and from row to row.
         start, next_start, step = Signal(column_bits), Signal(column_bits), Signal(column_bits)
+        step_back = Signal(column_bits + 1)  # from the step less the count up to 0
+        stepped_back = Signal(signed(column_bits + 2))
         before = Signal(look_bits)  # bits of the first word that come last
         in_last = Signal(look_bits)  # bits of the last word that are candidates
         edge = Signal(range(look_bits + 1))
         up_to_edge = Signal(look_bits)
         begins, ends = Signal(), Signal()
+        m.d.comb += stepped_back.eq(next_start - step_back)
         m.d.comb += [edge.eq(next_start[:word_bits]), up_to_edge.eq(Cat(n < edge for n in range(look_bits)))]
 
         place = Signal(32)  # of the first entry of the row
@@ -133,17 +141,15 @@ class ExchangeMatch(wiring.Component):
         exhausted, gives, again = Signal(), Signal(), Signal()
         column = Signal(column_bits)
 
-        # A draw whose bit has been taken, or that is not inside, and what the bit was.
-        pending, inside, fresh, kept, was, judged = (
-            Signal(name=name) for name in ("pending", "inside", "fresh", "kept", "was_free", "judged")
-        )
-        taken = Signal(column_bits)
+        # A draw whose word is ``found``; which of the two before it were given, whose bits may still show in that word;
+        # and whether it is the same column as theirs.
+        pending, inside, free, judged = (Signal(name=name) for name in ("pending", "inside", "free", "judged"))
+        taken, before_taken = Signal(column_bits), Signal(column_bits)
+        is_given, is_same = Signal(2), Signal(2)
         tries = Signal(range(_DRAWS))
-        m.d.comb += was.eq(Mux(fresh, inside & self.was, kept))
+        m.d.comb += free.eq(inside & found.bit_select(taken[:word_bits], 1) & ~(is_given & is_same).any())
 
-        column_in_word = Cat(
-            Cat(lowest[n] for n in range(look_bits) if n >> bit & 1).any() for bit in range(word_bits)
-        )
+        column_in_word = Cat(Cat(lowest[n] for n in range(look_bits) if n >> bit & 1).any() for bit in range(word_bits))
         m.d.comb += [
             lowest.eq(found & -found),
             others.eq(Mux(gives, found & ~lowest, found)),
@@ -151,11 +157,11 @@ class ExchangeMatch(wiring.Component):
             gives.eq(self.o.valid & self.o.ready),
             self.o.p.place.eq(place + self.dropped.payload),
             column.eq(Mux(self.random, taken, Cat(column_in_word, base))),
-            self.taken.eq(drawn),
+            self.taken.eq(taken),
             self.o.p.column.eq((column << self.shift) | self.first),
-            self.look_next.eq(self.marked.valid & ~is_ahead),
+            self.look_next.eq(self.marked.valid & ~is_ahead & ~self.random),
             next_number.eq(next_start >> word_bits),
-            self.look.eq(Mux(self.look_next, next_number, number)),
+            self.look.eq(Mux(self.random, drawn >> word_bits, Mux(self.look_next, next_number, number))),
             incoming.eq(
                 self.found
                 & (in_last | (self.look != last_word).replicate(look_bits))
@@ -174,24 +180,9 @@ class ExchangeMatch(wiring.Component):
 
         def begin_row():
             """Go on with the next row, if it is there."""
+            m.d.comb += begins.eq(self.marked.valid)
             m.next = "IDLE"
             with m.If(self.marked.valid):
-                m.d.comb += begins.eq(1)
-                m.d.sync += [
-                    is_ahead.eq(0),
-                    place.eq(self.marked.p.place),
-                    left.eq(self.marked.p.dropped),
-                    tries.eq(0),
-                    start.eq(next_start),
-                    next_start.eq(below_count(next_start + step)),
-                    before.eq(up_to_edge),
-                    found.eq(Mux(is_ahead, ahead, incoming)),
-                    base.eq(next_number),
-                    number.eq(word_after(next_number)),
-                    visits.eq(Mux(words == 0, 0, words - (next_start[:word_bits] == 0))),
-                ]
-                with m.If(words == 0):
-                    m.d.sync += found.eq(0)
                 m.next = "WALK"
                 with m.If(self.random):
                     m.next = "DRAW"
@@ -204,12 +195,15 @@ class ExchangeMatch(wiring.Component):
                 with m.If(self.seed_valid & ~self.random):
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += [draws.eq(1), edge.eq(rest - self.lacks_last)]
+                m.d.comb += [draws.eq(1), edge.eq(rest)]
                 m.d.sync += [next_start.eq(below_count(drawn)), in_last.eq(up_to_edge)]
                 m.next = "STEP"
             with m.State("STEP"):
                 m.d.comb += draws.eq(1)
                 m.d.sync += step.eq(below_count(drawn | 1))
+                m.next = "BACK"
+            with m.State("BACK"):
+                m.d.sync += step_back.eq(self.count - step)
                 m.next = "IDLE"
             with m.State("WALK"):
                 m.d.comb += [
@@ -241,14 +235,22 @@ class ExchangeMatch(wiring.Component):
                     m.d.sync += left.eq(left - 1)
             with m.State("DRAW"):
                 m.d.comb += [
-                    self.o.valid.eq(pending & was & self.dropped.valid),
-                    judged.eq(pending & self.dropped.valid & (self.o.ready | ~was)),
+                    self.takes.eq(1),
+                    self.take.eq(gives),
+                    self.o.valid.eq(pending & free & self.dropped.valid),
+                    judged.eq(pending & self.dropped.valid & (self.o.ready | ~free)),
                     draws.eq(~exhausted & (~pending | (judged & (left != 1)))),
-                    self.take.eq(draws & (drawn < self.count)),
                 ]
-                m.d.sync += [pending.eq(draws | (pending & ~judged)), fresh.eq(draws), kept.eq(was)]
+                m.d.sync += pending.eq(draws | (pending & ~judged))
+                with m.If(judged):
+                    m.d.sync += [before_taken.eq(taken), is_given.eq(Cat(gives, is_given[0]))]
                 with m.If(draws):
-                    m.d.sync += [taken.eq(drawn), inside.eq(drawn < self.count)]
+                    m.d.sync += [
+                        taken.eq(drawn),
+                        inside.eq(drawn < self.count),
+                        found.eq(self.found),
+                        is_same.eq(Cat(drawn == taken, drawn == before_taken)),
+                    ]
                 with m.If(gives):
                     m.d.comb += self.dropped.ready.eq(1)
                     m.d.sync += tries.eq(0)
@@ -260,6 +262,22 @@ class ExchangeMatch(wiring.Component):
                 with m.If(exhausted | (gives & (left == 1))):
                     m.d.comb += ends.eq(1)
                     begin_row()
+
+        with m.If(begins):
+            m.d.sync += [
+                is_ahead.eq(0),
+                place.eq(self.marked.p.place),
+                left.eq(self.marked.p.dropped),
+                tries.eq(0),
+                is_given.eq(0),
+                start.eq(next_start),
+                next_start.eq(Mux(stepped_back < 0, next_start + step, stepped_back)),
+                before.eq(up_to_edge),
+                found.eq(Mux(is_ahead, ahead, incoming)),
+                base.eq(next_number),
+                number.eq(word_after(next_number)),
+                visits.eq(Mux(words == 0, 0, words - (next_start[:word_bits] == 0))),
+            ]
 
         return m
 

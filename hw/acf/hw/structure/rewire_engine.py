@@ -94,7 +94,7 @@ class RewireEngine(wiring.Component):
         m.submodules.store = store = CandidateStore(**parts)
         m.submodules.match = match = ExchangeMatch(**parts)
         m.submodules.writer = writer = ExchangeWriter(**parts)
-        m.submodules.exchanges = exchanges = fifo.SyncFIFO(
+        m.submodules.exchanges = exchanges = fifo.SyncFIFOBuffered(
             width=exchange_layout(structure=structure).size, depth=_EXCHANGES
         )
         m.submodules.write_port = write_port = WritePort(arrays=1, **parts)
@@ -170,7 +170,10 @@ class RewireEngine(wiring.Component):
             store.wanted.eq(scan.wanted),
             store.turn.eq(scan.turn),
             store.flush.eq(~load.enable),
-            *(getattr(store, name).eq(getattr(match, name)) for name in ("look", "look_next", "take", "taken", "row_begins")),
+            *(
+                getattr(store, name).eq(getattr(match, name))
+                for name in ("look", "look_next", "takes", "take", "taken", "row_begins")
+            ),
             match.count.eq(candidate_count),
             match.lacks_last.eq(lacks_last),
             match.first.eq(first),
@@ -178,15 +181,18 @@ class RewireEngine(wiring.Component):
             match.random.eq(job.random),
             match.seed.eq(job.seed),
             match.found.eq(store.found),
-            match.was.eq(store.was),
             writer.half.eq(job.index_size),
             writer.halt.eq(stop),
             self.done.payload.eq(job.semaphore),
         ]
         m.d.comb += others.eq(~(Const(-1, len(others)) << shift))
+        # A cycle late, for the sake of the clock.
+        row_done, exchanged = Signal(), Signal()
         m.d.sync += [
-            rows_left.eq(rows_left - match.row_done),
-            self.changed.eq(self.changed + (match.o.valid & match.o.ready)),
+            row_done.eq(match.row_done),
+            exchanged.eq(match.o.valid & match.o.ready),
+            rows_left.eq(rows_left - row_done),
+            self.changed.eq(self.changed + exchanged),
         ]
 
         with m.FSM() as fsm:
@@ -241,8 +247,8 @@ class RewireEngine(wiring.Component):
                     m.d.comb += flush.eq(1)
                     m.next = "FLUSH"
             with m.State("FLUSH"):
-                m.d.comb += writer.flush.eq(~exchanges.r_rdy)
-                with m.If(~exchanges.r_rdy & writer.idle & write_port.idle & ~stop):
+                m.d.comb += writer.flush.eq(exchanges.level == 0)
+                with m.If((exchanges.level == 0) & writer.idle & write_port.idle & ~stop):
                     m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.valid.eq(1)

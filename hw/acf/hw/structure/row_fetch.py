@@ -11,7 +11,6 @@ from acf.config import MemoryConfig, StructureConfig
 from acf.hw.mem.axi import axi_read_signature
 from acf.hw.mem.fault_report import fault_signature, raise_fault
 from acf.hw.structure.array_reader import ArrayReader
-from acf.hw.structure.element_reader import ElementReader
 from acf.hw.structure.ports import ReadPort
 from acf.hw.structure.row_requests import ROW_ENTRIES_MAX, row_layout
 from acf.isa import CANDIDATE_WORD, ErrorCode
@@ -105,21 +104,22 @@ class RowFetch(wiring.Component):
         beat_bits = exact_log2(beat_bytes)
 
         m.submodules.port = port = ReadPort(arrays=4, **parts)
-        m.submodules.pointers = pointers = ElementReader(**parts)
         m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=row_layout.size, depth=_ROWS)
         # Master values, and candidates of short rows, come faster than indices; twice the buffer hides the same latency.
         deeper = dataclasses.replace(self._structure, buffer_beats=2 * self._structure.buffer_beats)
         readers = {
+            "pointers": ArrayReader(**parts),
             "indices": ArrayReader(**parts),
             "master": ArrayReader(memory=self._memory, structure=deeper),
             "candidates": ArrayReader(memory=self._memory, structure=deeper),
         }
         for name, reader in readers.items():
             m.submodules[f"{name}_reader"] = reader
-            wiring.connect(m, reader.o, wiring.flipped(getattr(self, name)))
+            if name != "pointers":
+                wiring.connect(m, reader.o, wiring.flipped(getattr(self, name)))
 
         wiring.connect(m, port.read, wiring.flipped(self.read))
-        for number, reader in enumerate((pointers, *readers.values())):
+        for number, reader in enumerate(readers.values()):
             wiring.connect(m, reader.request, port.requests[number])
             m.d.comb += [
                 reader.beat.eq(port.beat),
@@ -129,15 +129,15 @@ class RowFetch(wiring.Component):
         m.d.comb += [self.faults[1].valid.eq(port.fault.valid), self.faults[1].p.eq(port.fault.p)]
 
         row = Signal(32)
-        place = Signal(32)
+        pointer, place = Signal(32), Signal(32)  # the one that has come, and the one before it
+        has_pointer, uses_pointer = Signal(), Signal()
         end = Signal(32)  # of all rows
         given = Signal(row_layout)
         count = Signal(32)
-        pointer = pointers.o.payload
+        row_place = Signal(32)
         m.d.comb += [
-            count.eq(pointer - place),
             given.row.eq(row),
-            given.place.eq(place),
+            given.place.eq(row_place),
             given.count.eq(count),
             rows.w_data.eq(given),
             self.rows.valid.eq(rows.r_rdy),
@@ -160,50 +160,86 @@ class RowFetch(wiring.Component):
                 run.p.count.eq((last >> beat_bits) - (first >> beat_bits) + 1),
             ]
 
+        # Pointers begin with a beat: which of its beat a pointer is follows from its number.
+        in_beat = beat_bits - 2
+        run, beats = readers["pointers"].i, readers["pointers"].o
         asks_all = Signal()
+        ask = Signal(32)
+        number = Signal(32)  # of the pointer that is taken from the beat
+        last = Signal()
+        takes = Signal()
+        first_beat, last_beat = job.row_begin >> in_beat, job.row_end >> in_beat
         m.d.comb += [
-            pointers.i.p.address.eq(job.pointers + (Mux(asks_all, job.row_begin, job.row_end) << 2)),
-            pointers.i.p.count.eq(Mux(asks_all, job.row_end - job.row_begin + 1, 1)),
+            ask.eq(Mux(asks_all, first_beat, last_beat)),
+            run.p.beat.eq((job.pointers >> beat_bits) + ask),
+            run.p.count.eq(Mux(asks_all, last_beat - first_beat + 1, 1)),
+            last.eq(number == job.row_end),
+            takes.eq(beats.valid & (~has_pointer | uses_pointer)),
+            beats.ready.eq(takes & (last | number[:in_beat].all())),
         ]
+        with m.If(uses_pointer):
+            m.d.sync += has_pointer.eq(0)
+        with m.If(takes):
+            m.d.sync += [
+                pointer.eq(beats.payload.word_select(number[:in_beat], 32)),
+                has_pointer.eq(1),
+                # The end of all rows comes first.
+                number.eq(Mux(last, job.row_begin, number + 1)),
+            ]
+
+        # A row that is being looked at.
+        is_row, back, beyond, row_last, goes_on = Signal(), Signal(), Signal(), Signal(), Signal()
+        with m.If(goes_on):
+            m.d.sync += is_row.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 # The end of all rows first: it says how much is to be read.
-                m.d.sync += row.eq(job.row_begin)
-                m.d.comb += pointers.i.valid.eq(self.start)
+                m.d.comb += run.valid.eq(self.start)
                 with m.If(self.start):
+                    m.d.sync += [row.eq(job.row_begin - 1), number.eq(job.row_end)]
                     m.next = "ASK"
             with m.State("ASK"):
-                m.d.comb += [pointers.i.valid.eq(1), asks_all.eq(1)]
-                with m.If(pointers.i.ready):
+                m.d.comb += [run.valid.eq(1), asks_all.eq(1)]
+                with m.If(run.ready):
                     m.next = "END"
             with m.State("END"):
-                m.d.comb += pointers.o.ready.eq(1)
+                m.d.comb += uses_pointer.eq(has_pointer)
                 m.d.sync += end.eq(pointer)
-                with m.If(pointers.o.valid):
+                with m.If(has_pointer):
                     m.next = "FIRST"
             with m.State("FIRST"):
-                m.d.comb += pointers.o.ready.eq(1)
+                m.d.comb += uses_pointer.eq(has_pointer)
                 m.d.sync += place.eq(pointer)
-                with m.If(pointers.o.valid):
+                with m.If(has_pointer):
                     m.next = "ENTRIES"
             with m.State("ENTRIES"):
                 m.d.comb += [readers[name].i.valid.eq(end > place) for name in ("indices", "master")]
                 m.next = "ROWS"
-            with m.State("ROWS"), m.If(pointers.o.valid):
-                # Behind the end of all rows there is nothing to give: one of the pointers to come goes back.
-                beyond = Signal()
-                m.d.comb += beyond.eq(pointer > end)
-                with m.If(pointer < place):
-                    m.d.comb += raise_fault(self.faults[0], ErrorCode.POINTER_ORDER, row=row, index=pointer)
-                    m.next = "STOPPED"
-                with m.Elif(count > ROW_ENTRIES_MAX):
-                    m.d.comb += raise_fault(self.faults[0], ErrorCode.POINTER_RANGE, row=row, index=pointer)
-                    m.next = "STOPPED"
-                with m.Elif(beyond | rows.w_rdy):
-                    m.d.comb += [pointers.o.ready.eq(1), rows.w_en.eq(~beyond)]
-                    m.d.sync += [place.eq(pointer), row.eq(row + 1)]
-                    with m.If(row + 1 == job.row_end):
-                        m.next = "IDLE"
+            with m.State("ROWS"):
+                m.d.comb += uses_pointer.eq(has_pointer & (~is_row | goes_on) & ~(is_row & row_last))
+                with m.If(uses_pointer):
+                    m.d.sync += [
+                        is_row.eq(1),
+                        row.eq(row + 1),
+                        row_place.eq(place),
+                        place.eq(pointer),
+                        count.eq(pointer - place),
+                        back.eq(pointer < place),
+                        # Behind the end of all rows there is nothing to give: one of the pointers to come goes back.
+                        beyond.eq(pointer > end),
+                        row_last.eq((row + 2)[:32] == job.row_end),
+                    ]
+                with m.If(is_row):
+                    with m.If(back):
+                        m.d.comb += raise_fault(self.faults[0], ErrorCode.POINTER_ORDER, row=row, index=place)
+                        m.next = "STOPPED"
+                    with m.Elif(count > ROW_ENTRIES_MAX):
+                        m.d.comb += raise_fault(self.faults[0], ErrorCode.POINTER_RANGE, row=row, index=place)
+                        m.next = "STOPPED"
+                    with m.Else():
+                        m.d.comb += [goes_on.eq(beyond | rows.w_rdy), rows.w_en.eq(~beyond)]
+                        with m.If(goes_on & row_last):
+                            m.next = "IDLE"
             with m.State("STOPPED"):
                 pass
 
