@@ -14,15 +14,17 @@ from acf.hw.structure.random import xorshift32
 __all__ = ["ExchangeMatch"]
 
 _DRAWS = 16
+_BYTE = 8
+"""Bits that are kept of the word of a draw."""
 
 
 class ExchangeMatch(wiring.Component):
     """Gives the positions of each row the columns that it gets.
 
-    While a row gives its columns, the first word of the next row is looked at. So a row takes a cycle for each exchange,
-    and one for each further word of candidates that it needs, beside the exchanges of the word before; the first of
-    these waits for that of the next row. It ends with the last of its exchanges. Where growth is random, it takes a
-    cycle for each draw, and two for one on which it depends whether the row is done.
+    While a row gives its columns, the first word of the next row is looked at. So a row takes a cycle for each
+    exchange, and one for each further word of candidates that it needs, beside the exchanges of the word before; the
+    first of these waits for that of the next row. It ends with the last of its exchanges. Where growth is random, it
+    takes a cycle for each draw, and two for one on which it depends whether the row is done.
 
     Parameters
     ----------
@@ -141,13 +143,15 @@ class ExchangeMatch(wiring.Component):
         exhausted, gives, again = Signal(), Signal(), Signal()
         column = Signal(column_bits)
 
-        # A draw whose word is ``found``; which of the two before it were given, whose bits may still show in that word;
+        # A draw, of whose word a byte is ``found``; which of the two before it were given, whose bits may still show;
         # and whether it is the same column as theirs.
         pending, inside, free, judged = (Signal(name=name) for name in ("pending", "inside", "free", "judged"))
         taken, before_taken = Signal(column_bits), Signal(column_bits)
         is_given, is_same = Signal(2), Signal(2)
         tries = Signal(range(_DRAWS))
-        m.d.comb += free.eq(inside & found.bit_select(taken[:word_bits], 1) & ~(is_given & is_same).any())
+        m.d.comb += free.eq(
+            inside & found[:_BYTE].bit_select(taken[: exact_log2(_BYTE)], 1) & ~(is_given & is_same).any()
+        )
 
         column_in_word = Cat(Cat(lowest[n] for n in range(look_bits) if n >> bit & 1).any() for bit in range(word_bits))
         m.d.comb += [
@@ -248,7 +252,7 @@ class ExchangeMatch(wiring.Component):
                     m.d.sync += [
                         taken.eq(drawn),
                         inside.eq(drawn < self.count),
-                        found.eq(self.found),
+                        found.eq(self.found.word_select(drawn[exact_log2(_BYTE) : word_bits], _BYTE)),
                         is_same.eq(Cat(drawn == taken, drawn == before_taken)),
                     ]
                 with m.If(gives):
@@ -280,11 +284,3 @@ class ExchangeMatch(wiring.Component):
             ]
 
         return m
-
-    def _tried(self, m, tries, left, draws):
-        """A draw was for nothing."""
-        m.d.comb += draws.eq(1)
-        m.d.sync += tries.eq(tries + 1)
-        with m.If(tries == _DRAWS - 1):
-            m.d.comb += self.dropped.ready.eq(1)
-            m.d.sync += left.eq(left - 1)

@@ -105,7 +105,7 @@ class RowFetch(wiring.Component):
 
         m.submodules.port = port = ReadPort(arrays=4, **parts)
         m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=row_layout.size, depth=_ROWS)
-        # Master values, and candidates of short rows, come faster than indices; twice the buffer hides the same latency.
+        # Master values, and candidates of short rows, come faster than indices: twice the buffer hides the latency.
         deeper = dataclasses.replace(self._structure, buffer_beats=2 * self._structure.buffer_beats)
         readers = {
             "pointers": ArrayReader(**parts),
