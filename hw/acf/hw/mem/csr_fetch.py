@@ -32,10 +32,11 @@ from acf.hw.mem.entry_window import EntryWindow, cut_span_layout
 from acf.hw.mem.fault_report import fault_signature
 from acf.hw.mem.group_rows import GroupRows
 from acf.hw.mem.line_fetch import LineFetch, encode, line_request_layout
-from acf.hw.mem.pointer_fetch import PointerFetch
+from acf.hw.mem.pointer_fetch import PointerFetch, row_span_layout
 from acf.hw.mem.row_interleaver import RowInterleaver
 from acf.hw.mem.row_ranges import RowRanges
 from acf.hw.mem.row_tags import RowTags
+from acf.hw.mem.skid_buffer import SkidBuffer
 from acf.hw.mem.span_addresses import SpanAddresses, csr_job_layout, place_layout
 
 __all__ = ["CsrFetch", "pointer_id"]
@@ -122,6 +123,8 @@ class CsrFetch(wiring.Component):
         m.submodules.dense_rows = dense_rows = DenseRows()
         has_groups, has_blocks = ("nm" in config.feeder.formats), ("blocks" in config.feeder.formats)
         line_entries = config.feeder.line_buffers * config.memory.beat_bytes // 4
+        # Cuts the path on which what reads rows makes what finds them wait.
+        m.submodules.found_rows = found_rows = SkidBuffer(shape=row_span_layout)
         m.submodules.ranges = ranges = RowRanges(places=config.feeder.ranges)
         m.submodules.window = window = EntryWindow()
         m.submodules.runs = runs = EntryRuns(length=line_entries)
@@ -140,7 +143,7 @@ class CsrFetch(wiring.Component):
         waits, admitted = Signal(), Signal()  # the early job is not read; it is
         given = Signal(init=1)  # the job that is read has been started
         shaped = Signal()  # the shape of groups has been worked out
-        finding = begins | shaped | pointers.busy | dense_rows.busy | ranges.busy | window.o.valid
+        finding = begins | shaped | pointers.busy | dense_rows.busy | found_rows.o.valid | ranges.busy | window.o.valid
         m.d.comb += [
             self.can_prepare.eq(~waits & ~finding & ~bitmap_rows.busy),
             reads.eq(waits & ~reading & given),
@@ -177,10 +180,10 @@ class CsrFetch(wiring.Component):
             dense_rows.inner_begin.eq(early.inner_begin),
             dense_rows.inner_size.eq(early.inner_size),
             dense_rows.inner_count.eq(early.inner_count),
-            ranges.i.payload.eq(Mux(without_pointers, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
-            ranges.i.valid.eq(Mux(without_pointers, dense_rows.o.valid, pointers.o.valid)),
-            dense_rows.o.ready.eq(ranges.i.ready),
-            pointers.o.ready.eq(ranges.i.ready),
+            found_rows.i.payload.eq(Mux(without_pointers, dense_rows.o.p.as_value(), pointers.o.p.as_value())),
+            found_rows.i.valid.eq(Mux(without_pointers, dense_rows.o.valid, pointers.o.valid)),
+            dense_rows.o.ready.eq(found_rows.i.ready),
+            pointers.o.ready.eq(found_rows.i.ready),
             ranges.use.eq(early.use_ranges),
             ranges.first.eq(early.range_first),
             # What the job that is read still finds may be what the next one uses.
@@ -266,6 +269,7 @@ class CsrFetch(wiring.Component):
             m.d.comb += pointers.blocks.eq(early.blocks)
             with m.If(early.blocks):
                 m.d.comb += runs.i.p.position.eq(window.o.p.begin)
+        wiring.connect(m, found_rows.o, ranges.i)
         wiring.connect(m, ranges.o, window.i)
         wiring.connect(m, runs.tags, tags.tags)
         wiring.connect(m, cursors.o, tags.i)
