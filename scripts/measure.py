@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -400,6 +401,25 @@ def filled(text: str, section: str, lines: list[str], *, script: str = "measure.
     if not found_begin or not found_end:
         raise ValueError(f"markers of section {section!r} are missing")
     return f"{head}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{tail}"
+
+
+def measure_page(
+    page: Path, section: str, *, commands: dict[str, str], table: Callable[[], list[str]], script: str
+) -> int:
+    """Measure, write or check, as the command line says, where one table of one page states what is measured."""
+    if "--tables" not in sys.argv and "--check" not in sys.argv:
+        with Progress() as progress:
+            task = progress.add_task("measuring", total=len(commands))
+            for name, command in commands.items():
+                progress.update(task, description=name)
+                measure(name, command)
+                progress.advance(task)
+    before = page.read_text()
+    after = filled(before, section, table(), script=script)
+    if "--check" in sys.argv:
+        return int(after != before)
+    page.write_text(after)
+    return 0
 
 
 def main() -> int:

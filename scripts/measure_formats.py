@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from measure import RESULTS, ROOT, filled, measure, result
-from rich.progress import Progress
+from measure import RESULTS, ROOT, measure_page, result
 
 PAGE = ROOT / "docs" / "formats.md"
 SEEDS = (1, 2, 3)
@@ -82,22 +81,5 @@ def table() -> list[str]:
     return lines
 
 
-def main() -> int:
-    """Measure, write or check."""
-    if "--tables" not in sys.argv and "--check" not in sys.argv:
-        with Progress() as progress:
-            task = progress.add_task("measuring", total=len(commands()))
-            for name, command in commands().items():
-                progress.update(task, description=name)
-                measure(name, command)
-                progress.advance(task)
-    before = PAGE.read_text()
-    after = filled(before, "formats", table(), script="measure_formats.py")
-    if "--check" in sys.argv:
-        return int(after != before)
-    PAGE.write_text(after)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measure_page(PAGE, "formats", commands=commands(), table=table, script="measure_formats.py"))

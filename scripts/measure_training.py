@@ -7,8 +7,7 @@ python scripts/measure_training.py --check    exits with 1 where the table is no
 
 import sys
 
-from measure import ROOT, filled, measure, result
-from rich.progress import Progress
+from measure import ROOT, measure_page, result
 
 PAGE = ROOT / "docs" / "training.md"
 SEEDS = (1, 2, 3)
@@ -68,22 +67,5 @@ def table() -> list[str]:
     return lines
 
 
-def main() -> int:
-    """Train, write or check."""
-    if "--tables" not in sys.argv and "--check" not in sys.argv:
-        with Progress() as progress:
-            task = progress.add_task("training", total=len(commands()))
-            for name, command in commands().items():
-                progress.update(task, description=name)
-                measure(name, command)
-                progress.advance(task)
-    before = PAGE.read_text()
-    after = filled(before, "accuracies", table(), script="measure_training.py")
-    if "--check" in sys.argv:
-        return int(after != before)
-    PAGE.write_text(after)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measure_page(PAGE, "accuracies", commands=commands(), table=table, script="measure_training.py"))
