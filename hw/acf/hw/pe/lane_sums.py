@@ -3,27 +3,25 @@
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from acf.config import LaneConfig
 from acf.hw.pe.accumulator_add import AccumulatorAdd
 from acf.hw.pe.accumulator_bank import accumulator_sweep
+from acf.hw.pe.accumulator_fetch import AccumulatorFetch
 from acf.hw.pe.interlock import Interlock
 
 __all__ = ["LaneSums"]
-
-_PATIENCE = 4
-"""Cycles for which an accumulator is asked for, before its lane makes a product wait."""
 
 
 class LaneSums(wiring.Component):
     """Takes sums, adds to each the accumulators of ``lanes`` lanes in order, and gives them on.
 
     There is one adder. It works on an accumulator row at a time, lane after lane, so that the sums of the ``slots``
-    accumulators hide its latency: ``lanes * slots`` cycles for each row, or ``lanes * (latency + 3)`` where slots are
-    fewer than that, ``latency`` being the adder's. A sum comes out ``latency + 2`` cycles after its last accumulator
-    was asked for.
+    accumulators hide its latency: ``lanes * slots`` cycles for each row, or ``lanes * (latency + 2)`` where slots are
+    fewer than that, ``latency`` being the adder's. Accumulators are fetched from every lane ahead of that
+    (``AccumulatorFetch``). A sum comes out ``latency + 1`` cycles after its last accumulator was taken.
 
     Parameters
     ----------
@@ -31,7 +29,7 @@ class LaneSums(wiring.Component):
     lanes : int
         Lanes that are added.
     room : int
-        Sums that may be asked for or given on and are not yet ``freed``.
+        Sums that may be under way or given on and are not yet ``freed``.
 
     Members
     -------
@@ -50,7 +48,7 @@ class LaneSums(wiring.Component):
     freed : In(2)
         So many sums are no longer in the way.
     row_done : Out(1)
-        All accumulators of a row have been asked for.
+        All accumulators of a row have been taken.
     lanes : Out(accumulator_sweep).array(lanes)
     accumulators : In(accumulator_width).array(lanes)
         What they have read in the cycle before.
@@ -87,23 +85,39 @@ class LaneSums(wiring.Component):
         width = self._lane.number_format.accumulator_width
 
         m.submodules.adder = adder = AccumulatorAdd(lane=self._lane)
-        # A sum is read in the cycle after the accumulator was asked for, enters the adder one cycle later, and is
-        # written when it has left it.
-        m.submodules.interlock = interlock = Interlock(address_width=ceil_log2(slots), depth=adder.latency + 2)
+        # A sum is read when the accumulator is taken, enters the adder in the next cycle, and is written when it has
+        # left it.
+        m.submodules.interlock = interlock = Interlock(address_width=ceil_log2(slots), depth=adder.latency + 1)
+
+        fetched = []
+        for n, port in enumerate(self.lanes):
+            m.submodules[f"fetch_{n}"] = fetch = AccumulatorFetch(lane=self._lane)
+            connect(m, fetch.lane, flipped(port))
+            m.d.comb += [
+                fetch.start.eq(self.start),
+                fetch.row.eq(self.row),
+                fetch.rows.eq(self.rows),
+                fetch.accumulator.eq(self.accumulators[n]),
+            ]
+            fetched.append(fetch.o)
 
         # Where the walk is.
-        row, rows_left = Signal.like(self.row), Signal.like(self.rows)
+        rows_left = Signal.like(self.rows)
         lane, slot = Signal(range(lanes)), Signal(range(slots))
         room = Signal(range(self._room + 1), init=self._room)
-        walking, asks, step = Signal(), Signal(), Signal()
-        waited = Signal(range(_PATIENCE))
+        walking, step = Signal(), Signal()
         first_lane, last_lane, slot_ends = lane == 0, lane == lanes - 1, slot == slots - 1
         takes_sum = walking & first_lane & ~self.from_zero
         m.d.comb += [
             walking.eq(rows_left != 0),
-            # Ask for the next accumulator, when the sum so far is there, or will be.
-            asks.eq(walking & ~interlock.hazard & (~takes_sum | self.i.valid) & (~last_lane | room.any())),
-            step.eq(Cat(port.taken for port in self.lanes).any()),
+            step.eq(
+                walking
+                & Array(accumulator.valid for accumulator in fetched)[lane]
+                & ~interlock.hazard
+                & (~takes_sum | self.i.valid)
+                & (~last_lane | room.any())
+            ),
+            *(accumulator.ready.eq(step & (lane == n)) for n, accumulator in enumerate(fetched)),
             self.i.ready.eq(takes_sum & step),
             self.row_done.eq(step & slot_ends & last_lane),
             self.busy.eq(walking | (room != self._room)),
@@ -112,43 +126,26 @@ class LaneSums(wiring.Component):
             interlock.effectual.eq(1),
         ]
         m.d.sync += room.eq(room - (step & last_lane) + self.freed)
-        with m.If(step):
-            m.d.sync += waited.eq(0)
-        with m.Elif(asks & (waited != _PATIENCE - 1)):
-            m.d.sync += waited.eq(waited + 1)
         with m.If(self.start):
-            m.d.sync += [row.eq(self.row), rows_left.eq(self.rows)]
+            m.d.sync += rows_left.eq(self.rows)
         with m.If(step):
             m.d.sync += slot.eq(slot + 1)  # back to 0 after the last
         with m.If(step & slot_ends):
             m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
         with m.If(self.row_done):
-            m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1)]
-        for n, port in enumerate(self.lanes):
-            m.d.comb += [
-                port.read.eq(asks & (lane == n)),
-                port.row.eq(row),
-                port.slot.eq(slot),
-                port.urgent.eq(waited == _PATIENCE - 1),
-            ]
+            m.d.sync += rows_left.eq(rows_left - 1)
 
-        # The accumulator is there.
+        # The accumulator and the sum so far are there.
         m.submodules.sums = sums = Memory(shape=width, depth=slots, init=[])
         writer, reader = sums.write_port(), sums.read_port(domain="comb")
-        asked, enable = Signal(), Signal()
-        asked_lane, asked_slot = Signal.like(lane), Signal.like(slot)
-        initial, a, b = (Signal(width, name=name, reset_less=True) for name in ("initial", "a", "b"))
-        m.d.sync += [asked.eq(step), enable.eq(asked)]
+        enable, a, b = Signal(), Signal(width, reset_less=True), Signal(width, reset_less=True)
+        m.d.sync += enable.eq(step)
         with m.If(step):
-            m.d.sync += [asked_lane.eq(lane), asked_slot.eq(slot)]
-        with m.If(step & first_lane):
-            m.d.sync += initial.eq(Mux(self.from_zero, 0, self.i.payload))
-        with m.If(asked):
             m.d.sync += [
-                a.eq(Mux(asked_lane == 0, initial, reader.data)),
-                b.eq(Array(self.accumulators)[asked_lane]),
+                a.eq(Mux(first_lane, Mux(self.from_zero, 0, self.i.payload), reader.data)),
+                b.eq(Array(accumulator.payload for accumulator in fetched)[lane]),
             ]
-        m.d.comb += [reader.addr.eq(asked_slot), adder.a.eq(a), adder.b.eq(b), adder.enable.eq(enable)]
+        m.d.comb += [reader.addr.eq(slot), adder.a.eq(a), adder.b.eq(b), adder.enable.eq(enable)]
 
         # The sum is there. Sums leave the adder in the order of the walk.
         summed_lane, summed_slot = Signal(range(lanes)), interlock.write_address
