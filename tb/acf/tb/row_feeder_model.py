@@ -101,11 +101,11 @@ def golden_stream(command, matrix, *, feeder, remembered):
                 filtered += command["decoder"] != Decoder.DENSE
             elif mode == Mode.SAMPLED:
                 number = first * CONFIG.lane.slots + place - window
-                entries.setdefault(number, []).append((n, inner))
+                entries.setdefault(number, []).append((command["operand_first"] + n, inner))
             elif command["skip"] and is_zero(value):
                 zeros += 1
             elif mode == Mode.SCATTER:
-                entries.setdefault(first + inner, []).append((value, command.get("scatter_first", 0) + n))
+                entries.setdefault(first + inner, []).append((value, command["operand_first"] + n))
             else:
                 entries.setdefault(first + n, []).append((value, inner))
         if command["ranges"] == Ranges.RECORD and looked_at:
@@ -371,10 +371,11 @@ def random_stream(matrix, *, mode=None, **fixed):
         "range_first": random.choice([0, 0, random.randint(0, CONFIG.feeder.ranges - max(ACCUMULATORS, OPERANDS))]),
     }
     if mode == Mode.SCATTER:
-        command["scatter_first"] = random.choice([0, random.randint(0, OPERANDS - min(OPERANDS, command["row_limit"]))])
         command["inner_count"] = random.randint(0, ACCUMULATORS - command["accumulator_first"])
     if mode == Mode.SAMPLED:
         command.update(_random_entry_range(command["entries"]), row_limit=random.randint(0, OPERANDS))
+    room = OPERANDS - command["row_limit"] if mode != Mode.GATHER else OPERANDS
+    command["operand_first"] = random.choice([0, random.randint(0, max(0, room))])
     return {**command, **fixed}
 
 

@@ -250,8 +250,8 @@ class RowFeeder(wiring.Component):
         with m.Switch(stream_field("mode")):
             with m.Case(Mode.GATHER):
                 m.d.comb += first_local.eq(first_accumulator)
-            with m.Case(Mode.SCATTER):
-                m.d.comb += first_local.eq(stream_field("scatter_first"))
+            with m.Case(Mode.SCATTER, Mode.SAMPLED):
+                m.d.comb += first_local.eq(stream_field("operand_first"))
         # Row and entry fields have the same places in STREAM and DRAIN.
         m.d.comb += [
             share.feeder.eq(self.y - 1),
