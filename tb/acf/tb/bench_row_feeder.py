@@ -215,7 +215,7 @@ async def remembered_ranges_are_read_alone(dut):
             "entry_begin": 0,
             "entry_count": ACCUMULATORS // CONFIG.lanes * T,
             "range_first": random.randint(0, CONFIG.feeder.ranges - 8),
-            "scatter_first": 0,
+            "operand_first": 0,
         }
         beats = {}
         for ranges in (Ranges.RECORD, Ranges.USE, Ranges.ALL):
@@ -294,7 +294,7 @@ async def blocks(dut):
         if number % 2:
             await one_stream(bench, matrix, random_stream(matrix, **part, mode=Mode.GATHER))
             part["inner_count"] = ACCUMULATORS // 2
-            scatter = {"mode": Mode.SCATTER, "scatter_first": 0, "accumulator_first": ACCUMULATORS // 2}
+            scatter = {"mode": Mode.SCATTER, "operand_first": 0, "accumulator_first": ACCUMULATORS // 2}
             await one_stream(bench, matrix, whole_stream(matrix, **part, **scatter))
         else:
             for ranges in (Ranges.RECORD, Ranges.USE):
@@ -410,6 +410,113 @@ async def entries_are_read_ahead(dut):
     assert max(gaps[1:]) < latency < gaps[0], f"{gaps} cycles from SETUP to the first entry"
 
 
+def in_memory_order(matrix, mode, **fields):
+    """A STREAM of all rows whose entries come in the order of memory, with sums for all of them."""
+    first = {"operand_first": 0, "entry_begin": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T}
+    return whole_stream(matrix, mode=mode, **{**first, "inner_count": min(OPERANDS, ACCUMULATORS), **fields})
+
+
+@cocotb.test()
+async def streams_in_memory_order_overlap(dut):
+    """Entries of several STREAMs, one behind the other, some with none: each sends its own."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    for number in range(24):
+        bench.memory.read.latency, bench.chance = random.choice([(1, 1.0), (40, 1.0), (9, 0.4)])
+        lengths = [random.choice([0, 0, 3, random.randint(0, 40)]) for _ in range(8)]
+        matrix = random_matrix(lengths=lengths, inner_size=3 * OPERANDS, decoder=Decoder.CSR)
+        bench.place(matrix)
+        commands = []
+        for _ in range(6):
+            mode = Mode.GATHER if random.random() < 0.1 else (Mode.SCATTER, Mode.SAMPLED)[number % 2]
+            begin = random.randrange(9)
+            part = {
+                "row_begin": begin,
+                "row_end": random.randint(begin, 8),
+                "inner_begin": random.choice([0, OPERANDS, 2 * OPERANDS + 5]),
+                "inner_count": random.choice([0, 3, min(OPERANDS, ACCUMULATORS)]),
+                "ranges": random.choice([Ranges.ALL, Ranges.ALL, Ranges.ALL, Ranges.RECORD]),
+                "entry_begin": random.choice([0, 0, 17, 50]),
+                "semaphore": random.choice([2, 5]),
+            }
+            commands.append(in_memory_order(matrix, mode, **part))
+            bench.send(Opcode.STREAM, commands[-1])
+        flits = await bench.finish(len(commands))
+        for command in commands:
+            bench.check_stream(flits, command, matrix)
+        assert not flits
+
+
+@cocotb.test()
+async def streams_in_memory_order_are_asked_for_ahead(dut):
+    """While cursors end one STREAM, memory answers for the next: its first entry takes less than a latency."""
+    latency = 60
+    bench = RowFeederBench(dut)
+    bench.memory.read.latency = latency
+    await start_clock(dut)
+    matrix = random_matrix(lengths=[30] * 8, inner_size=OPERANDS, decoder=Decoder.CSR, wide=False, zeros=0)
+    bench.place(matrix)
+    streams = 5
+    for mode in (Mode.SCATTER, Mode.SAMPLED):
+        for _ in range(streams):
+            count = min(OPERANDS, ACCUMULATORS)
+            bench.send(Opcode.STREAM, in_memory_order(matrix, mode, skip=0, inner_count=count, accumulator_first=0))
+        await wait_until(
+            dut, lambda: bench.signals >= streams, cycles=60000, pending=lambda: f"{bench.signals} signals"
+        )
+        cycles = list(bench.entries.cycles)
+        kinds = [kind for kind, _ in bench.take_entries()]
+        setups = [place for place, kind in enumerate(kinds) if kind == EntryKind.SETUP]
+        gaps = [cycles[place + 1] - cycles[place] for place in setups if kinds[place + 1] == EntryKind.ENTRY]
+        assert len(gaps) == streams
+        assert gaps[0] > latency / 2
+        assert max(gaps[1:]) < latency, f"{gaps} cycles from SETUP to the first entry"
+        bench.entries.cycles.clear()
+        bench.signals = 0
+
+
+@cocotb.test()
+async def what_is_wrong_in_one_of_two_is_told_in_its_turn(dut):
+    """Two STREAMs are read at a time: what is wrong with the first is told at once, with the second when it begins."""
+    bench = RowFeederBench(dut)
+    await start_clock(dut)
+    for number in range(16):
+        mode = (Mode.SCATTER, Mode.SAMPLED)[number % 2]
+        spoils_first = number % 4 >= 2
+        matrices = []
+        for place in range(2):
+            matrix = random_matrix(lengths=[6] * 8, inner_size=OPERANDS, decoder=Decoder.CSR, wide=True, zeros=0)
+            matrix.bases = {name: base + 0x40000 * place for name, base in matrix.bases.items()}
+            matrices.append(matrix)
+        bad = matrices[0 if spoils_first else 1]
+        entry = random.randrange(len(bad.indices))
+        out_of_range = number % 8 >= 4
+        if out_of_range:
+            bad.indices[entry] = OPERANDS
+        commands = [in_memory_order(matrix, mode, skip=0) for matrix in matrices]
+        if not out_of_range:
+            beat = (commands[matrices.index(bad)]["indices"] + 4 * entry) // BEAT * BEAT
+            bench.memory.read.respond = lambda address, beat=beat: SLVERR if address == beat else OKAY
+        for matrix, command in zip(matrices, commands, strict=True):
+            bench.place(matrix)
+            bench.send(Opcode.STREAM, command)
+        if not spoils_first:
+            await bench.entries.wait_for(2)
+            bench.entries.use = lambda: False
+            await ClockCycles(dut.clk, 500)
+            assert not bench.reports.received, "an error before its turn"
+            bench.entries.use = bench.use
+        code, *_ = await bench.error()
+        assert code == (ErrorCode.INDEX_RANGE if out_of_range else ErrorCode.READ_RESPONSE)
+        flits = bench.take_entries()
+        setups = sum(kind == EntryKind.SETUP for kind, _ in flits)
+        assert setups == (1 if spoils_first else 2)
+        if not spoils_first:
+            bench.check_stream(flits, commands[0], matrices[0])
+        bench.memory.read.respond = lambda address: OKAY
+        await bench.reset()
+
+
 @cocotb.test()
 async def what_is_wrong_ahead_waits(dut):
     """Errors of a command that is prepared early are told when those before it are done."""
@@ -523,7 +630,7 @@ async def passing_over(dut):
         command = random_stream(
             matrix,
             mode=Mode.SCATTER,
-            scatter_first=0,
+            operand_first=0,
             row_begin=0,
             row_end=rows,
             row_offset=0,
@@ -726,7 +833,7 @@ async def errors(dut):
         command = whole_stream(matrix, mode=random.choice([Mode.GATHER, Mode.SCATTER]), **fields)
         if command["mode"] == Mode.SCATTER:
             inner = {"inner_begin": OPERANDS - 3 - ACCUMULATORS // 2, "inner_count": ACCUMULATORS}
-            command.update(inner, scatter_first=0)
+            command.update(inner, operand_first=0)
         bench.send(Opcode.STREAM, command)
         return command
 
@@ -808,7 +915,8 @@ async def errors(dut):
         {"mode": 3},
         {"mode": Mode.SCATTER, "inner_count": ACCUMULATORS},
         {"mode": Mode.SCATTER, "accumulator_first": 0, "inner_count": ACCUMULATORS + 1},
-        {"mode": Mode.SCATTER, "scatter_first": OPERANDS},
+        {"mode": Mode.SCATTER, "operand_first": OPERANDS},
+        {"mode": Mode.SAMPLED, "operand_first": OPERANDS, "entry_count": 0},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": 0},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": CONFIG.lane.operand_banks + 1},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},

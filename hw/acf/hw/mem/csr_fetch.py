@@ -7,6 +7,8 @@ Where entries are to come in the order of memory, ``EntryRuns`` joins rows to ru
 apart behind; ``RowInterleaver`` mixes them again as far as sums allow.
 There are three parts, each with a job of its own: while mixed entries of one are given, those of the next one are read,
 and the rows of the one after that are found. Rows wait in front of ``EntryRuns``, entries in front of the interleaver.
+Where entries come in the order of memory, two jobs that are decoded alike may be read at a time, so that memory has
+something to do while cursors end the first of them; their *turn*, which is another for each, tells them apart.
 Of a bitmap ``BitmapRows`` says where its rows lie, and ``BitmapDecoder`` makes indices of its ones. Rows with N entries
 in each M columns are dense rows of their entries, whose shape ``GroupRows`` works out. The rows of a row of blocks
 share its pointers and indices; their values lie as far apart as all values of one row in each block take.
@@ -26,7 +28,7 @@ from acf.hw.mem.bitmap_decoder import BitmapDecoder
 from acf.hw.mem.bitmap_rows import BitmapRows
 from acf.hw.mem.csr_cursors import CsrCursors
 from acf.hw.mem.dense_rows import DenseRows
-from acf.hw.mem.entry_filter import EntryFilter, entry_layout
+from acf.hw.mem.entry_filter import EntryFilter, entry_layout, filter_job_layout
 from acf.hw.mem.entry_runs import EntryRuns
 from acf.hw.mem.entry_window import EntryWindow, cut_span_layout
 from acf.hw.mem.fault_report import fault_signature
@@ -139,20 +141,33 @@ class CsrFetch(wiring.Component):
 
         # Which job is where. One whose rows are found is read as soon as all entries of the one before have been, and
         # given when it is started.
-        begins, reads, reading = Signal(), Signal(), Signal()
+        begins, reads, reading, begins_anew = (Signal() for _ in range(4))
+        turn = Signal()  # of the job that is read last
+        overlaps, earlier_left = Signal(), Signal()  # entries of the one before it may be left; they are
+        chains = Signal()  # the next one may be read before they have gone
         waits, admitted = Signal(), Signal()  # the early job is not read; it is
         given = Signal(init=1)  # the job that is read has been started
         shaped = Signal()  # the shape of groups has been worked out
         finding = begins | shaped | pointers.busy | dense_rows.busy | found_rows.o.valid | ranges.busy | window.o.valid
         m.d.comb += [
             self.can_prepare.eq(~waits & ~finding & ~bitmap_rows.busy),
-            reads.eq(waits & ~reading & given),
+            reads.eq(waits & given & (~reading | chains)),
+            begins_anew.eq(reads & ~reading),
         ]
         m.d.sync += begins.eq(self.prepare)
         with m.If(self.prepare):
             m.d.sync += [early.eq(self.job), waits.eq(1), admitted.eq(0)]
         with m.If(reads):
-            m.d.sync += [job.eq(early), waits.eq(0), admitted.eq(1), given.eq(0)]
+            m.d.sync += [
+                job.eq(early),
+                waits.eq(0),
+                admitted.eq(1),
+                given.eq(0),
+                turn.eq(~turn),
+                overlaps.eq(reading),
+            ]
+        with m.Elif(~earlier_left):
+            m.d.sync += overlaps.eq(0)
         with m.If(self.start):
             m.d.sync += given.eq(1)
 
@@ -161,15 +176,22 @@ class CsrFetch(wiring.Component):
         in_runs = job.scatter | job.sampled
         # One entry a cycle, cursors in turn, is enough where most entries are of use.
         passes_over = Signal()
-        place_first = Signal(16)  # what turns the number of an entry into its place
+        filter_jobs = [Signal(filter_job_layout, name=f"filter_job_{n}") for n in range(2)]
         with m.If(reads):
-            m.d.sync += [
-                passes_over.eq(
-                    ~(without_pointers | early.bitmap | early.use_ranges)
-                    & ((early.inner_count << 1) < early.inner_size)
-                ),
-                place_first.eq(early.entry_begin - early.entry_number),
-            ]
+            m.d.sync += passes_over.eq(
+                ~(without_pointers | early.bitmap | early.use_ranges) & ((early.inner_count << 1) < early.inner_size)
+            )
+            for number, filter_job in enumerate(filter_jobs):
+                with m.If(turn != number):
+                    m.d.sync += [
+                        *(
+                            filter_job[name].eq(early[name])
+                            for name in filter_job_layout.members
+                            if name != "place_first"
+                        ),
+                        # What turns the number of an entry into its place.
+                        filter_job.place_first.eq(early.entry_begin - early.entry_number),
+                    ]
         m.d.comb += [
             pointers.start.eq(begins & ~without_pointers),
             pointers.pointers.eq(early.pointers),
@@ -199,6 +221,7 @@ class CsrFetch(wiring.Component):
             window.o.ready.eq(runs.i.ready & admitted),
             runs.enable.eq(in_runs),
             # Positions count within a row, and rows of blocks do not lie behind each other.
+            runs.turn.eq(turn),
             runs.apart.eq(job.dense | (job.n_of_m if has_groups else 0) | (job.blocks if has_blocks else 0)),
             runs.finish.eq(~(admitted & finding)),
             tags.enable.eq(in_runs),
@@ -210,7 +233,7 @@ class CsrFetch(wiring.Component):
             cursors.valueless.eq(job.sampled),
             cursors.ordered.eq(in_runs),
             cursors.grouped.eq(in_runs | passes_over),
-            cursors.start.eq(reads),
+            cursors.start.eq(begins_anew),
             cursors.decoded.eq(job.bitmap),
             cursors.index.eq(bitmaps.index),
             cursors.index_available.eq(Mux(job.bitmap, bitmaps.available, indices.available)),
@@ -235,16 +258,11 @@ class CsrFetch(wiring.Component):
             values.pop.eq(cursors.value_pop),
             indices.halt.eq(self.halt),
             values.halt.eq(self.halt),
+            entry_filter.i_turn.eq(Mux(in_runs, tags.turn, turn)),
             entry_filter.dense.eq(job.dense),
-            entry_filter.skip.eq(job.skip),
             entry_filter.scatter.eq(job.scatter),
             entry_filter.sampled.eq(job.sampled),
-            entry_filter.accumulator_first.eq(job.accumulator_first),
-            entry_filter.inner_begin.eq(job.inner_begin),
-            entry_filter.inner_size.eq(job.inner_size),
-            entry_filter.inner_count.eq(job.inner_count),
-            entry_filter.range_first.eq(job.range_first),
-            entry_filter.place_first.eq(place_first),
+            *(taken.eq(filter_job) for taken, filter_job in zip(entry_filter.jobs, filter_jobs, strict=True)),
             self.filtered.eq(entry_filter.filtered),
             self.zero_dropped.eq(entry_filter.zero_dropped),
         ]
@@ -275,10 +293,11 @@ class CsrFetch(wiring.Component):
         wiring.connect(m, cursors.o, tags.i)
         wiring.connect(m, tags.o, entry_filter.i)
         wiring.connect(m, interleaver.o, wiring.flipped(self.o))
+        is_wanted = given | (entry_filter.o_turn != turn)
         m.d.comb += [
             interleaver.i.payload.eq(entry_filter.o.payload),
-            interleaver.i.valid.eq(entry_filter.o.valid & given),
-            entry_filter.o.ready.eq(interleaver.i.ready & given),
+            interleaver.i.valid.eq(entry_filter.o.valid & is_wanted),
+            entry_filter.o.ready.eq(interleaver.i.ready & is_wanted),
         ]
         # Indices of bits are in range, so there is one of the two at most.
         entry_fault = fault_signature.create()
@@ -287,21 +306,43 @@ class CsrFetch(wiring.Component):
             entry_fault.p.eq(Mux(job.bitmap, bitmaps.fault.p.as_value(), entry_filter.fault.p.as_value())),
         ]
         # What is wrong with entries that are not yet wanted is kept.
-        found_faults = (pointers.fault, indices.fault, values.fault, entry_fault)
-        for fault, source in zip(self.faults, found_faults, strict=True):
-            kept = fault_signature.create()
-            with m.If(source.valid & ~kept.valid):
-                m.d.sync += [kept.valid.eq(1), kept.p.eq(source.p)]
-            is_wanted = given & admitted if source is pointers.fault else given
+        found_faults = (
+            (pointers.fault, turn),
+            (indices.fault, indices.fault_turn),
+            (values.fault, values.fault_turn),
+            (entry_fault, Mux(in_runs, entry_filter.fault_turn, turn)),
+        )
+        for number, (fault, (source, source_turn)) in enumerate(zip(self.faults, found_faults, strict=True)):
+            kept, kept_turn = fault_signature.create(), Signal(name=f"kept_turn_{number}")
+            comes_first = (source_turn != turn) & (kept_turn == turn)
+            with m.If(source.valid & (~kept.valid | comes_first)):
+                m.d.sync += [kept.valid.eq(1), kept.p.eq(source.p), kept_turn.eq(source_turn)]
+            is_wanted = given & admitted if source is pointers.fault else given | (kept_turn != turn)
             m.d.comb += [fault.valid.eq(kept.valid & is_wanted), fault.p.eq(kept.p)]
 
-        dealing = self._deal(m, job, in_runs, reads, runs, indices, values, cursors, bitmap_rows, bitmaps)
+        dealing = self._deal(m, job, turn, in_runs, begins_anew, runs, indices, values, cursors, bitmap_rows, bitmaps)
         self._ask(m, pointers, indices, values)
         self._answer(m, pointers, indices, values)
+        entering = (admitted & finding) | runs.busy | dealing
+        alike = (
+            in_runs
+            & (early.sampled == job.sampled)
+            & (early.scatter == job.scatter)
+            & (early.wide == job.wide)
+            & ~Cat(
+                part[name] for part in (early, job) for name in ("dense", "n_of_m", "blocks", "bitmap", "record_ranges")
+            ).any()
+        )
         m.d.comb += [
             # Entries may still come out of the filter.
-            reading.eq((admitted & finding) | runs.busy | dealing | ~cursors.idle | bitmaps.busy | entry_filter.busy),
-            self.busy.eq((reading & given) | interleaver.busy),
+            reading.eq(entering | ~cursors.idle | bitmaps.busy | entry_filter.holds.any()),
+            chains.eq(alike & ~entering & ~earlier_left),
+            # Entries that are in cursors have a tag.
+            earlier_left.eq(
+                overlaps
+                & (Mux(turn, entry_filter.holds[0], entry_filter.holds[1]) | (tags.tagged & (tags.turn != turn)))
+            ),
+            self.busy.eq((reading & given) | earlier_left | interleaver.busy),
         ]
         # Those of the job before may still be in the interleaver.
         skewed = Signal()
@@ -311,7 +352,7 @@ class CsrFetch(wiring.Component):
 
         return m
 
-    def _deal(self, m, job, in_runs, reads, runs, indices, values, cursors, bitmap_rows, bitmaps):
+    def _deal(self, m, job, job_turn, in_runs, begins, runs, indices, values, cursors, bitmap_rows, bitmaps):
         """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
         config = self._config
         count = config.feeder.cursors
@@ -351,7 +392,7 @@ class CsrFetch(wiring.Component):
         in_turn = Signal(count, init=1)
         with m.If(dealt):
             m.d.sync += in_turn.eq(in_turn.rotate_left(1))
-        with m.If(reads):
+        with m.If(begins):
             m.d.sync += in_turn.eq(1)
         m.d.comb += [
             turn.requests.eq(indices.idle & values.idle & cursors.room & bitmaps.room & Mux(in_runs, in_turn, ~0)),
@@ -364,6 +405,7 @@ class CsrFetch(wiring.Component):
                 fetch.job.cursor.eq(cursor),
                 fetch.job.beat.eq(place.address[beat_bits:]),
                 fetch.job.count.eq((place.extent + beat_bytes - 1) >> beat_bits),
+                fetch.job.turn.eq(job_turn),
             ]
         if "nm" in config.feeder.formats:
             m.d.comb += cursors.job.index_bit.eq(indices_at.bit)

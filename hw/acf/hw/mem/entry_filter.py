@@ -10,7 +10,22 @@ from acf.hw.mem.fault_report import fault_signature, raise_fault
 from acf.hw.mem.row_ranges import found_layout
 from acf.isa import ErrorCode
 
-__all__ = ["EntryFilter", "entry_layout"]
+__all__ = ["EntryFilter", "entry_layout", "filter_job_layout"]
+
+filter_job_layout = data.StructLayout(
+    {
+        "skip": 1,
+        "accumulator_first": 16,
+        "inner_begin": 32,
+        "inner_size": 32,
+        "inner_count": 16,
+        "range_first": 16,
+        "place_first": 16,
+    }
+)
+"""What the filter has to know of a job: whether zero values are dropped (not in SAMPLED mode); the accumulator row of
+the begin of the inner range (SCATTER); the inner range; what is added to ``local`` for the place of a row in the table
+of ranges, and to ``number`` for the place of an entry in memory, modulo 2^16."""
 
 entry_layout = data.StructLayout({"value": 16, "row": 16, "accumulator": 16})
 """An entry as tiles take it, see ``acf.hw.noc.flit.entry_head``."""
@@ -30,30 +45,28 @@ class EntryFilter(wiring.Component):
     Members
     -------
     i : In(stream), ``raw_group_layout``
+    i_turn : In(1)
+        Which of the two jobs it belongs to.
     o : Out(stream), ``entry_layout``
+    o_turn : Out(1)
+    holds : Out(2)
+        Entries of either job are inside.
     dense : In(1)
         The index is the operand row; nothing is out of range.
-    skip : In(1)
-        Drop zero values; not in SAMPLED mode.
     scatter, sampled : In(1)
         The mode, GATHER if neither.
-    accumulator_first : In(16)
-        Accumulator row of the begin of the inner range (SCATTER).
-    inner_begin, inner_size : In(32)
-    inner_count : In(16)
-    range_first, place_first : In(16)
-        What is added to ``local`` for the place of a row in the table of ranges, and to ``number`` for the place of an
-        entry in memory, modulo 2^16.
+    jobs : In(filter_job_layout).array(2)
+        One changes only while none of its entries are inside.
     found_valid : Out(1)
         A group is looked at in this cycle.
     found : Out(found_layout)
         What is in it.
     filtered, zero_dropped : Out
         Entries that are dropped in this cycle, because of their index and their value.
-    busy : Out(1)
-        There are entries inside.
     fault : Out(fault_signature)
         INDEX_RANGE; no entry behind it is passed on.
+    fault_turn : Out(1)
+        The job that it belongs to.
     """
 
     def __init__(self, *, config: FabricConfig):
@@ -63,23 +76,20 @@ class EntryFilter(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(raw_group_layout(config=config))),
+                "i_turn": In(1),
                 "o": Out(stream.Signature(entry_layout)),
+                "o_turn": Out(1),
+                "holds": Out(2),
                 "dense": In(1),
-                "skip": In(1),
                 "scatter": In(1),
                 "sampled": In(1),
-                "accumulator_first": In(16),
-                "inner_begin": In(32),
-                "inner_size": In(32),
-                "inner_count": In(16),
-                "range_first": In(16),
-                "place_first": In(16),
+                "jobs": In(filter_job_layout).array(2),
                 "found_valid": Out(1),
                 "found": Out(found_layout),
                 "filtered": Out(range(config.feeder.group + 1)),
                 "zero_dropped": Out(range(config.feeder.group + 1)),
-                "busy": Out(1),
                 "fault": Out(fault_signature),
+                "fault_turn": Out(1),
             }
         )
 
@@ -87,6 +97,8 @@ class EntryFilter(wiring.Component):
         m = Module()
 
         group, offered = self._group, self.i.p
+        job, turn = Signal(filter_job_layout), Signal()  # of the group that is offered; of that which is inside
+        m.d.comb += job.eq(Mux(self.i_turn, self.jobs[1], self.jobs[0]))
 
         # What becomes of each entry of a group.
         relative = [Signal(17, name=f"relative_{n}", reset_less=True) for n in range(group)]
@@ -103,11 +115,11 @@ class EntryFilter(wiring.Component):
             difference = Signal(33, name=f"difference_{n}")
             exists, inside, dropped = (Signal(name=f"{what}_{n}") for what in ("exists", "inside", "dropped"))
             m.d.comb += [
-                difference.eq(Mux(self.dense, index, index - self.inner_begin)),  # negative: above any count
+                difference.eq(Mux(self.dense, index, index - job.inner_begin)),  # negative: above any count
                 exists.eq((offered.first <= n) & (offered.count > n)),
-                inside.eq(self.dense | (difference < self.inner_count)),
-                dropped.eq(self.skip & (magnitude == 0) & ~self.sampled),
-                too_large[n].eq(exists & ~self.dense & (index >= self.inner_size)),
+                inside.eq(self.dense | (difference < job.inner_count)),
+                dropped.eq(job.skip & (magnitude == 0) & ~self.sampled),
+                too_large[n].eq(exists & ~self.dense & (index >= job.inner_size)),
                 filtered[n].eq(exists & ~inside & ~too_large[n]),
                 zeros[n].eq(exists & inside & dropped & ~too_large[n]),
                 pass_on[n].eq(exists & (too_large[n] | (inside & ~dropped))),
@@ -123,10 +135,10 @@ class EntryFilter(wiring.Component):
         for n in range(group):
             with m.If(meant[n]):
                 m.d.comb += last_meant.eq(n)
-        begin = offered.number + self.place_first
+        begin = offered.number + job.place_first
         m.d.comb += [
             self.found_valid.eq(self.i.valid & self.i.ready),
-            self.found.row.eq(offered.local + self.range_first),
+            self.found.row.eq(offered.local + job.range_first),
             self.found.opens.eq(offered.opens),
             self.found.any.eq(meant.any()),
             self.found.first.eq(begin + first_meant),
@@ -139,12 +151,14 @@ class EntryFilter(wiring.Component):
         m.d.comb += [
             lowest.eq(pending & -pending),
             self.i.ready.eq((pending == 0) | (((pending & ~lowest) == 0) & can_load & ~(bad & lowest).any())),
-            self.busy.eq(pending.any() | self.o.valid),
+            self.holds.eq((pending.any() << turn) | (self.o.valid << self.o_turn)),
+            self.fault_turn.eq(turn),
         ]
         with m.If(self.i.ready):
             m.d.sync += [
                 pending.eq(Mux(self.i.valid, pass_on, 0)),
                 bad.eq(too_large),
+                turn.eq(self.i_turn),
                 row.eq(offered.row),
                 local.eq(offered.local),
                 number.eq(offered.number),
@@ -165,12 +179,15 @@ class EntryFilter(wiring.Component):
                 m.d.sync += pending.eq(pending & ~lowest)
             m.d.sync += [
                 self.o.valid.eq(1),
+                self.o_turn.eq(turn),
                 self.o.p.value.eq(Mux(self.sampled, local, value)),
                 self.o.p.row.eq(Mux(self.scatter, local, difference)),
                 self.o.p.accumulator.eq(local),
             ]
             with m.If(self.scatter):
-                m.d.sync += self.o.p.accumulator.eq(self.accumulator_first + difference)
+                m.d.sync += self.o.p.accumulator.eq(
+                    Mux(turn, self.jobs[1].accumulator_first, self.jobs[0].accumulator_first) + difference
+                )
             with m.If(self.sampled):
                 m.d.sync += self.o.p.accumulator.eq(number + place)
 

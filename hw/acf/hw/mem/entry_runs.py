@@ -12,8 +12,8 @@ __all__ = ["EntryRuns", "row_tag_layout"]
 
 def row_tag_layout(*, length: int) -> data.StructLayout:
     """A row's part of a run of at most ``length`` entries: how many entries, which row, what tiles know it as, whether
-    it is the first part of the row."""
-    return data.StructLayout({"count": range(length + 1), "row": 32, "local": 16, "opens": 1})
+    it is the first part of the row, and the ``turn`` of its job, which is that of every second one."""
+    return data.StructLayout({"count": range(length + 1), "row": 32, "local": 16, "opens": 1, "turn": 1})
 
 
 class EntryRuns(wiring.Component):
@@ -45,6 +45,8 @@ class EntryRuns(wiring.Component):
         A run has entries of one row only.
     finish : In(1)
         No row follows those that have come.
+    turn : In(1)
+        Of the job of the rows that come. Changes only while not ``busy``.
     busy : Out(1)
         A run is being put together.
     """
@@ -63,6 +65,7 @@ class EntryRuns(wiring.Component):
                 "enable": In(1),
                 "apart": In(1),
                 "finish": In(1),
+                "turn": In(1),
                 "busy": Out(1),
             }
         )
@@ -96,6 +99,7 @@ class EntryRuns(wiring.Component):
             self.tags.p.row.eq(row.row),
             self.tags.p.local.eq(row.local),
             self.tags.p.opens.eq(passed == 0),
+            self.tags.p.turn.eq(self.turn),
             self.busy.eq(is_open | self.o.valid),
         ]
 

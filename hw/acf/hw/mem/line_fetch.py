@@ -1,6 +1,6 @@
 """Memory beats of one array for several row cursors."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -31,13 +31,15 @@ def _cursor_bits(config: FabricConfig) -> int:
 
 
 def line_job_layout(*, config: FabricConfig) -> data.StructLayout:
-    """Beats to read for a cursor: number of the first beat in memory, and how many."""
+    """Beats to read for a cursor: number of the first beat in memory, and how many; whether they are for every second
+    matrix job or for those between."""
     beat_bits = exact_log2(config.memory.beat_bytes)
     return data.StructLayout(
         {
             "cursor": _cursor_bits(config),
             "beat": config.memory.address_width - beat_bits,
             "count": 32,
+            "turn": 1,
         }
     )
 
@@ -80,6 +82,8 @@ class LineFetch(wiring.Component):
         Drops that beat; only while it is available.
     fault : Out(fault_signature)
         READ_RESPONSE.
+    fault_turn : Out(1)
+        ``turn`` of the run that the beat is of.
     halt : In(1)
         Asks for nothing more.
     """
@@ -103,6 +107,7 @@ class LineFetch(wiring.Component):
                 "line": Out(memory.data_width),
                 "pop": In(1),
                 "fault": Out(fault_signature),
+                "fault_turn": Out(1),
                 "halt": In(1),
             }
         )
@@ -119,6 +124,7 @@ class LineFetch(wiring.Component):
         # Places of a FIFO are asked for, filled and emptied in turn.
         beat = [Signal(memory.address_width - beat_bits, name=f"beat_{c}") for c in range(cursors)]
         left = [Signal(32, name=f"left_{c}") for c in range(cursors)]
+        turns = [Signal(name=f"turn_{c}") for c in range(cursors)]
         free = [Signal(range(lines + 1), init=lines, name=f"free_{c}") for c in range(cursors)]
         filled = [Signal(range(lines + 1), name=f"filled_{c}") for c in range(cursors)]
         ask_place = [Signal(place_bits, name=f"ask_place_{c}") for c in range(cursors)]
@@ -167,7 +173,7 @@ class LineFetch(wiring.Component):
 
         # Beats and the addresses of their bursts.
         m.submodules.store = store = Memory(shape=memory.data_width, depth=cursors * lines, init=[])
-        m.submodules.addresses = addresses = Memory(shape=memory.address_width, depth=cursors * lines, init=[])
+        m.submodules.addresses = addresses = Memory(shape=memory.address_width + 1, depth=cursors * lines, init=[])
         fill, look = store.write_port(), store.read_port(domain="comb")
         note, recall = addresses.write_port(), addresses.read_port(domain="comb")
 
@@ -181,12 +187,13 @@ class LineFetch(wiring.Component):
             look.addr.eq(place(read_place, self.select)),
             self.line.eq(look.data),
             note.addr.eq(place(ask_place, chosen)),
-            note.data.eq(of(beat, chosen) << beat_bits),
+            note.data.eq(Cat(Const(0, beat_bits), of(beat, chosen), of(turns, chosen))),
             note.en.eq(ask),
             recall.addr.eq(place(burst_place, self.beat_cursor)),
         ]
         with m.If(self.beat_valid & self.beat_error):
-            m.d.comb += raise_fault(self.fault, ErrorCode.READ_RESPONSE, address=recall.data)
+            m.d.comb += raise_fault(self.fault, ErrorCode.READ_RESPONSE, address=recall.data[: memory.address_width])
+        m.d.comb += self.fault_turn.eq(recall.data[-1])
 
         for c in range(cursors):
             asked = Signal(range(lines + 1), name=f"asked_{c}")
@@ -211,6 +218,6 @@ class LineFetch(wiring.Component):
             with m.If(arrived & self.beat_last):
                 m.d.sync += burst_place[c].eq(fill_place[c] + 1)
             with m.If(self.job_valid & (self.job.cursor == c)):
-                m.d.sync += [left[c].eq(self.job.count), beat[c].eq(self.job.beat)]
+                m.d.sync += [left[c].eq(self.job.count), beat[c].eq(self.job.beat), turns[c].eq(self.job.turn)]
 
         return m

@@ -31,6 +31,10 @@ class RowTags(wiring.Component):
     o : Out(stream), ``raw_group_layout``
     enable : In(1)
         Else groups pass as they are.
+    tagged : Out(1)
+        There is a tag.
+    turn : Out(1)
+        That of the tag.
     """
 
     i: stream.Interface
@@ -47,6 +51,8 @@ class RowTags(wiring.Component):
                 "tags": In(stream.Signature(row_tag_layout(length=length))),
                 "o": Out(group),
                 "enable": In(1),
+                "tagged": Out(1),
+                "turn": Out(1),
             }
         )
 
@@ -61,6 +67,8 @@ class RowTags(wiring.Component):
             waiting.w_data.eq(self.tags.payload),
             waiting.w_en.eq(self.tags.valid),
             self.tags.ready.eq(waiting.w_rdy),
+            self.tagged.eq(waiting.r_rdy),
+            self.turn.eq(tag.turn),
         ]
 
         group, part = self.i.p, self.o.p
