@@ -12,11 +12,16 @@ from acf.hw.pe.operand_bank import operand_row_width
 __all__ = ["ProductIssue", "lane_entry", "masked_entry", "product"]
 
 
+_COMPARED_BITS = 5
+"""Bits by which accumulators of SAMPLED entries are told apart."""
+
+
 def lane_entry(*, lane: LaneConfig) -> data.StructLayout:
-    """An entry as a lane takes it: value, operand row (counted through all banks) and accumulator.
+    """An entry as a lane takes it: value, operand row (counted through all banks), accumulator and wave.
 
     Accumulators are counted through all slots; gather and scatter fill in the slot, which is 0 in the entry. In SAMPLED
-    mode ``row`` is the operand row that lies in an even bank, and that in an odd bank stands for the value.
+    mode ``row`` is the operand row that lies in an even bank, and that in an odd bank stands for the value. ``wave``
+    tells entries from those behind the next boundary in the stream of packets; there are two waves at most at a time.
     """
     row = operand_row_width(lane=lane)
     return data.StructLayout(
@@ -24,6 +29,7 @@ def lane_entry(*, lane: LaneConfig) -> data.StructLayout:
             "value": max(lane.number_format.operand_width, row),
             "row": row,
             "accumulator": ceil_log2(lane.accumulator_rows * lane.slots),
+            "wave": 1,
         }
     )
 
@@ -43,7 +49,8 @@ class ProductIssue(wiring.Component):
 
     Gather and scatter take entry after entry, without a gap between them. In SAMPLED mode, where all products of an
     entry meet in one accumulator, the entries in the barrel give one product each in turn, so that the next of an entry
-    need not wait for the one before.
+    need not wait for the one before. Entries of two waves may add to the same accumulator: one waits as long as one of
+    another wave is there whose accumulator may be the same, by its lowest bits.
 
     Latency is two cycles from an entry to its first product, in SAMPLED mode up to ``barrel`` more until it is its
     turn; throughput is one product per cycle. An entry that is taken apart keeps its place until its last product has
@@ -66,6 +73,8 @@ class ProductIssue(wiring.Component):
         Slots that hold columns. Changes only while ``busy`` is low.
     busy : Out(1)
         There is an entry or a product, or it gets ready after a reset.
+    holds : Out(2)
+        There is an entry or a product of wave 0, of wave 1.
     """
 
     i: stream.Interface
@@ -81,6 +90,7 @@ class ProductIssue(wiring.Component):
                 "dense": In(1),
                 "used": In(lane.slots),
                 "busy": Out(1),
+                "holds": Out(2),
             }
         )
 
@@ -94,10 +104,18 @@ class ProductIssue(wiring.Component):
         came, left = Signal(range(2 * depth), init=depth), Signal(range(2 * depth))
         starting = Signal(init=1)  # after a reset: as if it were full, while ``progress`` is set to 0
         held = Signal(depth)  # places that hold an entry
+        later = Signal(depth)  # places whose entry is, or was, of wave 1
+        compared = min(_COMPARED_BITS, len(self.i.p.entry.accumulator))
+        sums = [Signal(compared, name=f"sum_{n}", reset_less=True) for n in range(depth)]
+        coming = self.i.p.entry
+        meets = Cat(
+            held[n] & (later[n] != coming.wave) & (sums[n] == coming.accumulator[:compared]) for n in range(depth)
+        ).any()
         turn = Signal(range(depth))  # SAMPLED: the place whose turn it is
         into, out_of = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
-            self.i.ready.eq((came - left)[: len(came)] != depth),
+            self.i.ready.eq(((came - left)[: len(came)] != depth) & ~(self.sampled & meets)),
+            self.holds.eq(Cat((held & ~later).any(), (held & later).any()) | (self.o.valid << self.o.p.entry.wave)),
             self.busy.eq((came != left) | self.o.valid),
             into.eq(Mux(self.sampled, _encode(_lowest(~held)), came)),
             out_of.eq(Mux(self.sampled | starting, turn, left)),
@@ -137,6 +155,9 @@ class ProductIssue(wiring.Component):
             left.eq(left + popped),
             held.eq((held & ~(popped << out_of)) | (pushed << into)),
         ]
+        for n in range(depth):
+            with m.If(pushed & (into == n)):
+                m.d.sync += [later[n].eq(coming.wave), sums[n].eq(coming.accumulator)]
 
         following = (turn + 1)[: len(turn)]
         with m.If(starting | (self.sampled & can_load)):

@@ -70,8 +70,12 @@ def sweep_walk(*, lane: LaneConfig) -> wiring.Signature:
 class SweepJob(wiring.Component):
     """Takes a DRAIN or a CLEAR, so that what comes behind it may go on while the accumulators are swept.
 
-    Rows are swept in ascending order. An entry that comes later must find the accumulators as the sweep leaves them, so
-    it waits as long as its row lies between the row that is swept and the last one, and then until it is +0.
+    Rows are swept in ascending order, from when the sums of all earlier entries are there. An entry that comes later
+    must find the accumulators as the sweep leaves them, so it waits as long as its row lies between the row that is
+    swept and the last one, and then until it is +0.
+
+    While one is under way another may be asked for, so that a tile that has done its part of a sum goes on while the
+    others finish theirs.
 
     Parameters
     ----------
@@ -80,7 +84,12 @@ class SweepJob(wiring.Component):
     Members
     -------
     request : In(stream), ``sweep_request``
-        Taken in one cycle, when there is no other.
+        Taken in one cycle, when no other waits.
+    settled : In(1)
+        Sums of the entries before ``request`` are there, and no accumulator that was swept is not yet +0. Not in the
+        cycle in which it is taken, if not all are there yet.
+    idle : Out(1)
+        No sweep is asked for or under way.
     walk : Out(sweep_walk)
     packet : Out(16)
         Number of the packet of results: the accumulator row, or of sums 0, 1, ...
@@ -99,6 +108,8 @@ class SweepJob(wiring.Component):
         super().__init__(
             {
                 "request": In(stream.Signature(sweep_request)),
+                "settled": In(1),
+                "idle": Out(1),
                 "walk": Out(sweep_walk(lane=lane)),
                 "packet": Out(16),
                 "packet_sent": In(1),
@@ -110,15 +121,24 @@ class SweepJob(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         walk = self.walk
+        asked, begins = Signal(), Signal()
+        wanted = Signal(sweep_request, reset_less=True)
         gate_step = Signal.like(self.request.p.gate_step)
-        with m.If(self.request.ready):
+        m.d.comb += [
+            self.request.ready.eq(~asked),
+            self.idle.eq(~asked & ~walk.active),
+        ]
+        with m.If(self.request.valid & self.request.ready):
+            m.d.sync += [asked.eq(1), wanted.eq(self.request.p)]
+        with m.If(begins):
             m.d.sync += [
-                walk.active.eq(self.request.valid),
-                walk.row.eq(self.request.p.first),
-                walk.rows_left.eq(self.request.p.count),
-                *(walk_field.eq(self.request.p[name]) for name, walk_field in self._kept(walk)),
-                gate_step.eq(self.request.p.gate_step),
-                self.packet.eq(Mux(self.request.p.reduce, 0, self.request.p.first)),
+                asked.eq(0),
+                walk.active.eq(1),
+                walk.row.eq(wanted.first),
+                walk.rows_left.eq(wanted.count),
+                *(walk_field.eq(wanted[name]) for name, walk_field in self._kept(walk)),
+                gate_step.eq(wanted.gate_step),
+                self.packet.eq(Mux(wanted.reduce, 0, wanted.first)),
             ]
         with m.Elif(walk.finished):
             m.d.sync += walk.active.eq(0)
@@ -132,10 +152,10 @@ class SweepJob(wiring.Component):
         with m.If(self.packet_sent):
             m.d.sync += self.packet.eq(self.packet + 1)
 
-        self._compare(m)
+        self._compare(m, asked, wanted, begins)
         return m
 
-    def _compare(self, m):
+    def _compare(self, m, asked, wanted, begins):
         """Whether the row of the next entry is not swept yet, or not yet +0."""
         walk = self.walk
         row, rows_left = Signal.like(walk.row), Signal.like(walk.rows_left)
@@ -144,18 +164,17 @@ class SweepJob(wiring.Component):
             is_cleared_next = Signal(name=f"is_cleared_{n}")
             m.d.sync += is_cleared_next.eq(is_cleared)
             is_cleared = is_cleared_next
-        with m.If(self.request.ready):
-            m.d.sync += row.eq(self.request.p.first)
-            with m.If(self.request.valid):
-                m.d.sync += rows_left.eq(self.request.p.count)
+        m.d.comb += begins.eq(asked & self.settled & ~walk.active & (rows_left == 0))
+        with m.If(begins):
+            m.d.sync += [row.eq(wanted.first), rows_left.eq(wanted.count)]
         with m.Elif(is_cleared):
             m.d.sync += [row.eq(row + 1), rows_left.eq(rows_left - 1)]
 
-        distance = Signal.like(row)
+        distance, distance_wanted = Signal.like(row), Signal.like(row)
         m.d.comb += [
-            self.request.ready.eq(~walk.active & (rows_left == 0)),
             distance.eq(self.entry_row - row),
-            self.must_wait.eq(distance < rows_left),
+            distance_wanted.eq(self.entry_row - wanted.first),
+            self.must_wait.eq((distance < rows_left) | (asked & (distance_wanted < wanted.count))),
         ]
 
     def _kept(self, walk):

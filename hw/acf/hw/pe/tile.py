@@ -29,9 +29,10 @@ __all__ = ["Tile"]
 class Tile(wiring.Component):
     """Takes entries and operands from the network, sends accumulators and signals.
 
-    ENTRIES packets are acted on in order. An ENTRY goes to all lanes in one cycle, when every lane has room; all other
-    kinds wait until the lanes have finished what came before. While a DRAIN or CLEAR sweeps the accumulators, packets
-    behind it are acted on; only an ENTRY whose accumulators are not swept yet, or another DRAIN or CLEAR, has to wait.
+    ENTRIES packets are acted on in order. An ENTRY goes to all lanes in one cycle, when every lane has room; what all
+    other kinds are for is done when the lanes have finished what came before, while entries behind them come. While a
+    DRAIN or CLEAR waits for that, or sweeps the accumulators, packets behind it are acted on; only an ENTRY whose
+    accumulators are not swept yet, or another DRAIN or CLEAR, has to wait.
     So all looks as if it had happened in order. OPERANDS packets are written to the banks meanwhile.
     Column ``k`` of the tile lives in lane ``k % lanes``, slot ``k // lanes``.
 
@@ -142,7 +143,8 @@ class Tile(wiring.Component):
             job.entry_row.eq(decoder.entry.p.accumulator[ceil_log2(config.lane.slots) :]),
             decoder.must_wait.eq(job.must_wait),
             decoder.looking_up.eq(sweep.look_up if config.lane.skipping else 0),
-            decoder.swept.eq(~walk.active & ~clearing),
+            decoder.swept.eq(job.idle & ~clearing),
+            job.settled.eq(decoder.settled & ~clearing),
         ]
 
         if config.lane.skipping:
@@ -150,13 +152,14 @@ class Tile(wiring.Component):
                 # Every lane takes the entry in the same cycle.
                 decoder.entry.ready.eq(Cat(lane.entry.ready for lane in lanes).all()),
                 decoder.idle.eq(Cat(lane.idle for lane in lanes).all()),
+                decoder.passed.eq(Cat(lane.passed for lane in lanes).all()),
             ]
         else:
             self._share_issue(m, issue, lanes, decoder, sweep)
         m.d.comb += [
             counting.held.eq(decoder.held),
             counting.sweeping.eq(~decoder.swept),
-            counting.open.eq(decoder.open),
+            counting.open.eq(decoder.open | ~decoder.idle),
             counting.loading.eq(loader.under_way),
             counting.entry_received.eq(decoder.received),
             counting.flit_received.eq(loader.received),
@@ -169,6 +172,7 @@ class Tile(wiring.Component):
                     lane.entry.p.row.eq(Mux(sweep.look_up, sweep.gate_row, decoder.entry.p.row)),
                     lane.look_up.eq(sweep.look_up),
                     lane.entry.valid.eq(decoder.entry.valid & decoder.entry.ready),
+                    lane.wave.eq(decoder.entry.p.wave),
                     lane.sampled.eq(decoder.sampled),
                     lane.dense.eq(decoder.dense),
                 ]
@@ -224,6 +228,7 @@ class Tile(wiring.Component):
         connect(m, decoder.entry, issue.entry)
         m.d.comb += [
             decoder.idle.eq(issue.idle),
+            decoder.passed.eq(issue.idle),
             issue.sampled.eq(decoder.sampled),
             issue.used.eq(decoder.used[0]),  # no lane has more columns than the first
             issue.hold.eq(Cat(lane.holds for lane in lanes).any()),
