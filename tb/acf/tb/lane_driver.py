@@ -171,14 +171,8 @@ class LaneBench:
         self.model.used[:] = [used >> slot & 1 for slot in range(self.lane.slots)]
         await RisingEdge(self.dut.clk)
 
-    async def set_unit(self, field: int):
-        """Change what the last bit of accumulators weighs, while the lane is idle and they are +0."""
-        self.dut.unit.value = field
-        self.model.golden = self.model.golden.with_unit(unit_exponent(field))
-        await RisingEdge(self.dut.clk)
-
-    def send(self, entries: list[Entry], *, bank: int = 0):
-        """Queue entries and carry them out in the model."""
+    def send(self, entries: list[Entry], *, bank: int = 0, wave: int = 0):
+        """Queue entries of a wave and carry them out in the model."""
         for entry in entries:
             row = bank * self.lane.operand_rows + entry.row
             if self.row_bank is None:
@@ -189,7 +183,7 @@ class LaneBench:
                 even, odd = sorted([(bank, row), (self.row_bank, self.row_bank * self.lane.operand_rows + entry.value)],
                                    key=lambda place: place[0] % 2)  # fmt: skip
                 fields = {"value": odd[1], "row": even[1], "accumulator": entry.accumulator}
-            self.entries.send([pack(self.layout, **fields)])
+            self.entries.send([pack(self.layout, **fields, wave=wave)])
 
     async def finish(self, *, cycles: int = 20000):
         """Wait until everything sent is written."""

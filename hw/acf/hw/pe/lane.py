@@ -2,19 +2,24 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
-from acf.config import FabricConfig
-from acf.hw.formats import mac
-from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep, take_turns
+from acf.config import FabricConfig, LaneConfig
+from acf.hw.formats import mac, mac_latency
+from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep
+from acf.hw.pe.entry_fifo import EntryFifo
 from acf.hw.pe.interlock import Interlock
 from acf.hw.pe.issue import ProductIssue, lane_entry, masked_entry
 from acf.hw.pe.operand_bank import OperandBank, is_nonzero, operand_write
 from acf.isa import UNIT_BITS
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "settling_cycles"]
+
+
+def settling_cycles(*, lane: LaneConfig) -> int:
+    """Cycles from issuing a product until its sum has been written."""
+    return mac_latency(format=lane.format) + 3
 
 
 class Lane(wiring.Component):
@@ -26,13 +31,13 @@ class Lane(wiring.Component):
     An entry's mask is looked up when it is taken; an entry without products ends there. The others wait in a FIFO, are
     taken apart slot by slot, and each product passes operand and accumulator memory (two cycles) and the operator. A
     product whose accumulator is still in flight waits, so that the sums are those of the entries in order, whatever
-    the timing. SAMPLED entries that are in the lane at a time must have different accumulators: they are taken apart in
-    turn, as many at a time as the barrel has places.
+    the timing. SAMPLED entries of one wave that are in the lane at a time must have different accumulators: they are
+    taken apart in turn, as many at a time as the barrel has places.
 
     Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is
-    issued five cycles after the entry was taken (SAMPLED: up to ``barrel`` cycles later) and written ``latency + 2``
-    cycles later, where ``latency`` is that of the operator; products of one accumulator are at least ``loop + 3``
-    cycles apart, where ``loop`` is the part of it that lies behind the accumulator.
+    issued five cycles after the entry was taken, or six where the FIFO lies in block RAM (SAMPLED: up to ``barrel``
+    cycles later) and written ``latency + 2`` cycles later, where ``latency`` is that of the operator; products of one
+    accumulator are at least ``latency + 3`` cycles apart.
 
     Accumulators are swept beside that: those of even number beside products whose accumulator is odd, and the other way
     round, or in cycles without a product. Each is set to +0 when a product's sum would be written that read its
@@ -64,6 +69,11 @@ class Lane(wiring.Component):
         Slots that hold columns; the others give no products. Changes only while ``idle``.
     idle : Out(1)
         All entries that were taken are done, every sum is written. Not in the first ``barrel`` cycles after reset.
+    wave : In(1)
+        That of the entries that are taken now.
+    passed : Out(1)
+        All products of the entries of the other wave have been issued: their sums are written ``settling_cycles``
+        later.
     clearing : Out(1)
         An accumulator that was swept is not yet +0.
     issued : Out(1)
@@ -98,6 +108,8 @@ class Lane(wiring.Component):
                 "dense": In(1),
                 "used": In(lane.slots),
                 "idle": Out(1),
+                "wave": In(1),
+                "passed": Out(1),
                 "clearing": Out(1),
                 "issued": Out(1),
                 "effectual": Out(1),
@@ -123,7 +135,7 @@ class Lane(wiring.Component):
         )
         connect(m, flipped(self.load), operands.write)
 
-        waiting = self._look_up_mask(m, operands, issue)
+        waiting, waits = self._look_up_mask(m, operands, issue)
         self._issue_products(m, issue, interlock, operands, accumulators, operator)
         connect_sweep(
             m,
@@ -133,11 +145,15 @@ class Lane(wiring.Component):
             clearing=self.clearing,
             depth=operator.loop + 2,
         )
-        m.d.comb += self.idle.eq(~(waiting | issue.busy | interlock.busy))
+        m.d.comb += [
+            self.idle.eq(~(waiting | issue.busy | interlock.busy)),
+            self.passed.eq(~Mux(self.wave, waits[0] | issue.holds[0], waits[1] | issue.holds[1])),
+        ]
         return m
 
     def _look_up_mask(self, m, operands, issue):
-        """Read the mask of each entry; let those that have products wait for their turn. Returns whether one does."""
+        """Read the mask of each entry; let those that have products wait for their turn. Returns whether one does, and
+        whether one of wave 0, of wave 1."""
         lane = self._lane
         taken = self.entry.valid & self.entry.ready
         entry = Signal(self.entry.p.shape(), reset_less=True)
@@ -167,20 +183,33 @@ class Lane(wiring.Component):
         with m.If(looked_up):
             m.d.sync += [masked.entry.eq(entry), masked.effectual.eq(Mux(nonzero, effectual, 0))]
 
-        m.submodules.fifo = fifo = SyncFIFO(width=len(masked.as_value()), depth=lane.fifo_depth)
+        m.submodules.fifo = fifo = EntryFifo(width=len(masked.as_value()), depth=lane.fifo_depth)
         m.d.comb += [
             # Entries on the way need a place too.
             self.entry.ready.eq(fifo.level + looked_up + has_products < lane.fifo_depth),
-            fifo.w_en.eq(has_products),
-            fifo.w_data.eq(masked),
-            fifo.r_en.eq(issue.i.ready),
-            issue.i.valid.eq(fifo.r_rdy),
-            issue.i.payload.eq(fifo.r_data),
+            fifo.i.valid.eq(has_products),
+            fifo.i.payload.eq(masked),
+            fifo.o.ready.eq(issue.i.ready),
+            issue.i.valid.eq(fifo.o.valid),
+            issue.i.payload.eq(fifo.o.payload),
             issue.sampled.eq(self.sampled),
             issue.dense.eq(self.dense),
             issue.used.eq(self.used),
         ]
-        return looked_up | has_products | fifo.r_rdy
+        # Behind the first one in the FIFO there may be others of the later wave, but none of an earlier one. What
+        # the FIFO has just taken it may not show yet.
+        first = Signal(masked_entry(lane=lane))
+        taken_in, taken_wave = Signal(), Signal()
+        m.d.sync += [taken_in.eq(has_products), taken_wave.eq(masked.entry.wave)]
+        m.d.comb += first.eq(fifo.o.payload)
+        places = (
+            (looked_up, entry.wave),
+            (has_products, masked.entry.wave),
+            (taken_in, taken_wave),
+            (fifo.o.valid, first.entry.wave),
+        )
+        waits = [Cat(valid & (of_wave == wave) for valid, of_wave in places).any() for wave in (0, 1)]
+        return looked_up | has_products | fifo.level.any(), waits
 
     def _issue_products(self, m, issue, interlock, operands, accumulators, operator):
         product = issue.o
