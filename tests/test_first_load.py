@@ -77,7 +77,7 @@ def test_bits_are_those_of_the_product(always_in_pieces, banks, shape):
     assert len(loads) > 1, "no piece was cut off"
 
 
-@pytest.mark.parametrize("shape", [(7, 30, 9), (40, 31, 20), (33, 17, 41)])
+@pytest.mark.parametrize("shape", [(7, 30, 9), (40, 31, 16), (33, 17, 13)])
 def test_a_sampled_product_begins_with_a_piece(always_in_pieces, shape):
     """Two at most, and none where there is no third bank; the first of them is loaded beside the whole row operand."""
     rows, inner, columns = shape

@@ -32,6 +32,7 @@ TIMINGS = {
 def small_parts(monkeypatch):
     """The fabric is so small that no drain would be cut into parts."""
     monkeypatch.setattr(drains, "_PART_CYCLES", 5)
+    monkeypatch.setattr(drains, "_SHORT_PART_CYCLES", 5)
 
 
 @pytest.fixture(scope="module", params=["bf16", "bf16x", "int8"])

@@ -30,8 +30,9 @@ from acf.runtime.layout import (
 )
 from acf.runtime.memory import round_up
 from acf.runtime.ranges import remember_ranges
+from acf.runtime.sampled_rows import feeder_rows, row_pieces, rows_of_entries
 from acf.runtime.scatter_blocks import block_counts, cut_blocks, first_pieces
-from acf.runtime.schedule import Step
+from acf.runtime.schedule import MOST_PIECES, Piece, Step
 
 __all__ = [
     "SampledTiling",
@@ -40,6 +41,10 @@ __all__ = [
     "scatter_steps",
     "tile_sampled",
 ]
+
+
+_EARLY_PASSES = 3
+"""Column passes whose operands are awaited in pieces."""
 
 
 def scatter_steps(
@@ -125,7 +130,10 @@ def scatter_steps(
         block = steps[0].accumulators.rows
         column_pass = next(column_passes(config, columns))
         steps[0].pieces = [
-            (first, operand.tile(config, first=first, rows=count, columns=column_pass))
+            Piece(
+                loads=[(first, operand.tile(config, first=first, rows=count, columns=column_pass))],
+                rows=[(first, first + count)],
+            )
             for first, count in first_pieces(
                 config, weights, columns=columns, wanted=wanted, block=block, rows=row_tiles[0][1]
             )
@@ -272,7 +280,14 @@ def sampled_steps(
     tiles = list(cut(weights.inner, tiling.inner_tile, granule=config.feeder.chunk_rows))
     first_tiles = tiles
     if exposed and len(tiles) == 1:
-        first_tiles = inner_tiles(config, weights, columns=columns, operand=operand, row_operand=row_operand)
+        first_tiles = inner_tiles(
+            config,
+            weights,
+            columns=columns,
+            operand=operand,
+            row_operand=row_operand,
+            row_pieces=1 if row_pointers is None else MOST_PIECES,
+        )
     steps = []
     for group in range(tiling.groups):
         entries = {
@@ -282,9 +297,15 @@ def sampled_steps(
         accumulators = Accumulators(rows=_accumulator_rows(config, tiling.entry_count))
         row_tiles = list(cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows))
         if row_pointers is not None:
-            row_tiles = _rows_of_entries(config, row_pointers, **entries)
+            row_tiles = rows_of_entries(config, row_pointers, **entries)
         for column_pass in column_passes(config, columns):
             for row, row_count in row_tiles:
+                rows_here = None
+                if row_pointers is not None:
+                    begins = [entries["entry_begin"] + n * tiling.entry_count for n in range(config.rows)]
+                    rows_here = feeder_rows(
+                        row_pointers, begins, count=tiling.entry_count, within=(row, row + row_count)
+                    )
                 for inner, inner_count in tiles if steps else first_tiles:
                     stream = {
                         **weights.fields(),
@@ -305,7 +326,9 @@ def sampled_steps(
                         "row_bank": row_operand.tile(config, first=row, rows=row_count, columns=column_pass),
                         "bank": operand.tile(config, first=inner, rows=inner_count, columns=column_pass),
                     }
-                    steps.append(Step(operands=operands, stream=stream, accumulators=accumulators))
+                    steps.append(
+                        Step(operands=operands, stream=stream, accumulators=accumulators, feeder_rows=rows_here)
+                    )
         if columns == 0:  # the sums are empty: nothing but a drain
             steps.append(Step(operands={}, stream=None, accumulators=accumulators))
         steps[-1].drain = {
@@ -318,20 +341,22 @@ def sampled_steps(
             steps[-1].drain |= {"select": 1, **select}
         # Behind the last group only: a part holds up what is behind it until the part before it is drained.
         if columns and group == tiling.groups - 1:
-            steps[-1:] = _sampled_in_parts(config, steps[-1])
+            steps[-1:] = _sampled_in_parts(config, steps[-1], row_pointers)
+    if exposed and row_pointers is not None:
+        # The operands of the next passes are not there either when lanes have done the first.
+        early = steps[: _EARLY_PASSES if len(tiles) == 1 else 1]
+        for number, (column_pass, step) in enumerate(zip(column_passes(config, columns), early, strict=False)):
+            if step.stream is not None and step.feeders is None:
+                step.pieces = row_pieces(
+                    config,
+                    row_pointers,
+                    stream=step.stream,
+                    operand=row_operand,
+                    columns=column_pass,
+                    most=MOST_PIECES if number == 0 else 2,
+                )
     remember_ranges(config, weights, steps)
     return steps
-
-
-def _rows_of_entries(
-    config: FabricConfig, row_pointers: np.ndarray, *, entry_begin: int, entry_count: int
-) -> list[tuple[int, int]]:
-    """The rows that have entries of all row feeders from ``entry_begin`` on, whole chunks of them: first, how many."""
-    chunk, last_row = config.feeder.chunk_rows, len(row_pointers) - 2
-    ends = np.array([entry_begin, entry_begin + config.rows * entry_count - 1])
-    first, last = np.clip(np.searchsorted(row_pointers, ends, side="right") - 1, 0, last_row).tolist()
-    begin, end = first // chunk * chunk, min(round_up(last + 1, chunk), last_row + 1)
-    return [(begin + row, count) for row, count in cut(end - begin, config.lane.operand_rows, granule=chunk)]
 
 
 def _accumulator_rows(config: FabricConfig, entries: int) -> int:
@@ -339,10 +364,11 @@ def _accumulator_rows(config: FabricConfig, entries: int) -> int:
     return ceil(entries / config.tile_columns) * config.lanes
 
 
-def _sampled_in_parts(config: FabricConfig, step: Step) -> list[Step]:
+def _sampled_in_parts(config: FabricConfig, step: Step, row_pointers: np.ndarray | None) -> list[Step]:
     """Steps that stream and drain the entries of ``step`` in parts, one after the other.
 
     Each mesh row has a range of entries, and a part of it in each step; so these begin elsewhere for each row feeder.
+    With row pointers a feeder looks at nothing but the rows of its part, so that there may be more parts.
     """
     assert step.stream is not None
     assert step.drain is not None
@@ -353,10 +379,20 @@ def _sampled_in_parts(config: FabricConfig, step: Step) -> list[Step]:
         rows=most,
         granule=_entry_granule(config, select="select" in step.drain),
         halving=False,
+        knows_rows=row_pointers is not None,
     ):
         entries = {"entry_count": count}
         # Row feeder r begins r * entry_count behind entry_begin.
         begins = [begin + first + feeder * (most - count) for feeder in range(config.rows)]
+        rows = None
+        if row_pointers is not None:
+            row = step.stream["row_begin"]
+            rows = feeder_rows(
+                row_pointers,
+                [place + feeder * count for feeder, place in enumerate(begins)],
+                count=count,
+                within=(row, step.stream["row_end"]),
+            )
         parts.append(
             Step(
                 operands=step.operands,
@@ -365,6 +401,7 @@ def _sampled_in_parts(config: FabricConfig, step: Step) -> list[Step]:
                 drain=step.drain | entries,
                 offset=_accumulator_rows(config, first),
                 feeders=None if count == most else [{"entry_begin": entry} for entry in begins],
+                feeder_rows=rows,
             )
         )
     return parts

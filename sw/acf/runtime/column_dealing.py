@@ -14,7 +14,7 @@ from acf.golden.formats import golden_format
 from acf.runtime.layout import ColumnPass, column_passes
 from acf.runtime.vector_scheduling import schedule_vectors
 
-__all__ = ["MOST_SEGMENTS", "column_costs", "deal_columns", "segments_of"]
+__all__ = ["MOST_SEGMENTS", "column_costs", "deal_columns", "segments_of", "with_totals"]
 
 MOST_SEGMENTS = 32
 """Segments of all entries, at most, for each mesh row that is looked at alone."""
@@ -63,6 +63,12 @@ def column_costs(config: FabricConfig, segments: np.ndarray, *operands: tuple[np
             entries = order[first : min(first + step, end)]
             costs[segment] += np.count_nonzero(kept[0][rows[0][entries]] & kept[1][rows[1][entries]], axis=0)
     return costs.T
+
+
+def with_totals(costs: np.ndarray, count: int) -> np.ndarray:
+    """``costs`` and their sums over each of ``count`` parts of the segments: even in each segment, and in all too."""
+    totals = [costs[:, part].sum(axis=1) for part in np.array_split(np.arange(costs.shape[1]), count)]
+    return np.column_stack([costs, *totals])
 
 
 def deal_columns(config: FabricConfig, costs: np.ndarray) -> np.ndarray:

@@ -15,11 +15,14 @@ from acf.runtime.memory import round_up
 
 __all__ = ["MOST_PARTS", "Accumulators", "drain_cycles", "drain_parts", "place_accumulators"]
 
-MOST_PARTS = 8
+MOST_PARTS = 16
 """Parts that a drain is cut into, at most."""
 
 _PART_CYCLES = 200
 """About what a further STREAM and DRAIN cost."""
+
+_SHORT_PART_CYCLES = 50
+"""The same where row feeders look at nothing but the rows of a part."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -68,7 +71,9 @@ def drain_cycles(config: FabricConfig, *, rows: int, tile_columns: int, narrow: 
     return rows * config.cols * (1 + flits)
 
 
-def drain_parts(*, cycles: int, rows: int, granule: int, halving: bool) -> list[tuple[int, int]]:
+def drain_parts(
+    *, cycles: int, rows: int, granule: int, halving: bool, knows_rows: bool = False
+) -> list[tuple[int, int]]:
     """Cut a drain of ``cycles`` cycles, and its stream, into parts: (first, count) of ``rows``.
 
     What is left of the drain behind the last stream gets shorter the more parts there are, and every part costs some
@@ -80,9 +85,11 @@ def drain_parts(*, cycles: int, rows: int, granule: int, halving: bool) -> list[
     halving : bool
         Each part is half of what is left: for drains that are shorter than their streams, so that a part waits neither
         for the drain of a part before it nor for that of earlier sums. Otherwise all are of about the same size.
+    knows_rows : bool
+        Whether row feeders look at nothing but the rows of a part.
     """
     granules = -(-rows // granule)
-    wanted = cycles // _PART_CYCLES
+    wanted = cycles // (_SHORT_PART_CYCLES if knows_rows else _PART_CYCLES)
     parts = max(1, min((wanted // 2).bit_length() if halving else isqrt(wanted), granules, MOST_PARTS))
     if halving:
         done = [granules - (granules >> n) for n in range(parts) if granules >> n] + [granules]

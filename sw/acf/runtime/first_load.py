@@ -43,11 +43,12 @@ def inner_tiles(
     columns: int,
     operand: PlacedOperand,
     row_operand: PlacedOperand | None = None,
+    row_pieces: int = 1,
 ) -> list[tuple[int, int]]:
     """The tiles of the inner indices in the first column pass: those of the others, the first one in pieces.
 
-    With two operands, that of the rows is loaded whole before the first piece. There are two pieces at most then: of
-    four banks one has the row operand of this pass, and one waits for that of the next.
+    With two operands there are two pieces at most: of four banks one has the row operand of this pass, and one waits
+    for that of the next. The row operand is loaded behind the first piece.
 
     Parameters
     ----------
@@ -58,6 +59,8 @@ def inner_tiles(
         Whose rows are cut.
     row_operand : Operand, PackedOperand or None
         That of the rows of ``W``, in a sampled product.
+    row_pieces : int
+        Pieces in which it is loaded, each streamed with the first piece of the other one while the next is loaded.
 
     Returns
     -------
@@ -79,12 +82,20 @@ def inner_tiles(
         streaming /= 2  # both factors may be zero
         rows = min(weights.rows, config.lane.operand_rows)
         before = _load_cycles(config, row_operand, rows=rows, columns=columns)
+        # The bank of a piece is missed by the next column pass, whose operands are wanted soon.
+        if columns > config.columns and streaming < 2 * (loading + before):
+            most = 1
 
     def cycles(ends: list[int]) -> float:
-        there = done = before
+        there = done = 0.0
         for number, (begin, end) in enumerate(pairwise([0, *ends])):
-            there += loading * (end - begin) / size
-            done = max(done, there) + max(streaming * (end - begin) / size, reading) + STREAM_CYCLES * bool(number)
+            part = (end - begin) / size
+            there += loading * part
+            pieces = row_pieces if number == 0 else 1
+            for _ in range(pieces):
+                there += before / pieces if number == 0 else 0
+                done = max(done, there) + max(streaming * part, reading) / pieces
+            done += STREAM_CYCLES * bool(number)
         return done
 
     best = [size]

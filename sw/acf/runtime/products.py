@@ -8,7 +8,7 @@ from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import BLOCK, COMMAND_BYTES, DEFAULT_UNIT, LARGEST_GROUP, IndexSize, Opcode
 from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
-from acf.runtime.column_dealing import column_costs, deal_columns, segments_of
+from acf.runtime.column_dealing import column_costs, deal_columns, segments_of, with_totals
 from acf.runtime.compiler import add_clear
 from acf.runtime.device import Device, RunResult
 from acf.runtime.drains import MOST_PARTS, place_accumulators
@@ -18,7 +18,7 @@ from acf.runtime.memory import round_up
 from acf.runtime.program import Program
 from acf.runtime.result_dealing import deal_inner
 from acf.runtime.scatter_blocks import MORE_BLOCKS
-from acf.runtime.schedule import Step, add_steps
+from acf.runtime.schedule import MOST_PIECES, Step, add_steps
 from acf.runtime.session import Session
 
 __all__ = ["ProductResult", "backward_memory_bytes", "run_sampled", "run_scatter"]
@@ -67,8 +67,9 @@ def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, column
     row_tiles = rows // config.lane.operand_rows + 1
     blocks = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows) + 1 + MORE_BLOCKS
     groups = 2 * tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
-    commands = 16 + 8 * passes * row_tiles * blocks * groups + 2 * MOST_PARTS * config.rows * groups
-    results = elements * number_format.result_bytes
+    commands = 16 + (8 + config.rows) * passes * row_tiles * blocks * groups + 2 * MOST_PARTS * config.rows * groups
+    commands += 2 * MOST_PIECES * (2 * config.rows + 1)
+    results = elements * number_format.accumulator_bytes
     weights += packed_bytes(config, rows=rows, columns=columns) + packed_bytes(config, rows=inner, columns=columns)
     return weights + (rows + 2 * inner) * row_bytes + results + commands * COMMAND_BYTES + 4096
 
@@ -223,7 +224,7 @@ def run_sampled(
     if deal:
         segments = segments_of(weights.entries)
         costs = column_costs(config, segments, (weights.row_of_entry, row_operand), (weights.indices, operand))
-        order = deal_columns(config, costs)
+        order = deal_columns(config, with_totals(costs, config.rows))
     row_source = session.place_operand(row_operand[:, order], what="the row operand", form=form)
     source = session.place_operand(operand[:, order], form=form)
     result = session.reserve_sums(placed.entries)

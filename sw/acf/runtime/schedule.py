@@ -11,7 +11,7 @@ signals that were meant for another. Drains share one semaphore, and are only wa
 lie is decided in ``acf.runtime.drains``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from acf.config import FabricConfig
@@ -19,7 +19,7 @@ from acf.isa import NO_SEMAPHORE, Opcode
 from acf.runtime.drains import Accumulators, place_accumulators
 from acf.runtime.program import Program
 
-__all__ = ["MOST_PIECES", "OperandTile", "Step", "add_steps"]
+__all__ = ["MOST_PIECES", "OperandTile", "Piece", "Step", "add_steps"]
 
 MOST_PIECES = 4
 """Pieces in which operands are loaded, at most."""
@@ -58,6 +58,22 @@ class OperandTile:
     length_stride: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Rows of an operand tile that are loaded and streamed by themselves.
+
+    Parameters
+    ----------
+    loads : list of (int, OperandTile)
+        The operand rows that no piece before it has: the first one's place in the bank, and what comes there.
+    rows : list of (int, int)
+        The rows of the tile that are streamed, first and the one behind the last: of all row feeders, or of each.
+    """
+
+    loads: list[tuple[int, OperandTile]]
+    rows: list[tuple[int, int]]
+
+
 @dataclass
 class Step:
     """One STREAM, what it needs, and the DRAIN behind it.
@@ -77,9 +93,11 @@ class Step:
         Row of the accumulators where STREAM and DRAIN begin.
     feeders : list of dict or None
         Fields of both commands that are another's for each row feeder.
-    pieces : list of (int, OperandTile)
-        Of a scatter: if no step before this one leaves time to load ``bank``, load and stream its rows in these pieces,
-        each with its first row, of which one is loaded while the one before is streamed.
+    feeder_rows : list of (int, int) or None
+        The rows that each row feeder streams, first and the one behind the last, if not all of ``stream``.
+    pieces : list of Piece
+        If there are some, the operand whose rows belong to those of ``W`` is loaded and streamed in these pieces, of
+        which one is loaded while the one before is streamed.
     """
 
     operands: dict[str, OperandTile]
@@ -88,12 +106,20 @@ class Step:
     drain: dict[str, int] | None = None
     offset: int = 0
     feeders: list[dict[str, int]] | None = None
-    pieces: list[tuple[int, OperandTile]] = field(default_factory=list)
+    feeder_rows: list[tuple[int, int]] | None = None
+    pieces: list[Piece] = field(default_factory=list)
 
     banks: dict[str, int] = field(default_factory=dict, init=False)
     loads: set[str] = field(default_factory=set, init=False)
     releases: set[int] = field(default_factory=set, init=False)
     """Banks that are filled anew after this step."""
+
+    @property
+    def role_in_pieces(self) -> str:
+        """The role of the operand that comes in pieces."""
+        if len(self.pieces) < 2:
+            return ""
+        return "row_bank" if "row_bank" in self.operands else "bank"
 
 
 def add_steps(program: Program, config: FabricConfig, steps: list[Step]) -> None:
@@ -154,47 +180,74 @@ class _Emitter:
         self._rows = config.rows
         self._all_rows = (1 << config.rows) - 1
         self._all_columns = (1 << config.cols) - 1
+        self._issued: set[tuple[int, str, int | None]] = set()  # loads: step, role, piece
         self._released_by: dict[int, int] = {}  # bank: semaphore of the stream that reads it last, not yet waited for
         self._draining = 0  # signals of drains under way
         self._gates: set[int] = set()  # banks that these read
 
     def emit(self, steps: list[Step]) -> None:
-        issued: set[tuple[int, str]] = set()
-
-        def load(number: int, role: str) -> None:
-            if (number, role) not in issued:
-                issued.add((number, role))
-                self._load(steps[number].operands[role], steps[number].banks[role])
-
         for number, step in enumerate(steps):
-            pieces = []
-            if len(step.pieces) > 1 and "bank" in step.loads and (number, "bank") not in issued:
-                pieces = list(zip(step.pieces, (step.banks["bank"], *_PIECE_SEMAPHORES), strict=False))
-                issued.add((number, "bank"))
-            for (first, tile), semaphore in pieces:
-                self._load(tile, step.banks["bank"], semaphore=semaphore, first=first)
-            for role in sorted(step.loads):
-                load(number, role)
             following = steps[number + 1] if number + 1 < len(steps) else None
             ahead = sorted(following.loads) if following else []
             ahead = [role for role in ahead if following and following.banks[role] not in step.banks.values()]
-            for role in ahead:
-                if following and not self._must_wait(following.banks[role]):
-                    load(number + 1, role)
-            for piece, semaphore in pieces[:-1]:
-                self._program.add(Opcode.WAIT, semaphore=semaphore, count=self._tiles)
-                self._stream(step, piece)
-            for role in sorted(step.loads):
-                semaphore = pieces[-1][1] if pieces and role == "bank" else step.banks[role]
-                self._program.add(Opcode.WAIT, semaphore=semaphore, count=self._tiles)
-            self._stream(step, pieces[-1][0] if pieces else None)
+            whole = sorted(step.loads - {step.role_in_pieces})
+            places = range(len(step.pieces) if step.role_in_pieces in step.loads else 0)
+
+            def load_ahead(number=number, following=following, ahead=ahead, *, waits=False) -> None:
+                for role in ahead:
+                    if following and (waits or not self._must_wait(following.banks[role])):
+                        if role != following.role_in_pieces:
+                            self._load_once(number + 1, following, role)
+                        elif waits:
+                            for place in range(len(following.pieces)):
+                                self._load_once(number + 1, following, role, place)
+
+            for role in whole:
+                self._load_once(number, step, role)
+            # A piece ahead of that which is waited for: with more of them this would wait for the column feeders.
+            for place in places[:2]:
+                self._load_once(number, step, step.role_in_pieces, place)
+            if len(places) <= 2:
+                load_ahead()
+            for role in whole:
+                self._wait(step.banks[role], self._tiles)
+            for place in places[:-1]:
+                self._wait_for_piece(step, place)
+                self._stream(step, step.pieces[place])
+                if place + 2 < len(places):
+                    self._load_once(number, step, step.role_in_pieces, place + 2)
+                if place + 2 >= len(places) - 1:
+                    # What the banks held was read by steps that have been streamed.
+                    load_ahead(waits=not following or not following.pieces)
+            if places:
+                self._wait_for_piece(step, places[-1])
+            self._stream(step, step.pieces[-1] if places else None, is_last=True)
             # Behind the stream, so that the row feeders need not wait while the bank before it is emptied.
-            for role in ahead:
-                load(number + 1, role)
+            load_ahead(waits=True)
             if step.drain is not None:
                 self._drain(step)
         if self._draining:
             self._wait_for_drains()
+
+    def _load_once(self, number: int, step: Step, role: str, place: int | None = None) -> None:
+        """Load an operand of a step, or a piece of it, if that has not been done."""
+        if (number, role, place) in self._issued:
+            return
+        self._issued.add((number, role, place))
+        bank = step.banks[role]
+        if place is None:
+            self._load(step.operands[role], bank)
+            return
+        for first, tile in step.pieces[place].loads:
+            self._load(tile, bank, semaphore=_piece_semaphore(bank, place), first=first)
+
+    def _wait_for_piece(self, step: Step, place: int) -> None:
+        bank = step.banks[step.role_in_pieces]
+        self._wait(_piece_semaphore(bank, place), self._tiles * len(step.pieces[place].loads))
+
+    def _wait(self, semaphore: int, count: int) -> None:
+        if count:
+            self._program.add(Opcode.WAIT, semaphore=semaphore, count=count)
 
     def _must_wait(self, bank: int) -> bool:
         return bank in self._released_by or bank in self._gates
@@ -227,24 +280,22 @@ class _Emitter:
             length_stride=tile.length_stride,
         )
 
-    def _stream(self, step: Step, piece: tuple[int, OperandTile] | None = None) -> None:
+    def _stream(self, step: Step, piece: Piece | None = None, *, is_last: bool = False) -> None:
         """Append the STREAM of a step, or of some of its rows: only that of the last of them signals."""
-        if step.stream is None:
+        stream = step.stream
+        if stream is None:
             return
-        rows: dict[str, int] = {}
+        rows = step.feeder_rows
         if piece is not None:
-            first, tile = piece
-            begin = step.stream["row_begin"] + first
-            rows = {"row_begin": begin, "row_end": begin + tile.rows, "scatter_first": first}
-            if "range_first" in step.stream:
-                rows["range_first"] = step.stream["range_first"] + first
+            begin = stream["row_begin"]
+            rows = [(begin + first, begin + end) for first, end in piece.rows]
         semaphore = NO_SEMAPHORE
-        if not rows or rows["row_end"] == step.stream["row_end"]:
+        if is_last:
             semaphore = min(step.releases, default=NO_SEMAPHORE)
             self._released_by.update(dict.fromkeys(step.releases, semaphore))
         banks = {role: bank for role, bank in step.banks.items() if role != "gate"}
-        for target in self._targets(step):
-            self._program.add(Opcode.STREAM, semaphore=semaphore, **{**banks, **step.stream, **rows, **target})
+        for target in self._targets(step, rows=_row_fields(stream, rows or [])):
+            self._program.add(Opcode.STREAM, semaphore=semaphore, **{**banks, **stream, **target})
 
     def _drain(self, step: Step) -> None:
         assert step.drain is not None
@@ -258,11 +309,30 @@ class _Emitter:
         for target in self._targets(step):
             self._program.add(Opcode.DRAIN, semaphore=_DRAIN_SEMAPHORE, **{**gate, **step.drain, **target})
 
-    def _targets(self, step: Step) -> Iterator[dict[str, int]]:
-        """The fields that say whom a command is for, for each command that is needed."""
+    def _targets(self, step: Step, *, rows: Sequence[dict[str, int]] = ()) -> Iterator[dict[str, int]]:
+        """The fields that say whom a command is for, for each command that is needed; ``rows`` are those of all row
+        feeders or of each."""
         first = {"accumulator_first": step.accumulators.first + step.offset}
-        if step.feeders is None:
-            yield {"targets": self._all_rows, **first}
+        if step.feeders is None and len(rows) <= 1:
+            yield {"targets": self._all_rows, **first, **(rows[0] if rows else {})}
             return
-        for feeder, fields in enumerate(step.feeders):
-            yield {"targets": 1 << feeder, **first, **fields}
+        every = range(self._rows)
+        for feeder, fields, fields_of_rows in zip(
+            every, step.feeders or [{}] * len(every), rows or [{}] * len(every), strict=True
+        ):
+            yield {"targets": 1 << feeder, **first, **fields, **fields_of_rows}
+
+
+def _piece_semaphore(bank: int, place: int) -> int:
+    return (bank, *_PIECE_SEMAPHORES)[place]
+
+
+def _row_fields(stream: dict[str, int], rows: Sequence[tuple[int, int]]) -> list[dict[str, int]]:
+    """The fields of a STREAM that takes only these rows."""
+    fields = []
+    for begin, end in rows:
+        before = begin - stream["row_begin"]
+        fields.append({"row_begin": begin, "row_end": end, "operand_first": stream.get("operand_first", 0) + before})
+        if "range_first" in stream:
+            fields[-1]["range_first"] = stream["range_first"] + before
+    return fields
