@@ -387,6 +387,7 @@ async def any_order_of_packets_looks_like_one_after_the_other(dut):
         bench.move_to([TILE_X, 1][turn % 2])
         for _ in range(20):
             rng.choices([stream, drain, reduce, clear], weights=[5, 3, 1, 1])[0]()
+        bench.signal(3)  # comes when the lanes have done everything
         await bench.finish()
         assert bench.sums.idle
     cycles = await bench.stop_counting()

@@ -1,6 +1,6 @@
 """Checks entries and passes on those that belong to the stream."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -151,7 +151,12 @@ class EntryFilter(wiring.Component):
         m.d.comb += [
             lowest.eq(pending & -pending),
             self.i.ready.eq((pending == 0) | (((pending & ~lowest) == 0) & can_load & ~(bad & lowest).any())),
-            self.holds.eq((pending.any() << turn) | (self.o.valid << self.o_turn)),
+            self.holds.eq(
+                Cat(
+                    (pending.any() & ~turn) | (self.o.valid & ~self.o_turn),
+                    (pending.any() & turn) | (self.o.valid & self.o_turn),
+                )
+            ),
             self.fault_turn.eq(turn),
         ]
         with m.If(self.i.ready):

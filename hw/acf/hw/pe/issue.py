@@ -115,7 +115,12 @@ class ProductIssue(wiring.Component):
         into, out_of = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
             self.i.ready.eq(((came - left)[: len(came)] != depth) & ~(self.sampled & meets)),
-            self.holds.eq(Cat((held & ~later).any(), (held & later).any()) | (self.o.valid << self.o.p.entry.wave)),
+            self.holds.eq(
+                Cat(
+                    (held & ~later).any() | (self.o.valid & ~self.o.p.entry.wave),
+                    (held & later).any() | (self.o.valid & self.o.p.entry.wave),
+                )
+            ),
             self.busy.eq((came != left) | self.o.valid),
             into.eq(Mux(self.sampled, _encode(_lowest(~held)), came)),
             out_of.eq(Mux(self.sampled | starting, turn, left)),
