@@ -6,7 +6,6 @@ import pytest
 from acf.config import preset
 from acf.golden.formats import golden_format
 from acf.golden.products import sampled, scatter
-from acf.runtime.backward import sampled_chains
 from acf.runtime.column_dealing import MOST_SEGMENTS, column_costs, deal_columns, segments_of
 from acf.runtime.compiler import tile_gather
 from acf.runtime.gather import run_gather
@@ -15,6 +14,7 @@ from acf.runtime.layout import column_passes
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.result_dealing import deal_inner, deal_rows
+from acf.runtime.sampled import sampled_chains
 
 
 def loads(config, costs, order):

@@ -8,7 +8,6 @@ import pytest
 from acf.config import preset
 from acf.golden.products import gather, sampled, scatter
 from acf.isa import ErrorCode
-from acf.runtime.backward import sampled_chains
 from acf.runtime.device import FabricError
 from acf.runtime.devices import open_device
 from acf.runtime.gather import run_gather
@@ -17,6 +16,7 @@ from acf.runtime.layout import OperandForm
 from acf.runtime.matrices import random_operand, random_weights
 from acf.runtime.measure import measure_product
 from acf.runtime.products import run_sampled, run_scatter
+from acf.runtime.sampled import sampled_chains
 from acf.sim.memory_timing import MemoryTiming
 
 MEMORY_BYTES = 1 << 20

@@ -88,7 +88,7 @@ def test_bits_are_the_same_and_less_is_passed_over(monkeypatch, product, rows):
     operands = random_operands(product, layer, columns=40, density=0.5, seed=rows)
     passed_over = []
     for remember in (remember_ranges, lambda *_: None):
-        for module in ("compiler", "backward"):
+        for module in ("compiler", "scatter", "sampled"):
             monkeypatch.setattr(f"acf.runtime.{module}.remember_ranges", remember)
         device = GoldenDevice(config, memory_bytes=1 << 22)
         measured = measure_product(product, device, layer, operands, without_skipping=False)

@@ -8,7 +8,6 @@ from acf.golden.formats import golden_format
 from acf.golden.products import sampled, scatter
 from acf.isa import COMMAND_BYTES, ErrorCode, FeederCounter, Flag, IndexSize, Opcode
 from acf.runtime import drains
-from acf.runtime.backward import sampled_chains
 from acf.runtime.device import FabricError, RunResult, whole_memory
 from acf.runtime.devices import open_device
 from acf.runtime.gather import run_gather
@@ -18,6 +17,7 @@ from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.measure_formats import measure_formats
 from acf.runtime.products import run_sampled, run_scatter
 from acf.runtime.program import Program
+from acf.runtime.sampled import sampled_chains
 from acf.sim.memory_timing import MemoryTiming
 from acf.tb.weight_cases import random_blocks, random_pattern
 

@@ -13,8 +13,8 @@ from acf.golden.optimizer import sgd_step, xorshift32_states
 from acf.golden.products import gather, sampled, scatter
 from acf.golden.rewiring import rewire, select_largest
 from acf.isa import Decoder, Opcode, candidate_row_bits
-from acf.runtime.backward import sampled_chains
 from acf.runtime.golden_device import GoldenDevice
+from acf.runtime.sampled import sampled_chains
 from acf.sparsity import reference
 from acf.sparsity.pruner import METHODS
 from acf.sparsity.updates import StructureUpdate, UpdateKind

@@ -15,7 +15,7 @@ from acf.isa import BLOCK, Decoder, IndexSize, bitmap_row_bytes, place_bits
 from acf.runtime.layout import OperandForm, PlacedOperand, Weights, column_tiling, cut
 from acf.runtime.memory import round_up
 
-__all__ = ["STREAM_CYCLES", "inner_tiles", "read_cycles", "stream_cycles"]
+__all__ = ["STREAM_CYCLES", "inner_tiles", "load_cycles", "read_cycles", "stream_cycles"]
 
 STREAM_CYCLES = 200
 """About what a STREAM, with its DRAIN, costs besides its work."""
@@ -73,7 +73,7 @@ def inner_tiles(
     if not tiles or not columns:
         return tiles
     (_, size), *others = tiles
-    loading = _load_cycles(config, operand, rows=size, columns=columns)
+    loading = load_cycles(config, operand, rows=size, columns=columns)
     streaming = stream_cycles(config, weights, columns=columns) * size / weights.inner
     reading = read_cycles(config, weights)
     before = 0.0
@@ -81,7 +81,7 @@ def inner_tiles(
         most //= 2
         streaming /= 2  # both factors may be zero
         rows = min(weights.rows, config.lane.operand_rows)
-        before = _load_cycles(config, row_operand, rows=rows, columns=columns)
+        before = load_cycles(config, row_operand, rows=rows, columns=columns)
         # The bank of a piece is missed by the next column pass, whose operands are wanted soon.
         if columns > config.columns and streaming < 2 * (loading + before):
             most = 1
@@ -106,7 +106,7 @@ def inner_tiles(
     return [*((begin, end - begin) for begin, end in pairwise([0, *best])), *others]
 
 
-def _load_cycles(config: FabricConfig, operand: PlacedOperand, *, rows: int, columns: int) -> float:
+def load_cycles(config: FabricConfig, operand: PlacedOperand, *, rows: int, columns: int) -> float:
     """About how long the memory port takes to read ``rows`` rows of a column pass."""
     width = min(columns, column_tiling(config, columns)[1] * config.cols)
     cycles = rows * width * config.lane.number_format.operand_bytes / config.memory.beat_bytes

@@ -11,12 +11,12 @@ from acf.golden.formats import golden_format
 from acf.golden.products import Product, sampled, scatter
 from acf.isa import DEFAULT_UNIT, FeederCounter, Flag
 from acf.runtime import roofline
-from acf.runtime.backward import sampled_chains
 from acf.runtime.device import Device
 from acf.runtime.gather import GatherResult, gather_memory_bytes, run_gather
 from acf.runtime.layout import OperandForm, WeightForm
 from acf.runtime.matrices import CsrMatrix, random_operand
 from acf.runtime.products import ProductResult, backward_memory_bytes, run_sampled, run_scatter
+from acf.runtime.sampled import sampled_chains
 
 __all__ = [
     "check_weight_form",

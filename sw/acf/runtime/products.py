@@ -7,7 +7,6 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import BLOCK, COMMAND_BYTES, DEFAULT_UNIT, LARGEST_GROUP, IndexSize, Opcode
-from acf.runtime.backward import sampled_steps, scatter_steps, tile_sampled
 from acf.runtime.column_dealing import column_costs, deal_columns, segments_of, with_totals
 from acf.runtime.compiler import add_clear
 from acf.runtime.device import Device, RunResult
@@ -17,6 +16,8 @@ from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
 from acf.runtime.result_dealing import deal_inner
+from acf.runtime.sampled import MOST_RANGES, sampled_steps, tile_sampled
+from acf.runtime.scatter import scatter_steps
 from acf.runtime.scatter_blocks import MORE_BLOCKS
 from acf.runtime.schedule import MOST_PIECES, Step, add_steps
 from acf.runtime.session import Session
@@ -68,8 +69,8 @@ def backward_memory_bytes(config: FabricConfig, *, rows: int, inner: int, column
     blocks = inner // min(config.lane.operand_rows, config.rows * config.lane.accumulator_rows) + 1 + MORE_BLOCKS
     groups = 2 * tile_sampled(config, rows=rows, inner=inner, entries=elements).groups + 1
     commands = 16 + (8 + config.rows) * passes * row_tiles * blocks * groups + 2 * MOST_PARTS * config.rows * groups
-    commands += 2 * MOST_PIECES * (2 * config.rows + 1)
-    results = elements * number_format.accumulator_bytes
+    commands += 2 * MOST_PIECES * (2 * config.rows + 1) + MOST_RANGES * (8 + 2 * config.rows) * blocks
+    results = elements * number_format.result_bytes
     weights += packed_bytes(config, rows=rows, columns=columns) + packed_bytes(config, rows=inner, columns=columns)
     return weights + (rows + 2 * inner) * row_bytes + results + commands * COMMAND_BYTES + 4096
 

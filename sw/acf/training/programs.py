@@ -7,10 +7,11 @@ import numpy as np
 
 from acf.golden.rewiring import SPAN_UNIT
 from acf.isa import COMMAND_BYTES, Decoder, Opcode, encode_command
-from acf.runtime.backward import sampled_steps, scatter_steps
 from acf.runtime.compiler import add_clear, gather_steps
 from acf.runtime.layout import Operand, Weights
 from acf.runtime.program import Command, Program
+from acf.runtime.sampled import sampled_steps
+from acf.runtime.scatter import scatter_steps
 from acf.runtime.schedule import add_steps
 from acf.training.host_memory import HostMemory
 from acf.training.plan import LayerPlan, NetworkPlan

@@ -14,12 +14,12 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.golden.formats import golden_format
 from acf.isa import COMMAND_BYTES, IndexSize, Opcode
-from acf.runtime.backward import tile_sampled
 from acf.runtime.device import Device, RunResult, Window
 from acf.runtime.drains import MOST_PARTS
 from acf.runtime.layout import column_tiling
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
+from acf.runtime.sampled import tile_sampled
 from acf.runtime.scatter_blocks import MORE_BLOCKS
 from acf.runtime.schedule import MOST_PIECES
 from acf.sparsity.pruner import Pruner

@@ -1,12 +1,8 @@
-"""Turns the two products of the backward pass into steps for a fabric, from the same CSR as the forward one.
+"""Turns the weight gradient into steps for a fabric: ``S[e] = sum over k of G[i, k] A[j, k]`` for each entry of ``W``.
 
-*Scatter*, ``D = transpose(W) G``: every row feeder streams all rows of ``W`` in order, and keeps those entries whose
-column index lies in its block of the result's rows. So each sum is taken in one tile, in the order of memory, and no
-partial sums are added. How the rows are cut to blocks is decided in ``acf.runtime.scatter_blocks``.
-
-*Sampled*, ``S[e] = sum over k of G[i, k] A[j, k]``: the entries are dealt to the row feeders by their place in memory,
-as many to each, whatever their rows; they stay in the accumulators while all columns pass by, and are drained once. The
-last columns are streamed in parts, one range of entries after another, each drained while the next one is streamed.
+The entries are dealt to the row feeders by their place in memory, as many to each, whatever their rows; they stay in
+the accumulators while all columns pass by, and are drained once. The last columns are streamed in parts, one range of
+entries after another, each drained while the next one is streamed.
 """
 
 from dataclasses import dataclass
@@ -17,9 +13,8 @@ import numpy as np
 from acf.config import FabricConfig
 from acf.isa import CANDIDATE_WORD, Mode
 from acf.runtime.drains import Accumulators, drain_parts
-from acf.runtime.first_load import inner_tiles
+from acf.runtime.first_load import inner_tiles, load_cycles, read_cycles
 from acf.runtime.layout import (
-    Operand,
     OperandForm,
     PlacedOperand,
     Weights,
@@ -31,115 +26,15 @@ from acf.runtime.layout import (
 from acf.runtime.memory import round_up
 from acf.runtime.ranges import remember_ranges
 from acf.runtime.sampled_rows import feeder_rows, row_pieces, rows_of_entries
-from acf.runtime.scatter_blocks import block_counts, cut_blocks, first_pieces
-from acf.runtime.schedule import MOST_PIECES, Piece, Step
+from acf.runtime.schedule import MOST_PIECES, Step
 
-__all__ = [
-    "SampledTiling",
-    "sampled_chains",
-    "sampled_steps",
-    "scatter_steps",
-    "tile_sampled",
-]
-
+__all__ = ["MOST_RANGES", "SampledTiling", "sampled_chains", "sampled_steps", "tile_sampled"]
 
 _EARLY_PASSES = 3
 """Column passes whose operands are awaited in pieces."""
 
-
-def scatter_steps(
-    config: FabricConfig,
-    weights: Weights,
-    *,
-    columns: int,
-    operand: PlacedOperand,
-    result: Operand,
-    results: int | None = None,
-    gate: PlacedOperand | None = None,
-    narrow: bool = False,
-    skip: bool = True,
-) -> list[Step]:
-    """The steps of ``D = transpose(W) G``, for ``acf.runtime.schedule.add_steps``.
-
-    Parameters
-    ----------
-    config : FabricConfig
-    weights : Weights
-    columns : int
-        Columns of ``G`` and ``D``.
-    operand : Operand or PackedOperand
-        ``G``, as many rows as ``W``.
-    result : Operand
-        ``D``, as many rows as ``W`` has columns.
-    results : int or None
-        Rows of ``D`` that are wanted, from the first one on; all of them by default. Others may be left out.
-    gate : Operand, PackedOperand or None
-        Of the shape of ``D``, in the storage type of the operands: where it is zero, so is the result. The derivative
-        of a ReLU, when it is its output.
-    narrow : bool
-        Whether results are rounded to operands.
-    skip : bool
-        Whether lanes skip zeros.
-    """
-    wanted = weights.inner if results is None else results
-    counts = block_counts(config, weights, columns=columns, wanted=wanted, gated=gate is not None, narrow=narrow)
-    number_format = config.lane.number_format
-    result_bytes = number_format.operand_bytes if narrow else number_format.result_bytes
-    row_tiles = list(cut(weights.rows, config.lane.operand_rows, granule=config.feeder.chunk_rows))
-    steps = []
-    for column_pass, blocks in counts.of(column_passes(config, columns)):
-        for first, block in cut_blocks(config, wanted=wanted, count=blocks):
-            end = min(first + block * config.rows, weights.inner)
-            gates = {}
-            if gate is not None:
-                gates = {"gate": gate.tile(config, first=first, rows=end - first, columns=column_pass)}
-            accumulators = Accumulators(rows=block)
-            for row, count in row_tiles:
-                tile = operand.tile(config, first=row, rows=count, columns=column_pass)
-                stream = {
-                    **weights.fields(),
-                    "row_begin": row,
-                    "row_end": row + count,
-                    "row_offset": 0,
-                    "row_step": 1,
-                    "row_limit": count,
-                    "inner_begin": first,
-                    "inner_offset": block,
-                    "inner_count": block,
-                    "mode": Mode.SCATTER,
-                    "skip": int(skip),
-                    **column_pass.fields,
-                }
-                last = row + count == weights.rows
-                needed = {"bank": tile, **(gates if last else {})}
-                steps.append(Step(operands=needed, stream=stream, accumulators=accumulators))
-            if not row_tiles:  # the sums are empty: nothing but a drain
-                steps.append(Step(operands={}, stream=None, accumulators=accumulators))
-            steps[-1].drain = {
-                "address": result.address + column_pass.first * result_bytes,
-                "row_stride": result.stride,
-                "row_begin": first,
-                "row_end": end,
-                "row_offset": block,
-                "row_step": 1,
-                "row_limit": block,
-                "narrow": int(narrow),
-                **column_pass.fields,
-            }
-    if steps and row_tiles:
-        block = steps[0].accumulators.rows
-        column_pass = next(column_passes(config, columns))
-        steps[0].pieces = [
-            Piece(
-                loads=[(first, operand.tile(config, first=first, rows=count, columns=column_pass))],
-                rows=[(first, first + count)],
-            )
-            for first, count in first_pieces(
-                config, weights, columns=columns, wanted=wanted, block=block, rows=row_tiles[0][1]
-            )
-        ]
-    remember_ranges(config, weights, steps)
-    return steps
+MOST_RANGES = 4
+"""Ranges of entries in the last column pass, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,7 +236,9 @@ def sampled_steps(
             steps[-1].drain |= {"select": 1, **select}
         # Behind the last group only: a part holds up what is behind it until the part before it is drained.
         if columns and group == tiling.groups - 1:
-            steps[-1:] = _sampled_in_parts(config, steps[-1], row_pointers)
+            count = len(tiles) if len(row_tiles) == 1 and len(steps) > len(tiles) else 1
+            ranges = _last_ranges(config, weights, columns=columns, operand=operand, tiles=count)
+            steps[-count:] = _last_pass(config, steps[-count:], row_pointers, ranges=ranges)
     if exposed and row_pointers is not None:
         # The operands of the next passes are not there either when lanes have done the first.
         early = steps[: _EARLY_PASSES if len(tiles) == 1 else 1]
@@ -364,47 +261,74 @@ def _accumulator_rows(config: FabricConfig, entries: int) -> int:
     return ceil(entries / config.tile_columns) * config.lanes
 
 
-def _sampled_in_parts(config: FabricConfig, step: Step, row_pointers: np.ndarray | None) -> list[Step]:
-    """Steps that stream and drain the entries of ``step`` in parts, one after the other.
+def _last_pass(config: FabricConfig, steps: list[Step], row_pointers: np.ndarray | None, *, ranges: int) -> list[Step]:
+    """The steps of the last column pass, which stream all entries in some ``ranges``, one after the other, each of them
+    drained while the next is streamed; the last one in parts, as far as the last inner tile goes.
 
     Each mesh row has a range of entries, and a part of it in each step; so these begin elsewhere for each row feeder.
     With row pointers a feeder looks at nothing but the rows of its part, so that there may be more parts.
     """
-    assert step.stream is not None
-    assert step.drain is not None
-    begin, most = step.stream["entry_begin"], step.stream["entry_count"]
+    *before, last = steps
+    assert last.stream is not None
+    assert last.drain is not None
+    granule = _entry_granule(config, select="select" in last.drain)
+    most = last.stream["entry_count"]
+    windows = list(cut(most, max(granule, round_up(ceil(most / ranges), granule)), granule=granule))
     parts = []
-    for first, count in drain_parts(
-        cycles=most * config.lanes,
-        rows=most,
-        granule=_entry_granule(config, select="select" in step.drain),
-        halving=False,
-        knows_rows=row_pointers is not None,
-    ):
-        entries = {"entry_count": count}
-        # Row feeder r begins r * entry_count behind entry_begin.
-        begins = [begin + first + feeder * (most - count) for feeder in range(config.rows)]
-        rows = None
-        if row_pointers is not None:
-            row = step.stream["row_begin"]
-            rows = feeder_rows(
-                row_pointers,
-                [place + feeder * count for feeder, place in enumerate(begins)],
-                count=count,
-                within=(row, step.stream["row_end"]),
-            )
-        parts.append(
-            Step(
-                operands=step.operands,
-                stream=step.stream | entries,
-                accumulators=step.accumulators,
-                drain=step.drain | entries,
-                offset=_accumulator_rows(config, first),
-                feeders=None if count == most else [{"entry_begin": entry} for entry in begins],
-                feeder_rows=rows,
-            )
-        )
+    for first, count in windows:
+        parts += [_part(config, step, row_pointers, first=first, count=count) for step in before]
+        if first + count < most:
+            parts.append(_part(config, last, row_pointers, first=first, count=count))
+            continue
+        for offset, length in drain_parts(
+            cycles=count * config.lanes,
+            rows=count,
+            granule=granule,
+            halving=False,
+            knows_rows=row_pointers is not None,
+        ):
+            parts.append(_part(config, last, row_pointers, first=first + offset, count=length))
     return parts
+
+
+def _part(config: FabricConfig, step: Step, row_pointers: np.ndarray | None, *, first: int, count: int) -> Step:
+    """``step`` for the ``count`` entries of each row feeder from its ``first`` on."""
+    assert step.stream is not None
+    begin, most = step.stream["entry_begin"], step.stream["entry_count"]
+    if count == most:
+        return step
+    entries = {"entry_count": count}
+    # Row feeder r begins r * entry_count behind entry_begin.
+    begins = [begin + first + feeder * (most - count) for feeder in range(config.rows)]
+    rows = None
+    if row_pointers is not None:
+        rows = feeder_rows(
+            row_pointers,
+            [place + feeder * count for feeder, place in enumerate(begins)],
+            count=count,
+            within=(step.stream["row_begin"], step.stream["row_end"]),
+        )
+    return Step(
+        operands=step.operands,
+        stream=step.stream | entries,
+        accumulators=step.accumulators,
+        drain=None if step.drain is None else step.drain | entries,
+        offset=_accumulator_rows(config, first),
+        feeders=[{"entry_begin": entry} for entry in begins],
+        feeder_rows=rows,
+    )
+
+
+def _last_ranges(config: FabricConfig, weights: Weights, *, columns: int, operand: PlacedOperand, tiles: int) -> int:
+    """Ranges of entries in the last column pass: as many as the memory port has time to read ``operand`` for again."""
+    if tiles < 2:
+        return 1
+    packed = operand.form is OperandForm.PACKED
+    slots = ceil(column_tiling(config, columns)[1] / config.lanes)
+    products = 9 / 8 * weights.entries * slots / config.rows / (4 if packed else 1)
+    again = load_cycles(config, operand, rows=weights.inner, columns=columns)
+    once = again + load_cycles(config, operand, rows=weights.rows, columns=columns) + read_cycles(config, weights)
+    return 1 + max(0, min(MOST_RANGES - 1, int((products - once) / max(1.0, again))))
 
 
 def sampled_chains(config: FabricConfig, columns: int, *, order: np.ndarray | None = None) -> list[np.ndarray]:
