@@ -8,6 +8,7 @@ from cocotb.utils import get_sim_time
 
 from acf.hw.pe.accumulator_bank import clearing_cycles, issue_delay
 from acf.hw.pe.lane import settling_cycles
+from acf.isa import Flag
 from acf.tb.lane_driver import LaneBench
 from acf.tb.lane_model import Entry, random_entries, random_operands, random_sampled
 from acf.tb.runner import bench_config

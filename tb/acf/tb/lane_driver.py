@@ -171,6 +171,12 @@ class LaneBench:
         self.model.used[:] = [used >> slot & 1 for slot in range(self.lane.slots)]
         await RisingEdge(self.dut.clk)
 
+    async def set_unit(self, field: int):
+        """Change what the last bit of accumulators weighs, while the lane is idle and they are +0."""
+        self.dut.unit.value = field
+        self.model.golden = self.model.golden.with_unit(unit_exponent(field))
+        await RisingEdge(self.dut.clk)
+
     def send(self, entries: list[Entry], *, bank: int = 0, wave: int = 0):
         """Queue entries of a wave and carry them out in the model."""
         for entry in entries:

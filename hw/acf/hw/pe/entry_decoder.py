@@ -168,6 +168,7 @@ class EntryDecoder(wiring.Component):
                             phase.eq(0),
                             self.sampled.eq(setup.mode == Mode.SAMPLED),
                             self.dense.eq(~setup.skip),
+                            self.unit.eq(setup.unit),
                             *self._set_used(share),
                         ]
                 with m.If(self.i.ready):
@@ -226,7 +227,7 @@ class EntryDecoder(wiring.Component):
 
     def _same_setup(self, m, setup, *, takes):
         """Whether a SETUP has the mode and the columns of the one before; remembers them when it ``takes`` one."""
-        names = ("mode", "skip", "columns", "tile_columns")
+        names = ("mode", "skip", "unit", "columns", "tile_columns")
         known = Signal()
         same = known
         for name in names:

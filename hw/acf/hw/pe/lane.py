@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from acf.config import FabricConfig, LaneConfig
 from acf.hw.formats import mac, mac_latency
-from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep
+from acf.hw.pe.accumulator_bank import AccumulatorBank, accumulator_sweep, connect_sweep, take_turns
 from acf.hw.pe.entry_fifo import EntryFifo
 from acf.hw.pe.interlock import Interlock
 from acf.hw.pe.issue import ProductIssue, lane_entry, masked_entry
@@ -37,7 +37,8 @@ class Lane(wiring.Component):
     Throughput is one entry per cycle while there is room, one product per cycle. The first product of an entry is
     issued five cycles after the entry was taken, or six where the FIFO lies in block RAM (SAMPLED: up to ``barrel``
     cycles later) and written ``latency + 2`` cycles later, where ``latency`` is that of the operator; products of one
-    accumulator are at least ``latency + 3`` cycles apart.
+    accumulator are at least ``loop + 3`` cycles apart, where ``loop`` is the part of it that lies behind the
+    accumulator.
 
     Accumulators are swept beside that: those of even number beside products whose accumulator is odd, and the other way
     round, or in cycles without a product. Each is set to +0 when a product's sum would be written that read its

@@ -1,6 +1,6 @@
 """A compute tile: lanes that work on the same entries, each on its own columns."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -207,8 +207,11 @@ class Tile(wiring.Component):
             m.submodules.rounder = rounder = ResultRounder(config=self._config)
             taker, exact = rounder.i, walk.reduce & (self.x != 1)
             connect(m, rounder.o, results.pairs)
+            asked = Signal.like(rounder.unit)
             with m.If(job.request.valid & job.request.ready):
-                m.d.sync += rounder.unit.eq(decoder.unit)
+                m.d.sync += asked.eq(decoder.unit)
+            with m.If(~walk.active):
+                m.d.sync += rounder.unit.eq(asked)
             m.d.comb += [
                 rounder.exact.eq(exact),
                 rounder.narrow.eq(walk.narrow),
