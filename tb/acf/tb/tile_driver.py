@@ -45,6 +45,7 @@ class TileBench:
         self.columns = self.config.tile_columns
         self.model = ColumnModel(self.lane, self.columns)
         self.move_to(TILE_X)
+        self.moved = False
         dut.y.value = TILE_Y
         for port in ("counters_enable", "counters_clear", "counters_select"):
             getattr(dut, port).value = 0
@@ -59,9 +60,10 @@ class TileBench:
         self.operand_flits_sent = 0
 
     def move_to(self, x: int):
-        """Be another tile of the mesh row."""
+        """Be another tile of the mesh row. Its columns are found anew with the next SETUP."""
         self.x = x
         self.dut.x.value = x
+        self.moved = True
 
     def open_ports(self, use: Callable[[], bool] = always):
         """Drive all streams from now on."""
@@ -171,17 +173,19 @@ class TileBench:
         """Open a stream, of mode SAMPLED with a row bank."""
         self.model.golden = self.model.golden.with_unit(unit_exponent(unit))
         tile_columns = self.columns if tile_columns is None else tile_columns
-        self._send_entry(
-            flit.setup_head,
-            EntryKind.SETUP,
+        fields = dict(
             mode=int(Mode.GATHER if row_bank is None else Mode.SAMPLED),
             skip=int(skip),
             bank=bank,
             row_bank=row_bank or 0,
-            columns=columns,
             tile_columns=tile_columns,
             unit=unit,
         )
+        if self.moved:
+            # A tile keeps its columns until a SETUP has others, as no tile of a mesh moves.
+            self._send_entry(flit.setup_head, EntryKind.SETUP, columns=columns ^ 1, **fields)
+            self.moved = False
+        self._send_entry(flit.setup_head, EntryKind.SETUP, columns=columns, **fields)
         self.bank, self.row_bank, self.dense = bank, row_bank, not (skip and self.lane.skipping)
         share = min(max(columns - (self.x - 1) * tile_columns, 0), tile_columns)
         self.model.used[:] = [column < share for column in range(self.columns)]
