@@ -30,8 +30,8 @@ from acf.runtime.schedule import MOST_PIECES, Step
 
 __all__ = ["MOST_RANGES", "SampledTiling", "sampled_chains", "sampled_steps", "tile_sampled"]
 
-_EARLY_PASSES = 3
-"""Column passes whose operands are awaited in pieces."""
+_EARLY_STEPS = 3
+"""Steps whose operands are awaited in pieces."""
 
 MOST_RANGES = 4
 """Ranges of entries in the last column pass, at most."""
@@ -221,9 +221,18 @@ def sampled_steps(
                         "row_bank": row_operand.tile(config, first=row, rows=row_count, columns=column_pass),
                         "bank": operand.tile(config, first=inner, rows=inner_count, columns=column_pass),
                     }
-                    steps.append(
-                        Step(operands=operands, stream=stream, accumulators=accumulators, feeder_rows=rows_here)
-                    )
+                    step = Step(operands=operands, stream=stream, accumulators=accumulators, feeder_rows=rows_here)
+                    # The operands of the next steps are not there either when lanes have done the first.
+                    if exposed and row_pointers is not None and len(steps) < (_EARLY_STEPS if len(tiles) == 1 else 1):
+                        step.pieces = row_pieces(
+                            config,
+                            row_pointers,
+                            stream=stream,
+                            operand=row_operand,
+                            columns=column_pass,
+                            most=2 if steps else MOST_PIECES,
+                        )
+                    steps.append(step)
         if columns == 0:  # the sums are empty: nothing but a drain
             steps.append(Step(operands={}, stream=None, accumulators=accumulators))
         steps[-1].drain = {
@@ -239,19 +248,6 @@ def sampled_steps(
             count = len(tiles) if len(row_tiles) == 1 and len(steps) > len(tiles) else 1
             ranges = _last_ranges(config, weights, columns=columns, operand=operand, tiles=count)
             steps[-count:] = _last_pass(config, steps[-count:], row_pointers, ranges=ranges)
-    if exposed and row_pointers is not None:
-        # The operands of the next passes are not there either when lanes have done the first.
-        early = steps[: _EARLY_PASSES if len(tiles) == 1 else 1]
-        for number, (column_pass, step) in enumerate(zip(column_passes(config, columns), early, strict=False)):
-            if step.stream is not None and step.feeders is None:
-                step.pieces = row_pieces(
-                    config,
-                    row_pointers,
-                    stream=step.stream,
-                    operand=row_operand,
-                    columns=column_pass,
-                    most=MOST_PIECES if number == 0 else 2,
-                )
     remember_ranges(config, weights, steps)
     return steps
 
