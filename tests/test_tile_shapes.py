@@ -197,6 +197,7 @@ def between(config, sweep, *, sums):
     connect(m, job.walk, sweep.walk)
     connect(m, sweep.pairs, sender.pairs)
     m.d.comb += [
+        job.settled.eq(1),
         sender.sums.eq(sums),
         sender.packet.eq(job.packet),
         job.packet_sent.eq(sender.packet_sent),
@@ -253,7 +254,7 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate, busy,
         ctx.set(job.request.valid, 0)
         ctx.set(job.request.payload, {"first": 7, "count": 7, "gate_bank": 3})  # what comes next changes nothing
         delays, waited, gap = 0, 0, False
-        while ctx.get(job.walk.active):
+        while not ctx.get(job.idle):
             ready = not stalls or rng.random() < 0.2
             ctx.set(sender.results.ready, ready)
             if ctx.get(sender.results.valid):
@@ -281,7 +282,7 @@ def test_accumulators_are_sent_in_column_order(lanes, format, slots, gate, busy,
         reading = 1 + count * (1 + slots * (2 + max(1, lanes // 2)))
         sending = 1 + config.tile_columns // 2
         if not stalls:
-            assert cycles == delays + reading + sending + 1
+            assert cycles == delays + reading + sending + 2  # one to take it over, one to end
 
     run(module, bench)
     per_packet = 1 + config.tile_columns // 2
@@ -366,7 +367,7 @@ def test_sums_over_lanes_go_west(lanes, format, slots, adders, at_end, stalls):
         ctx.set(sender.y, 2)
         pending = list(requests)
         cycles, offered = 0, False
-        while pending or ctx.get(job.walk.active) or cycles < 10:
+        while pending or not ctx.get(job.idle) or cycles < 10:
             valid = bool(pending)
             ctx.set(job.request.valid, valid)
             if valid:
@@ -389,7 +390,6 @@ def test_sums_over_lanes_go_west(lanes, format, slots, adders, at_end, stalls):
             if valid and ctx.get(job.request.ready):
                 pending.pop(0)
             flags.update(lane for lane in range(lanes) if ctx.get(dut.overflow) >> lane & 1)
-            assert sum(value is not None for value in shown) <= adders
             busy += ctx.get(job.walk.active)
             await ctx.tick()
             for n, value in enumerate(shown):
@@ -417,20 +417,22 @@ def test_sums_over_lanes_go_west(lanes, format, slots, adders, at_end, stalls):
     if not stalls:
         latency = AccumulatorAdd(lane=config.lane).latency
         share = lanes // adders
-        walk = 3 * lanes * share * max(slots, latency + 3)
+        walk = 3 * lanes * share * max(slots, latency + 2)
         heads = 0 if at_end else 3
         # Three requests to start, two to finish: each adder begins when the first sum of the one before is there. A
         # single lane gives a sum a cycle: then room for flits is short.
-        through = (adders - 1) * ((share - 1) * max(slots, latency + 3) + latency + 3)
+        through = (adders - 1) * ((share - 1) * max(slots, latency + 2) + latency + 3)
         limit = walk + heads + 3 + 2 * (latency + 8 + through) + (share == 1) * walk // 2
         assert walk <= busy <= limit, f"{busy} cycles, {walk} of them to add"
 
 
 def test_entries_wait_for_what_is_not_swept():
-    """Every row, at every place of a sweep and until it is +0, for sweeps of any first row and length."""
+    """Every row, at every place of a sweep and until it is +0, for sweeps of any first row and length; also for a
+    second one, which is asked for meanwhile."""
     rows = 8
     config = shape(2, "bf16", 4, accumulator_rows=rows)
     dut = SweepJob(lane=config.lane)
+    cleared = clearing_cycles(lane=config.lane)
 
     async def bench(ctx):
         async def check(unswept):
@@ -438,32 +440,56 @@ def test_entries_wait_for_what_is_not_swept():
                 ctx.set(dut.entry_row, row)
                 assert bool(ctx.get(dut.must_wait)) == (row in unswept), f"row {row}, not swept are {unswept}"
 
-        for first in range(rows + 1):
-            for count in range(rows - first + 1):
-                await check([])
-                assert ctx.get(dut.request.ready)
-                ctx.set(dut.request.payload, {"first": first, "count": count, "send": count % 2, "gate_row": 1})
-                ctx.set(dut.request.valid, 1)
+        async def ask(first, count):
+            assert ctx.get(dut.request.ready)
+            ctx.set(dut.request.payload, {"first": first, "count": count, "send": count % 2, "gate_row": 1})
+            ctx.set(dut.request.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.request.payload, {"first": 0, "count": rows})
+            ctx.set(dut.request.valid, 0)
+            assert not ctx.get(dut.request.ready)
+
+        async def sweep(first, count, following):
+            assert ctx.get(dut.walk.active)
+            for row in range(first, first + count):
+                assert (ctx.get(dut.walk.row), ctx.get(dut.walk.send)) == (row, count % 2)
+                await check({*range(row, first + count), *following})
+                ctx.set(dut.walk.row_done, 1)
                 await ctx.tick()
-                ctx.set(dut.request.payload, {"first": 0, "count": rows})
-                for row in range(first, first + count):
-                    assert not ctx.get(dut.request.ready)
-                    assert ctx.get(dut.walk.active)
-                    assert (ctx.get(dut.walk.row), ctx.get(dut.walk.send)) == (row, count % 2)
-                    await check(range(row, first + count))
-                    ctx.set(dut.walk.row_done, 1)
+                ctx.set(dut.walk.row_done, 0)
+                for _ in range(cleared - 1):
+                    await check({*range(row, first + count), *following})
                     await ctx.tick()
-                    ctx.set(dut.walk.row_done, 0)
-                    for _ in range(clearing_cycles(lane=config.lane) - 1):
-                        await check(range(row, first + count))
-                        await ctx.tick()
-                # All rows are swept, but the results are not yet sent.
-                await check([])
-                assert not ctx.get(dut.request.ready)
-                ctx.set(dut.request.valid, 0)
-                ctx.set(dut.walk.finished, 1)
+            # All rows are swept, but the results are not yet sent.
+            await check(following)
+            ctx.set(dut.walk.finished, 1)
+            await ctx.tick()
+            ctx.set(dut.walk.finished, 0)
+            assert not ctx.get(dut.walk.active)
+
+        ranges = [(first, count) for first in range(rows + 1) for count in range(rows - first + 1)]
+        for number, (first, count) in enumerate(ranges):
+            wanted = range(first, first + count)
+            assert ctx.get(dut.idle)
+            await check([])
+            ctx.set(dut.settled, 0)
+            await ask(first, count)
+            for _ in range(number % 3):
+                await check(wanted)
                 await ctx.tick()
-                ctx.set(dut.walk.finished, 0)
+                assert not ctx.get(dut.walk.active)
+            ctx.set(dut.settled, 1)
+            await check(wanted)
+            await ctx.tick()
+            following = ranges[(7 * number + 3) % len(ranges)]
+            ctx.set(dut.settled, number % 2)
+            await ask(*following)
+            await sweep(first, count, range(following[0], sum(following)))
+            assert not ctx.get(dut.idle)
+            await check(range(following[0], sum(following)))
+            ctx.set(dut.settled, 1)
+            await ctx.tick()
+            await sweep(*following, [])
 
     run(dut, bench)
 

@@ -288,7 +288,7 @@ class CommandInterpreter:
             if mode == Mode.GATHER:
                 self._checks.require_accumulator_rows(first, rows.size)
             else:
-                self._checks.require_operand_rows("rows of a feeder", values["operand_first"] + rows.size)
+                self._checks.require_operand_rows("rows of a feeder", values["row_operand_first"] + rows.size)
             reader = EntryReader(
                 self._memory,
                 command=values,
@@ -321,14 +321,14 @@ class CommandInterpreter:
                 bank=bank,
                 valid=valid,
                 numbers=first * self._config.lane.slots + np.concatenate([stream.numbers for stream in streams]),
-                row_sources=values["operand_first"] + rows,
+                row_sources=values["row_operand_first"] + rows,
                 sources=inner,
                 unit=unit_exponent(values["unit"]),
             )
             return
         targets, sources = rows, inner
         if values["mode"] == Mode.SCATTER:
-            targets, sources = inner, values["operand_first"] + rows
+            targets, sources = inner, values["row_operand_first"] + rows
         weights = np.concatenate([stream.values for stream in streams])
         self._tiles.accumulate(
             mesh_rows,

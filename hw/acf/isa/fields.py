@@ -82,7 +82,7 @@ COMMAND_FIELDS: dict[Opcode, dict[str, Field]] = {
         "range_first": Field(0, 14, 14),
         "targets": Field(1, 0, 16),
         # SCATTER, SAMPLED: operand row, of bank or of row_bank, that belongs to the first row.
-        "operand_first": Field(1, 16, 12),
+        "row_operand_first": Field(1, 16, 12),
         # N_OF_M: 2 ** kept entries in each 2 ** (group + 1) columns.
         "kept": Field(1, 28, 2),
         "group": Field(1, 30, 2),

@@ -215,7 +215,7 @@ async def remembered_ranges_are_read_alone(dut):
             "entry_begin": 0,
             "entry_count": ACCUMULATORS // CONFIG.lanes * T,
             "range_first": random.randint(0, CONFIG.feeder.ranges - 8),
-            "operand_first": 0,
+            "row_operand_first": 0,
         }
         beats = {}
         for ranges in (Ranges.RECORD, Ranges.USE, Ranges.ALL):
@@ -294,7 +294,7 @@ async def blocks(dut):
         if number % 2:
             await one_stream(bench, matrix, random_stream(matrix, **part, mode=Mode.GATHER))
             part["inner_count"] = ACCUMULATORS // 2
-            scatter = {"mode": Mode.SCATTER, "operand_first": 0, "accumulator_first": ACCUMULATORS // 2}
+            scatter = {"mode": Mode.SCATTER, "row_operand_first": 0, "accumulator_first": ACCUMULATORS // 2}
             await one_stream(bench, matrix, whole_stream(matrix, **part, **scatter))
         else:
             for ranges in (Ranges.RECORD, Ranges.USE):
@@ -412,7 +412,7 @@ async def entries_are_read_ahead(dut):
 
 def in_memory_order(matrix, mode, **fields):
     """A STREAM of all rows whose entries come in the order of memory, with sums for all of them."""
-    first = {"operand_first": 0, "entry_begin": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T}
+    first = {"row_operand_first": 0, "entry_begin": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T}
     return whole_stream(matrix, mode=mode, **{**first, "inner_count": min(OPERANDS, ACCUMULATORS), **fields})
 
 
@@ -630,7 +630,7 @@ async def passing_over(dut):
         command = random_stream(
             matrix,
             mode=Mode.SCATTER,
-            operand_first=0,
+            row_operand_first=0,
             row_begin=0,
             row_end=rows,
             row_offset=0,
@@ -833,7 +833,7 @@ async def errors(dut):
         command = whole_stream(matrix, mode=random.choice([Mode.GATHER, Mode.SCATTER]), **fields)
         if command["mode"] == Mode.SCATTER:
             inner = {"inner_begin": OPERANDS - 3 - ACCUMULATORS // 2, "inner_count": ACCUMULATORS}
-            command.update(inner, operand_first=0)
+            command.update(inner, row_operand_first=0)
         bench.send(Opcode.STREAM, command)
         return command
 
@@ -915,8 +915,8 @@ async def errors(dut):
         {"mode": 3},
         {"mode": Mode.SCATTER, "inner_count": ACCUMULATORS},
         {"mode": Mode.SCATTER, "accumulator_first": 0, "inner_count": ACCUMULATORS + 1},
-        {"mode": Mode.SCATTER, "operand_first": OPERANDS},
-        {"mode": Mode.SAMPLED, "operand_first": OPERANDS, "entry_count": 0},
+        {"mode": Mode.SCATTER, "row_operand_first": OPERANDS},
+        {"mode": Mode.SAMPLED, "row_operand_first": OPERANDS, "entry_count": 0},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": 0},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": 0, "row_bank": CONFIG.lane.operand_banks + 1},
         {"mode": Mode.SAMPLED, "accumulator_first": 0, "entry_count": ACCUMULATORS // CONFIG.lanes * T + 1},

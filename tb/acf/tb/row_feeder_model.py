@@ -101,11 +101,11 @@ def golden_stream(command, matrix, *, feeder, remembered):
                 filtered += command["decoder"] != Decoder.DENSE
             elif mode == Mode.SAMPLED:
                 number = first * CONFIG.lane.slots + place - window
-                entries.setdefault(number, []).append((command["operand_first"] + n, inner))
+                entries.setdefault(number, []).append((command["row_operand_first"] + n, inner))
             elif command["skip"] and is_zero(value):
                 zeros += 1
             elif mode == Mode.SCATTER:
-                entries.setdefault(first + inner, []).append((value, command["operand_first"] + n))
+                entries.setdefault(first + inner, []).append((value, command["row_operand_first"] + n))
             else:
                 entries.setdefault(first + n, []).append((value, inner))
         if command["ranges"] == Ranges.RECORD and looked_at:
@@ -375,7 +375,7 @@ def random_stream(matrix, *, mode=None, **fixed):
     if mode == Mode.SAMPLED:
         command.update(_random_entry_range(command["entries"]), row_limit=random.randint(0, OPERANDS))
     room = OPERANDS - command["row_limit"] if mode != Mode.GATHER else OPERANDS
-    command["operand_first"] = random.choice([0, random.randint(0, max(0, room))])
+    command["row_operand_first"] = random.choice([0, random.randint(0, max(0, room))])
     return {**command, **fixed}
 
 

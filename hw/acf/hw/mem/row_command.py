@@ -129,13 +129,13 @@ class RowCommand(wiring.Component):
             with m.Case(Mode.SCATTER):
                 m.d.comb += bad_mode.eq(
                     (of("accumulator_first") + of("inner_count") > lane.accumulator_rows)
-                    | (of("operand_first") + self.rows > lane.operand_rows)
+                    | (of("row_operand_first") + self.rows > lane.operand_rows)
                 )
             with m.Case(Mode.SAMPLED):
                 m.d.comb += bad_mode.eq(
                     self._bad_sums()
                     | (of("inner_count") > lane.operand_rows)
-                    | (of("operand_first") + self.rows > lane.operand_rows)
+                    | (of("row_operand_first") + self.rows > lane.operand_rows)
                     | (row_bank >= lane.operand_banks)
                     | ~(bank ^ row_bank)[0]
                 )

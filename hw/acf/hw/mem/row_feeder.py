@@ -251,7 +251,7 @@ class RowFeeder(wiring.Component):
             with m.Case(Mode.GATHER):
                 m.d.comb += first_local.eq(first_accumulator)
             with m.Case(Mode.SCATTER, Mode.SAMPLED):
-                m.d.comb += first_local.eq(stream_field("operand_first"))
+                m.d.comb += first_local.eq(stream_field("row_operand_first"))
         # Row and entry fields have the same places in STREAM and DRAIN.
         m.d.comb += [
             share.feeder.eq(self.y - 1),
