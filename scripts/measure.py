@@ -8,12 +8,13 @@
 Every file under docs/results/ holds the command that made it, and what that command printed.
 """
 
+import argparse
 import json
 import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -407,7 +408,8 @@ def measure_page(
     page: Path, section: str, *, commands: dict[str, str], table: Callable[[], list[str]], script: str
 ) -> int:
     """Measure, write or check, as the command line says, where one table of one page states what is measured."""
-    if "--tables" not in sys.argv and "--check" not in sys.argv:
+    options = _options(f"Measures what the table {section!r} of {page.name} states, and writes the table.")
+    if not (options.tables or options.check):
         with Progress() as progress:
             task = progress.add_task("measuring", total=len(commands))
             for name, command in commands.items():
@@ -416,32 +418,41 @@ def measure_page(
                 progress.advance(task)
     before = page.read_text()
     after = filled(before, section, table(), script=script)
-    if "--check" in sys.argv:
+    if options.check:
         return int(after != before)
     page.write_text(after)
     return 0
 
 
+def _options(description: str, *, names: Collection[str] = ()) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if names:
+        parser.add_argument("names", nargs="*", metavar="NAME", help="measure only docs/results/NAME.json")
+    parser.add_argument("--tables", action="store_true", help="only write the tables anew from docs/results/")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where tables are not those of docs/results/")
+    options = parser.parse_args()
+    if unknown := [name for name in getattr(options, "names", []) if name not in names]:
+        parser.error(f"there is no result called {unknown[0]!r}, but {', '.join(names)}")
+    return options
+
+
 def main() -> int:
     """Measure, write or check."""
-    if "--tables" not in sys.argv and "--check" not in sys.argv:
-        wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
-        commands = {
-            **product_commands(),
-            **update_commands(),
-            **area_commands(),
-            **comparison_commands(),
-            **timing_commands(),
-            **network_commands(),
-            **soak_commands(),
-            **proof_commands(),
-            **ablation_commands(),
-            **router_commands(),
-        }
-        if unknown := [name for name in wanted if name not in commands]:
-            print(f"there is no result called {unknown[0]!r}, but {', '.join(commands)}", file=sys.stderr)
-            return 2
-        commands = {name: commands[name] for name in wanted or commands}
+    commands = {
+        **product_commands(),
+        **update_commands(),
+        **area_commands(),
+        **comparison_commands(),
+        **timing_commands(),
+        **network_commands(),
+        **soak_commands(),
+        **proof_commands(),
+        **ablation_commands(),
+        **router_commands(),
+    }
+    options = _options(__doc__ or "", names=commands)
+    if not (options.tables or options.check):
+        commands = {name: commands[name] for name in options.names or commands}
         with Progress() as progress:
             task = progress.add_task("measuring", total=len(commands))
             for name, command in commands.items():
@@ -472,9 +483,9 @@ def main() -> int:
         for section, table in tables.items():
             after = filled(after, section, table())
         stale |= after != before
-        if "--check" not in sys.argv:
+        if not options.check:
             page.write_text(after)
-    return int(stale and "--check" in sys.argv)
+    return int(stale and options.check)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ SHAPES = [
     (7, 11, 13),
     (37, 97, 41),
     (70, 64, 32),
+    (100, 9, 70),
 ]
 
 
@@ -107,10 +108,10 @@ def test_sampled_of_any_shape(format, shape):
 
 
 @pytest.mark.parametrize("banks", [2, 4])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 def test_random_shapes(banks, seed):
     rng = np.random.default_rng(seed)
-    shape = tuple(int(n) for n in rng.integers(1, 90, 3))
+    shape = tuple(int(rng.integers(1, most)) for most in rng.choice([8, 40, 130], 3))
     weights, gradient, activation = operands(shape, density=rng.choice([0.2, 0.5, 1.0]), seed=seed)
     config = tiny(operand_banks=banks)
     check_scatter(config, weights, gradient)

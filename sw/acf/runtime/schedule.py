@@ -332,7 +332,8 @@ def _row_fields(stream: dict[str, int], rows: Sequence[tuple[int, int]]) -> list
     fields = []
     for begin, end in rows:
         before = begin - stream["row_begin"]
-        fields.append({"row_begin": begin, "row_end": end, "row_operand_first": stream.get("row_operand_first", 0) + before})
+        operand = stream.get("row_operand_first", 0) + before
+        fields.append({"row_begin": begin, "row_end": end, "row_operand_first": operand})
         if "range_first" in stream:
             fields[-1]["range_first"] = stream["range_first"] + before
     return fields

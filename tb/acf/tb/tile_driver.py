@@ -173,14 +173,14 @@ class TileBench:
         """Open a stream, of mode SAMPLED with a row bank."""
         self.model.golden = self.model.golden.with_unit(unit_exponent(unit))
         tile_columns = self.columns if tile_columns is None else tile_columns
-        fields = dict(
-            mode=int(Mode.GATHER if row_bank is None else Mode.SAMPLED),
-            skip=int(skip),
-            bank=bank,
-            row_bank=row_bank or 0,
-            tile_columns=tile_columns,
-            unit=unit,
-        )
+        fields = {
+            "mode": int(Mode.GATHER if row_bank is None else Mode.SAMPLED),
+            "skip": int(skip),
+            "bank": bank,
+            "row_bank": row_bank or 0,
+            "tile_columns": tile_columns,
+            "unit": unit,
+        }
         if self.moved:
             # A tile keeps its columns until a SETUP has others, as no tile of a mesh moves.
             self._send_entry(flit.setup_head, EntryKind.SETUP, columns=columns ^ 1, **fields)
