@@ -264,17 +264,18 @@ def _last_pass(config: FabricConfig, steps: list[Step], row_pointers: np.ndarray
     Each mesh row has a range of entries, and a part of it in each step; so these begin elsewhere for each row feeder.
     With row pointers a feeder looks at nothing but the rows of its part, so that there may be more parts.
     """
-    *before, last = steps
-    assert last.stream is not None
-    assert last.drain is not None
-    granule = _entry_granule(config, select="select" in last.drain)
-    most = last.stream["entry_count"]
+    drain = steps[-1].drain
+    assert drain is not None
+    granule = _entry_granule(config, select="select" in drain)
+    most = drain["entry_count"]
     windows = list(cut(most, max(granule, round_up(ceil(most / ranges), granule)), granule=granule))
     parts = []
-    for first, count in windows:
-        parts += [_part(config, step, row_pointers, first=first, count=count) for step in before]
+    for number, (first, count) in enumerate(windows):
+        # There and back: the inner tiles that lie in banks are not loaded again.
+        *before, last = steps if number % 2 == 0 else steps[::-1]
+        parts += [_part(config, step, row_pointers, None, first=first, count=count) for step in before]
         if first + count < most:
-            parts.append(_part(config, last, row_pointers, first=first, count=count))
+            parts.append(_part(config, last, row_pointers, drain, first=first, count=count))
             continue
         for offset, length in drain_parts(
             cycles=count * config.lanes,
@@ -283,15 +284,24 @@ def _last_pass(config: FabricConfig, steps: list[Step], row_pointers: np.ndarray
             halving=False,
             knows_rows=row_pointers is not None,
         ):
-            parts.append(_part(config, last, row_pointers, first=first + offset, count=length))
+            parts.append(_part(config, last, row_pointers, drain, first=first + offset, count=length))
     return parts
 
 
-def _part(config: FabricConfig, step: Step, row_pointers: np.ndarray | None, *, first: int, count: int) -> Step:
-    """``step`` for the ``count`` entries of each row feeder from its ``first`` on."""
+def _part(
+    config: FabricConfig,
+    step: Step,
+    row_pointers: np.ndarray | None,
+    drain: dict[str, int] | None,
+    *,
+    first: int,
+    count: int,
+) -> Step:
+    """``step`` for the ``count`` entries of each row feeder from its ``first`` on, and the ``drain`` behind it."""
     assert step.stream is not None
     begin, most = step.stream["entry_begin"], step.stream["entry_count"]
     if count == most:
+        step.drain = drain
         return step
     entries = {"entry_count": count}
     # Row feeder r begins r * entry_count behind entry_begin.
@@ -308,7 +318,7 @@ def _part(config: FabricConfig, step: Step, row_pointers: np.ndarray | None, *, 
         operands=step.operands,
         stream=step.stream | entries,
         accumulators=step.accumulators,
-        drain=None if step.drain is None else step.drain | entries,
+        drain=None if drain is None else drain | entries,
         offset=_accumulator_rows(config, first),
         feeders=[{"entry_begin": entry} for entry in begins],
         feeder_rows=rows,
