@@ -83,10 +83,10 @@ def test_unknown_preset_is_named():
 
 
 def test_parameters_may_follow_the_name_of_a_preset():
-    config = preset("base,lane.accumulator_rows=512,reducing_adders=4,structure.unstructured=off")
+    config = preset("base,lane.accumulator_rows=512,reducing_adders=2,structure.unstructured=off")
     base = preset("base")
-    assert config.name == "base,lane.accumulator_rows=512,reducing_adders=4,structure.unstructured=off"
-    assert (config.lane.accumulator_rows, config.reducing_adders, config.structure.unstructured) == (512, 4, False)
+    assert config.name == "base,lane.accumulator_rows=512,reducing_adders=2,structure.unstructured=off"
+    assert (config.lane.accumulator_rows, config.reducing_adders, config.structure.unstructured) == (512, 2, False)
     assert dataclasses.replace(config.lane, accumulator_rows=base.lane.accumulator_rows) == base.lane
     assert config.digest != base.digest
 

@@ -149,6 +149,7 @@ PRESETS = {
             rows=4,
             cols=4,
             lanes=4,
+            reducing_adders=4,
             lane=LaneConfig(fifo_depth=64, barrel=8, operand_banks=4, accumulator_rows=1024),
             feeder=FeederConfig(line_buffers=8, outstanding=16, operand_bursts=32),
         ),

@@ -5,7 +5,9 @@ the accumulators while all columns pass by, and are drained once. The last colum
 entries after another, each drained while the next one is streamed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import ceil
 
 import numpy as np
@@ -93,7 +95,7 @@ def tile_sampled(
             for count in (groups, more)
         ]
         # Two groups have room beside each other: all drains but the last one go on beside streams.
-        draining = ceil(entries / config.rows) * config.lanes / min(config.reducing_adders, config.lanes)
+        draining = _sum_cycles(config, ceil(entries / config.rows))
         if costs[1] + draining / more < costs[0] + draining:
             groups = more
     return SampledTiling(
@@ -257,9 +259,11 @@ def _accumulator_rows(config: FabricConfig, entries: int) -> int:
     return ceil(entries / config.tile_columns) * config.lanes
 
 
-def _last_pass(config: FabricConfig, steps: list[Step], row_pointers: np.ndarray | None, *, ranges: int) -> list[Step]:
-    """The steps of the last column pass, which stream all entries in some ``ranges``, one after the other, each of them
-    drained while the next is streamed; the last one in parts, as far as the last inner tile goes.
+def _last_pass(
+    config: FabricConfig, steps: list[Step], row_pointers: np.ndarray | None, *, ranges: Sequence[float]
+) -> list[Step]:
+    """The steps of the last column pass, which stream all entries in ``ranges`` of such shares, one after the other,
+    each of them drained while the next is streamed; the last one in parts, as far as the last inner tile goes.
 
     Each mesh row has a range of entries, and a part of it in each step; so these begin elsewhere for each row feeder.
     With row pointers a feeder looks at nothing but the rows of its part, so that there may be more parts.
@@ -268,7 +272,7 @@ def _last_pass(config: FabricConfig, steps: list[Step], row_pointers: np.ndarray
     assert drain is not None
     granule = _entry_granule(config, select="select" in drain)
     most = drain["entry_count"]
-    windows = list(cut(most, max(granule, round_up(ceil(most / ranges), granule)), granule=granule))
+    windows = _cut_by_shares(most, ranges, granule=granule)
     parts = []
     for number, (first, count) in enumerate(windows):
         # There and back: the inner tiles that lie in banks are not loaded again.
@@ -278,7 +282,7 @@ def _last_pass(config: FabricConfig, steps: list[Step], row_pointers: np.ndarray
             parts.append(_part(config, last, row_pointers, drain, first=first, count=count))
             continue
         for offset, length in drain_parts(
-            cycles=count * config.lanes,
+            cycles=2 * _sum_cycles(config, count),
             rows=count,
             granule=granule,
             halving=False,
@@ -325,16 +329,39 @@ def _part(
     )
 
 
-def _last_ranges(config: FabricConfig, weights: Weights, *, columns: int, operand: PlacedOperand, tiles: int) -> int:
-    """Ranges of entries in the last column pass: as many as the memory port has time to read ``operand`` for again."""
+def _last_ranges(
+    config: FabricConfig, weights: Weights, *, columns: int, operand: PlacedOperand, tiles: int
+) -> list[float]:
+    """Shares of the ranges of entries in the last column pass, which has ``tiles`` inner tiles.
+
+    There are as many as the memory port has time to read ``operand`` again for, but for the tiles that lie in banks.
+    Each is so much shorter than the one before it that this is drained meanwhile.
+    """
     if tiles < 2:
-        return 1
+        return [1.0]
     packed = operand.form is OperandForm.PACKED
     slots = ceil(column_tiling(config, columns)[1] / config.lanes)
     products = 9 / 8 * weights.entries * slots / config.rows / (4 if packed else 1)
-    again = load_cycles(config, operand, rows=weights.inner, columns=columns)
-    once = again + load_cycles(config, operand, rows=weights.rows, columns=columns) + read_cycles(config, weights)
-    return 1 + max(0, min(MOST_RANGES - 1, int((products - once) / max(1.0, again))))
+    once = load_cycles(config, operand, rows=weights.inner, columns=columns)
+    again = max(1.0, once * max(0, tiles - config.lane.operand_banks // 2) / tiles)
+    once += load_cycles(config, operand, rows=weights.rows, columns=columns) + read_cycles(config, weights)
+    count = 1 + max(0, min(MOST_RANGES - 1, int((products - once) / again)))
+    # Lanes that are busy keep those who drain them waiting for every other accumulator.
+    draining = 3 / 2 * _sum_cycles(config, ceil(weights.entries / config.rows))
+    shorter = min(1.0, max(1 / 4, draining / max(1.0, products)))
+    return [shorter**number for number in range(count)]
+
+
+def _sum_cycles(config: FabricConfig, sums: int) -> int:
+    """About how long a mesh row adds up so many sums."""
+    return sums * config.lanes // min(config.reducing_adders, config.lanes)
+
+
+def _cut_by_shares(total: int, shares: Sequence[float], *, granule: int) -> list[tuple[int, int]]:
+    """Cut ``total`` to parts of about such shares, multiples of ``granule`` but for the last: first, how many."""
+    ends = [round_up(ceil(total * end / sum(shares)), granule) for end in accumulate(shares)]
+    cuts = [0, *(min(end, total) for end in ends)]
+    return [(begin, end - begin) for begin, end in pairwise(cuts) if end > begin]
 
 
 def sampled_chains(config: FabricConfig, columns: int, *, order: np.ndarray | None = None) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from acf.hw.pe.accumulator_bank import accumulator_sweep
 
 __all__ = ["AccumulatorFetch"]
 
-_PATIENCE = 4
+_PATIENCE = 2
 """Cycles for which an accumulator is asked for, before its lane makes a product wait."""
 
 
@@ -22,7 +22,7 @@ class AccumulatorFetch(wiring.Component):
     for itself wait for their own products only.
 
     Latency is two cycles from asking to ``o``; throughput one accumulator a cycle while the lane gives it, at least one
-    in four.
+    in two.
 
     Parameters
     ----------
