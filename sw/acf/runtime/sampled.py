@@ -347,7 +347,7 @@ def _last_ranges(
     once += load_cycles(config, operand, rows=weights.rows, columns=columns) + read_cycles(config, weights)
     count = 1 + max(0, min(MOST_RANGES - 1, int((products - once) / again)))
     # Lanes that are busy keep those who drain them waiting for every other accumulator.
-    draining = 3 / 2 * _sum_cycles(config, ceil(weights.entries / config.rows))
+    draining = 2 * _sum_cycles(config, ceil(weights.entries / config.rows))
     shorter = min(1.0, max(1 / 4, draining / max(1.0, products)))
     return [shorter**number for number in range(count)]
 
