@@ -24,6 +24,7 @@ def test_command_processor(simulator):
     run_bench("command_processor", module="acf.tb.bench_command_processor", simulator=simulator)
 
 
+@pytest.mark.regress
 def test_command_processor_with_wide_memory():
     run_bench(
         "command_processor",

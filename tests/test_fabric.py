@@ -1,4 +1,8 @@
-"""The fabric under Verilator and Icarus."""
+"""The fabric with a host and a memory in Python, under Verilator and Icarus.
+
+``make test`` runs it under Icarus, which has nothing in common with the simulator of the ``rtl`` device; what that one
+shows is in the tests of the device.
+"""
 
 import pytest
 
@@ -6,9 +10,8 @@ from acf.config import preset
 from acf.tb.runner import has_icarus, run_bench
 
 
-@pytest.mark.parametrize(
-    "format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))]
-)
+@pytest.mark.regress
+@pytest.mark.parametrize("format", ["bf16", "bf16x", "int8"])
 def test_fabric_verilator(format):
     run_bench("fabric", module="acf.tb.bench_fabric", config=preset("tiny").with_format(format))
 

@@ -88,11 +88,13 @@ def test_every_multiply_add_equals_golden(stages):
     simulate(operator, [operator.a, operator.x, operator.y], (a, x, y), expected, rng)
 
 
+@pytest.mark.parametrize("cases", [10_000, pytest.param(50_000, marks=pytest.mark.regress)])
 @pytest.mark.parametrize("block", ["float32_add", "fused_multiply_add"])
-def test_operator_equals_golden(block):
-    run_bench(block, module="acf.tb.bench_float32")
+def test_operator_equals_golden(block, cases):
+    run_bench(block, module="acf.tb.bench_float32", env={"ACF_FLOAT_CASES": str(cases)})
 
 
+@pytest.mark.regress
 @pytest.mark.skipif(not has_icarus(), reason="no Icarus Verilog on this machine")
 @pytest.mark.parametrize("block", ["float32_add", "fused_multiply_add"])
 def test_operator_equals_golden_under_icarus(block):

@@ -183,14 +183,16 @@ def test_bf16_conversions_match_testfloat(vectors):
     assert (bf16_golden(zero, half.astype(np.uint16), one) == single).all()
 
 
+@pytest.mark.parametrize("cases", [20_000, pytest.param(200_000, marks=pytest.mark.regress)])
 @pytest.mark.parametrize("format", list(NUMBER_FORMATS))
-def test_operator_equals_golden(format):
+def test_operator_equals_golden(format, cases):
     tests = ["full_rate", "with_gaps", "idle_registers_hold", "reset_empties_the_pipeline"]
     run_bench(
         "mac",
         module="acf.tb.bench_formats",
         config=preset("tiny").with_format(format),
         testcase=[*tests, "every_unit"] if NUMBER_FORMATS[format].scaled else tests,
+        env={"ACF_MAC_CASES": str(cases)},
     )
 
 
@@ -227,7 +229,9 @@ def test_every_pipeline_equals_golden(stages):
 
 
 @pytest.mark.skipif(not has_icarus(), reason="no Icarus Verilog on this machine")
-@pytest.mark.parametrize("format", list(NUMBER_FORMATS))
+@pytest.mark.parametrize(
+    "format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))]
+)
 def test_operator_equals_golden_under_icarus(format):
     run_bench(
         "mac",

@@ -14,9 +14,16 @@ from acf.tb.runner import has_icarus, run_bench
 needs_icarus = pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 
 
-@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=[needs_icarus, pytest.mark.regress])])
-def test_guard(simulator):
-    run_bench("guard", module="acf.tb.bench_guard", simulator=simulator)
+@pytest.mark.parametrize(
+    ("simulator", "rounds"),
+    [
+        ("verilator", 4),
+        pytest.param("verilator", 12, marks=pytest.mark.regress),
+        pytest.param("icarus", 12, marks=[needs_icarus, pytest.mark.regress]),
+    ],
+)
+def test_guard(simulator, rounds):
+    run_bench("guard", module="acf.tb.bench_guard", simulator=simulator, env={"ACF_GUARD_ROUNDS": str(rounds)})
 
 
 def test_guard_needs_ids():

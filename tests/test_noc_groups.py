@@ -328,17 +328,14 @@ OPPOSED = {
 """Two trees that cross both of each other's nodes, and a packet that comes between."""
 
 
-def regress(*values):
-    return pytest.param(*values, marks=pytest.mark.regress)
-
-
+@pytest.mark.regress
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("branch.is_claim.eq(is_claiming & behind)", "branch.is_claim.eq(0)", "node . takes .*, head 1, tail 0"),
-        regress("has_all.eq(grants.any())", "has_all.eq(0)", "nothing has moved for 201 cycles"),
-        regress("left.eq(waiting & ~grants)", "left.eq(waiting & ~grants & ~(grants << 1))", "packets have not come"),
-        regress("stays.packet.ports.eq(left)", "stays.packet.ports.eq(waiting)", "come before|head 1|as flit"),
+        ("has_all.eq(grants.any())", "has_all.eq(0)", "nothing has moved for 201 cycles"),
+        ("left.eq(waiting & ~grants)", "left.eq(waiting & ~grants & ~(grants << 1))", "packets have not come"),
+        ("stays.packet.ports.eq(left)", "stays.packet.ports.eq(waiting)", "come before|head 1|as flit"),
         ("", "", None),
     ],
 )

@@ -148,10 +148,11 @@ def network(
 @pytest.mark.parametrize(
     "config",
     [
-        network("o1turn", "onward", virtual_channels=3, stages=2),
+        SMALL,
         *(
             pytest.param(config, marks=pytest.mark.regress)
             for config in (
+                network("o1turn", "onward", virtual_channels=3, stages=2),
                 network("xy", "kept", rounds=1),
                 network("xy", rounds=1),
                 network("xy", "onward", height=3, virtual_channels=4),

@@ -12,7 +12,7 @@ from acf.tb.runner import has_icarus, run_bench, run_verilog
 BENCH = "acf.tb.bench_router"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.regress)])
 def test_router(seed):
     run_bench("router", module=BENCH, seed=seed)
 
@@ -25,7 +25,9 @@ def test_router_icarus():
 @pytest.mark.parametrize(
     "noc",
     [
-        NocConfig(virtual_channels=1, buffer_depth=2, class_channels=(0, 0, 0, 0)),
+        pytest.param(
+            NocConfig(virtual_channels=1, buffer_depth=2, class_channels=(0, 0, 0, 0)), marks=pytest.mark.regress
+        ),
         NocConfig(virtual_channels=3, buffer_depth=4, class_channels=(0, 1, 2, 2)),
     ],
     ids=lambda noc: f"{noc.virtual_channels}x{noc.buffer_depth}",

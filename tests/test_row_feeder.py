@@ -27,6 +27,7 @@ def test_row_feeder_verilator(format, seed):
     run(config=preset("tiny").with_format(format), seed=seed)
 
 
+@pytest.mark.regress
 @needs_icarus
 def test_row_feeder_icarus():
     run(simulator="icarus", testcase=["random_commands", "a_stream_passes_a_drain", "errors", "independent_memory"])

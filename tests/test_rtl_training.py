@@ -33,7 +33,7 @@ def dataset():
     return Dataset("patterns", Part(images[:60], labels[:60]), Part(images[60:], labels[60:]), 4)
 
 
-@pytest.fixture(scope="module", params=TIMINGS)
+@pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.regress), "rough"])
 def rtl(request):
     return open_device("rtl", TINY, memory_bytes=MEMORY_BYTES, timing=TIMINGS[request.param], quiet=True)
 
@@ -55,7 +55,7 @@ def trained(device, dataset, **changes):
         {"method": "rigl"},
         pytest.param({"method": "gradual"}, marks=pytest.mark.regress),
         {"method": "set", "structure": "unstructured", "overlap": True},
-        {"method": "rigl", "structure": "unstructured"},
+        pytest.param({"method": "rigl", "structure": "unstructured"}, marks=pytest.mark.regress),
         {"method": "gradual", "rounding": "stochastic", "overlap": True},
         {"method": "rigl", "rounding": "stochastic", "overlap": True, **SOME_CANDIDATES},
     ],

@@ -27,6 +27,8 @@ def test_base_tile(config):
 
 
 @pytest.mark.skipif(not has_icarus(), reason="needs iverilog (Icarus Verilog)")
-@pytest.mark.parametrize("format", list(NUMBER_FORMATS))
+@pytest.mark.parametrize(
+    "format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))]
+)
 def test_tile_icarus(format):
     run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format), simulator="icarus")

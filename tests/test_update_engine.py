@@ -17,6 +17,7 @@ def test_update_engine_verilator(seed):
     run(seed=seed)
 
 
+@pytest.mark.regress
 def test_update_engine_base():
     run(config=preset("base"))
 
