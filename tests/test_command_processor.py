@@ -19,9 +19,17 @@ from acf.tb.stream import pack
 needs_icarus = pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 
 
-@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=[needs_icarus, pytest.mark.regress])])
-def test_command_processor(simulator):
-    run_bench("command_processor", module="acf.tb.bench_command_processor", simulator=simulator)
+@pytest.mark.parametrize(
+    ("simulator", "divisor"),
+    [
+        ("verilator", 3),
+        pytest.param("verilator", 1, marks=pytest.mark.regress),
+        pytest.param("icarus", 1, marks=[needs_icarus, pytest.mark.regress]),
+    ],
+)
+def test_command_processor(simulator, divisor):
+    module = "acf.tb.bench_command_processor"
+    run_bench("command_processor", module=module, simulator=simulator, divisor=divisor)
 
 
 @pytest.mark.regress

@@ -14,7 +14,8 @@ from acf.tb.runner import has_icarus, run_bench, run_verilog
 BENCH = "acf.tb.bench_mesh"
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.regress)])
+@pytest.mark.regress
+@pytest.mark.parametrize("seed", [1, 2])
 def test_mesh(seed):
     run_bench("noc", module=BENCH, seed=seed)
 
@@ -25,6 +26,7 @@ def test_icarus(block):
     run_bench(block, module=BENCH, simulator="icarus")
 
 
+@pytest.mark.regress
 def test_node():
     run_bench("node", module=BENCH)
 
@@ -32,11 +34,11 @@ def test_node():
 @pytest.mark.parametrize(
     ("height", "width", "noc"),
     [
-        (1, 4, NocConfig(virtual_channels=1, buffer_depth=2, class_channels=(0, 0, 0, 0))),
+        (3, 2, NocConfig(virtual_channels=3, buffer_depth=4, class_channels=(2, 0, 1, 1))),
         pytest.param(
-            3,
-            2,
-            NocConfig(virtual_channels=3, buffer_depth=4, class_channels=(2, 0, 1, 1)),
+            1,
+            4,
+            NocConfig(virtual_channels=1, buffer_depth=2, class_channels=(0, 0, 0, 0)),
             marks=pytest.mark.regress,
         ),
     ],

@@ -34,6 +34,7 @@ from acf.tb.command_processor_driver import (
     random_command,
     random_program,
 )
+from acf.tb.runner import rounds
 from acf.tb.stream import unpack
 
 
@@ -241,7 +242,7 @@ async def bad_programs(dut):
         await bench.check_error(ErrorCode.READ_RESPONSE, address=PROGRAM + 3 * COMMAND_BYTES)
         assert len(bench.packets) == 3
     # A bad command that comes while those before it still wait to be handed out: it alone is bad.
-    for bad in range(1, 17):
+    for bad in range(16, 0, -(16 // rounds(16))):
         bench.memory.latency = 0
         bench.speeds = dict.fromkeys(bench.speeds, 0.1)
         bench.bad_addresses = {PROGRAM + bad * COMMAND_BYTES: SLVERR}
@@ -430,7 +431,7 @@ async def abort_at_any_moment(dut):
     bench = await make(dut)
     rng = bench.rng
     aborted = 0
-    for n in range(30):
+    for n in range(rounds(30)):
         bench.pick_speeds()
         await bench.begin(random_program(rng, bench.config, length=12))
         for _ in range(rng.randrange(400)):
@@ -442,7 +443,7 @@ async def abort_at_any_moment(dut):
         aborted += code == ErrorCode.ABORTED
         if n % 3 == 0:
             await bench.check_program(random_program(rng, bench.config, length=6))
-    assert aborted > 10
+    assert aborted > rounds(30) // 3
     await bench.write(Register.CONTROL, ABORT)
     assert await bench.read(Register.STATUS) in (DONE, DONE | ERROR)
 
@@ -452,7 +453,7 @@ async def abort_waits_for_what_was_asked(dut):
     """However many commands are on their way: none of them comes into the next program."""
     bench = await make(dut)
     most = 0
-    for delay in range(8, 40):
+    for delay in range(39, 7, -(32 // rounds(32))):
         bench.memory.latency = 300
         bench.speeds["memory"] = bench.rng.choice([1.0, 0.5])  # with pauses between the addresses, too
         before = len(bench.memory.reads)

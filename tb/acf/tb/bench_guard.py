@@ -1,9 +1,5 @@
-"""The guard of the memory port: windows, order, draining at any moment, traffic.
+"""The guard of the memory port: windows, order, draining at any moment, traffic."""
 
-``ACF_GUARD_ROUNDS`` is the number of rounds of random bursts.
-"""
-
-import os
 import random
 
 import cocotb
@@ -13,10 +9,8 @@ from acf.hw.fabric.command_processor import port_id_width
 from acf.hw.mem.guard import traffic_layout, violation_layout
 from acf.hw.mem.window_check import MAY_READ, MAY_WRITE, window_layout
 from acf.tb.axi_channels import DECERR, OKAY, AxiMemory, Burst, ReadMaster, WriteMaster
-from acf.tb.runner import bench_config
+from acf.tb.runner import bench_config, rounds
 from acf.tb.stream import pack, start_clock, unpack, wait_until
-
-_ROUNDS = int(os.environ.get("ACF_GUARD_ROUNDS", "12"))
 
 WINDOWS = [
     {"base": 0x0000_2000, "limit": 0x0000_3FFF, "rights": 0b11},
@@ -186,7 +180,7 @@ async def make(dut):
 async def bursts_at_the_borders(dut):
     """Refused bursts are answered DECERR in the order of their ID; the others pass; only memory in windows changes."""
     bench = await make(dut)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds(12)):
         bench.pick_speeds()
         writes = bench.bursts(25, wild=True)
         reads = bench.bursts(25, wild=True)
@@ -203,7 +197,7 @@ async def bursts_at_the_borders(dut):
 async def both_directions_at_once(dut):
     """Reads and writes do not disturb each other (in windows apart, so that results are known)."""
     bench = await make(dut)
-    for _ in range(_ROUNDS // 2):
+    for _ in range(rounds(6)):
         bench.pick_speeds()
         bench.speeds["write"] = bench.speeds["read"]
         reads = [burst for burst in bench.bursts(200, wild=True) if burst.address >= 0x4000 and burst.address < 0x9000]
@@ -251,7 +245,7 @@ async def first_violation_is_reported_before_its_answer(dut):
 async def quiesce_at_any_moment(dut):
     """The port comes to rest by itself, whatever was under way; afterwards everything works again."""
     bench = await make(dut)
-    for n in range(40):
+    for n in range(rounds(40)):
         bench.pick_speeds()
         before = dict(bench.port.words)
         reads, writes = bench.bursts(15, wild=n % 2), bench.bursts(15, wild=n % 2)

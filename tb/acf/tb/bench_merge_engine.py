@@ -12,7 +12,7 @@ from acf.golden.merge import LayerGrowth, Rows
 from acf.hw.structure.merge_engine import merge_job_layout
 from acf.isa import ErrorCode, IndexSize
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
-from acf.tb.runner import bench_config
+from acf.tb.runner import bench_config, rounds
 from acf.tb.stream import start_clock
 from acf.tb.structure_bench import EngineBench
 
@@ -173,7 +173,7 @@ async def random_layers(dut):
     await start_clock(dut)
     for latency, chance in ((1, 1.0), (30, 0.5), (3, 0.2), (40, 1.0)):
         bench.memory.read.latency, bench.chance = latency, chance
-        for _ in range(6):
+        for _ in range(rounds(6)):
             await bench.run(rows=random.randint(1, 10), columns=random.choice([1, 2, 7, 8, 30, 65]))
 
 
@@ -330,7 +330,7 @@ async def halted_and_reset(dut):
     """After halt nothing is begun, and what was begun is finished; a reset in the middle leaves nothing behind."""
     bench = Bench(dut)
     await start_clock(dut)
-    for number in range(12):
+    for number in range(rounds(12)):
         bench.chance = random.choice([1.0, 0.6])
         bench.memory.read.latency = random.choice([1, 30])
         layer = Layer(rows=8, columns=60, fixed={})

@@ -11,7 +11,7 @@ from acf.golden.structure import prune
 from acf.hw.structure.prune_engine import prune_job_layout
 from acf.isa import ErrorCode, IndexSize
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
-from acf.tb.runner import bench_config
+from acf.tb.runner import bench_config, rounds
 from acf.tb.stream import start_clock
 from acf.tb.structure_bench import EngineBench
 
@@ -126,7 +126,7 @@ async def random_jobs(dut):
     await start_clock(dut)
     for latency, chance in ((1, 1.0), (30, 0.5), (3, 0.2), (40, 1.0)):
         bench.memory.read.latency, bench.chance = latency, chance
-        for _ in range(5):
+        for _ in range(rounds(5)):
             await bench.run(rows=random.randint(1, 10), columns=random.choice([1, 2, 7, 8, 30, 65]))
 
 
@@ -138,7 +138,7 @@ async def corners(dut):
     await bench.run(rows=0, columns=20)
     await bench.run(rows=5, columns=20, row_entries=0)
     await bench.run(rows=1, columns=1, row_entries=1, layer_drop=1, protected_from=1)
-    for shift in (0, 0x80_0000):
+    for shift in (0x80_0000, 0)[: rounds(2)]:
         await bench.run(rows=9, columns=20, row_entries=12, layer_drop=0, shift=shift)
         await bench.run(rows=9, columns=20, row_entries=12, protected_from=0, shift=shift)
         await bench.run(rows=9, columns=20, row_entries=12, layer_drop=500, protected_from=20, shift=shift)
@@ -229,7 +229,7 @@ async def halted(dut):
     """After halt nothing is begun, and what was begun is finished; after a reset the engine works again."""
     bench = Bench(dut)
     await start_clock(dut)
-    for number in range(10):
+    for number in range(rounds(10)):
         bench.chance = random.choice([1.0, 0.6])
         bench.memory.read.latency = random.choice([1, 30])
         bench.begin(rows=8, columns=60, row_entries=30)
@@ -247,7 +247,7 @@ async def reset_at_any_time(dut):
     """A reset in the middle leaves nothing behind."""
     bench = Bench(dut)
     await start_clock(dut)
-    for number in range(6):
+    for number in range(rounds(6)):
         bench.memory.read.latency, bench.chance = random.randint(1, 30), random.choice([1.0, 0.5])
         bench.begin(rows=8, columns=60, row_entries=30)
         await ClockCycles(dut.clk, random.randrange(2, 600) + (number % 3) * BINS)

@@ -11,7 +11,7 @@ from acf.golden.rewiring import SPAN_UNIT, rewire
 from acf.hw.structure.rewire_engine import rewire_job_layout
 from acf.isa import CANDIDATE_WORD, ErrorCode, IndexSize, candidate_row_bits
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR
-from acf.tb.runner import bench_config
+from acf.tb.runner import bench_config, rounds
 from acf.tb.stream import start_clock
 from acf.tb.structure_bench import EngineBench
 
@@ -162,7 +162,7 @@ async def random_jobs(dut):
     await start_clock(dut)
     for latency, chance in ((1, 1.0), (30, 0.5), (3, 0.2), (40, 1.0)):
         bench.memory.read.latency, bench.chance = latency, chance
-        for _ in range(10):
+        for _ in range(rounds(10)):
             await bench.run(rows=random.randint(1, 10), columns=random.choice([1, 2, 7, 30, 64, 65, 200]))
 
 
@@ -180,10 +180,12 @@ async def corners(dut):
         await bench.run(rows=3, columns=20, random=mode, span=SPAN_UNIT, density=1.0, row_entries=9)
         await bench.run(rows=3, columns=1, random=mode)
         await bench.run(rows=40, columns=64, random=mode, row_entries=6, span=3 * SPAN_UNIT, density=0.1, seed=7)
-        # The walk over candidates begins at each column several times; in half of the rows it comes back to that one.
+        # The walk over candidates begins at each column, several times where rounds are not cut; in half of the rows
+        # it comes back to that one.
         settings = {"random": mode, "row_begin": 0, "candidate_shift": 0, "protected_from": 0xFFFFFFFF, "density": 1.0}
-        await bench.run(rows=128, columns=64, row_end=128, row_entries=6, span=3 * SPAN_UNIT, **settings)
-        await bench.run(rows=256, columns=64, row_end=256, row_entries=44, span=SPAN_UNIT, **settings)
+        few, many = rounds(128), rounds(256)
+        await bench.run(rows=few, columns=64, row_end=few, row_entries=6, span=3 * SPAN_UNIT, **settings)
+        await bench.run(rows=many, columns=64, row_end=many, row_entries=44, span=SPAN_UNIT, **settings)
         await bench.run(rows=2, columns=most, random=mode, row_entries=most // 2, span=SPAN_UNIT, density=0.9)
         await bench.run(rows=2, columns=most, random=mode, row_entries=most - 3, span=SPAN_UNIT, density=1.0)
     await bench.run(rows=9, columns=130, random=0, seed=0)
@@ -303,7 +305,7 @@ async def bad_layers(dut):
         bench.memory.poke(layer.job["pointers"], np.array(pointers, np.int32).tobytes())
         assert await bench.fault() == wanted
         await bench.reset()
-    for _ in range(5):
+    for _ in range(rounds(5)):
         layer, wanted = await expect(ErrorCode.INDEX_RANGE)
         count = len(layer.arrays["indices"])
         if count:
@@ -325,7 +327,7 @@ async def bad_responses(dut):
     """A bad response is a fault with the address of its burst, and is forgotten after a reset."""
     bench = Bench(dut)
     await start_clock(dut)
-    for number in range(12):
+    for number in range(rounds(12)):
         side = ("read", "write")[number % 2]
         port = bench.memory.read if side == "read" else bench.writes
         bench.chance = random.choice([1.0, 0.5])
@@ -351,7 +353,7 @@ async def halted(dut):
     """After halt nothing is begun, and what was begun is finished; after a reset the engine works again."""
     bench = Bench(dut)
     await start_clock(dut)
-    for _ in range(12):
+    for _ in range(rounds(12)):
         bench.chance = random.choice([1.0, 0.6])
         bench.memory.read.latency = random.choice([1, 30])
         bench.begin(rows=8, columns=60, row_begin=0, row_end=8, span=2 * SPAN_UNIT)
@@ -368,7 +370,7 @@ async def reset_at_any_time(dut):
     """A reset in the middle leaves nothing behind."""
     bench = Bench(dut)
     await start_clock(dut)
-    for _ in range(12):
+    for _ in range(rounds(12)):
         bench.memory.read.latency, bench.chance = random.randint(1, 30), random.choice([1.0, 0.5])
         bench.begin(rows=8, columns=60)
         await ClockCycles(dut.clk, random.randrange(2, 1500))

@@ -46,6 +46,7 @@ from acf.tb.row_feeder_model import (
     random_matrix,
     random_stream,
 )
+from acf.tb.runner import rounds
 from acf.tb.stream import pack, start_clock, wait_until
 
 
@@ -60,7 +61,7 @@ async def random_commands(dut):
     )
     for latency, chance in ((1, 1.0), (30, 1.0), (5, 0.6), (25, 0.25)):
         bench.memory.read.latency, bench.chance = latency, chance
-        for _ in range(10):
+        for _ in range(rounds(10)):
             matrix = random_matrix()
             bench.place(matrix)
             commands, latest = [], None
@@ -284,7 +285,7 @@ async def blocks(dut):
     """Rows of a row of blocks in any order and number, blocks anywhere, cut by inner ranges, recorded and used."""
     bench = RowFeederBench(dut)
     await start_clock(dut)
-    for number in range(24):
+    for number in range(rounds(24)):
         rows = random.choice([1, 3, 4, 5, 8, random.randint(1, 30)])
         lengths = [random.choice([0, 1, random.randint(0, 12)]) for _ in range(rows)]
         width = random.choice([1, OPERANDS, 3 * OPERANDS, 60000])
@@ -421,7 +422,7 @@ async def streams_in_memory_order_overlap(dut):
     """Entries of several STREAMs, one behind the other, some with none: each sends its own."""
     bench = RowFeederBench(dut)
     await start_clock(dut)
-    for number in range(24):
+    for number in range(rounds(24)):
         bench.memory.read.latency, bench.chance = random.choice([(1, 1.0), (40, 1.0), (9, 0.4)])
         lengths = [random.choice([0, 0, 3, random.randint(0, 40)]) for _ in range(8)]
         matrix = random_matrix(lengths=lengths, inner_size=3 * OPERANDS, decoder=Decoder.CSR)
@@ -480,7 +481,7 @@ async def what_is_wrong_in_one_of_two_is_told_in_its_turn(dut):
     """Two STREAMs are read at a time: what is wrong with the first is told at once, with the second when it begins."""
     bench = RowFeederBench(dut)
     await start_clock(dut)
-    for number in range(16):
+    for number in range(rounds(16)):
         mode = (Mode.SCATTER, Mode.SAMPLED)[number % 2]
         spoils_first = number % 4 >= 2
         matrices = []
@@ -986,7 +987,7 @@ async def read_errors_name_their_burst(dut):
     bench = RowFeederBench(dut)
     await start_clock(dut)
     rows = 12
-    for _ in range(24):
+    for _ in range(rounds(24)):
         matrix = random_matrix(
             lengths=[random.randint(0, 40) for _ in range(rows)] + [20], inner_size=OPERANDS, decoder=Decoder.CSR
         )
@@ -1024,7 +1025,7 @@ async def reset_at_any_time(dut):
     """A reset in the middle leaves nothing behind."""
     bench = RowFeederBench(dut)
     await start_clock(dut)
-    for latency in range(1, 41, 3):
+    for latency in range(1, 41, 3 * (14 // rounds(14))):
         bench.memory.read.latency, bench.chance = latency, random.choice([1.0, 0.5])
         matrix = random_matrix(lengths=[random.randint(0, 60) for _ in range(20)])
         bench.place(matrix)

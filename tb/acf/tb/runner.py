@@ -25,9 +25,10 @@ from acf.sim.gate_level import gate_netlist
 from acf.sim.toolchain import verilator_environment
 from acf.sim.verilog_store import stored_verilog
 
-__all__ = ["bench_config", "bench_environment", "build_root", "has_icarus", "run_bench", "run_verilog"]
+__all__ = ["bench_config", "bench_environment", "build_root", "has_icarus", "rounds", "run_bench", "run_verilog"]
 
 _CONFIG_VARIABLE = "ACF_CONFIG"
+_DIVISOR_VARIABLE = "ACF_BENCH_DIVISOR"
 _RUNTIME_OBJECTS = ("verilated.o", "verilated_dpi.o", "verilated_threads.o", "verilated_vpi.o")
 
 
@@ -95,6 +96,14 @@ def bench_config() -> FabricConfig:
     return config if skipping == "True" else config.without_skipping()
 
 
+def rounds(count: int) -> int:
+    """How often the running bench repeats what it draws at random (called inside a bench).
+
+    ``count``, or the part of it, rounded up, that the ``divisor`` of ``run_bench`` leaves.
+    """
+    return -(-count // int(os.environ.get(_DIVISOR_VARIABLE, "1")))
+
+
 def bench_environment(config: FabricConfig) -> dict[str, str]:
     """What tells a bench its configuration: a preset, its number format, whether it skips zeros."""
     return {_CONFIG_VARIABLE: f"{config.name}:{config.lane.format}:{config.lane.skipping}"}
@@ -117,6 +126,7 @@ def run_bench(
     netlist: bool = False,
     seed: int = 1,
     testcase: str | Sequence[str] | None = None,
+    divisor: int = 1,
     env: dict[str, str] | None = None,
 ) -> None:
     """Generate ``block``, build it, and run the cocotb tests of ``module`` on it.
@@ -138,6 +148,8 @@ def run_bench(
         Seed of ``random`` in the bench.
     testcase : str or sequence of str or None
         Names of the tests to run; all when None.
+    divisor : int
+        By which the rounds of random cases are divided in benches that ask for ``rounds``.
     env : dict or None
         Further environment variables for the bench.
 
@@ -160,7 +172,7 @@ def run_bench(
         simulator=simulator,
         seed=seed,
         testcase=testcase,
-        env={**bench_environment(config), **(env or {})},
+        env={**bench_environment(config), _DIVISOR_VARIABLE: str(divisor), **(env or {})},
     )
 
 
