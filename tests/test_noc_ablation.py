@@ -8,13 +8,13 @@ import pytest
 import scipy.sparse
 
 from acf.cli import main
-from acf.hw.blocks import check_groups, generate_network
+from acf.hw.blocks import check_groups
 from acf.isa import TrafficClass
 from acf.runtime.multicast_groups import logical_groups, logical_shapes, number_groups
 from acf.runtime.network_control import FEW_STALLS, NetworkChoice, NetworkController
+from acf.runtime.networks import open_network
 from acf.sim.layer_traffic import PRODUCTS, layer_packets, least_cycles
 from acf.sim.noc_ablation import EXPERIMENTS, Ablation, ablate, ablation_network, summary
-from acf.sim.noc_harness import NetworkHarness
 from acf.sparsity.masks import skewed
 from acf.sparsity.structure import Structure
 
@@ -190,7 +190,7 @@ def test_wrong_ablations_are_refused(changed, message):
 
 @pytest.fixture(scope="module")
 def reports():
-    with NetworkHarness(NETWORK, verilog=generate_network(NETWORK), ordered=False, quiet=True) as harness:
+    with open_network(NETWORK, ordered=False, quiet=True) as harness:
         return ablate(harness, {"layer": MASK}, SMALL, check=check_groups)
 
 

@@ -11,12 +11,13 @@ from amaranth.sim import Simulator
 from acf.cli import main
 from acf.cli.network_options import policies_of
 from acf.config import ClassPolicy, NetworkConfig
-from acf.hw.blocks import check_routing_tables, generate_network
+from acf.hw.blocks import check_routing_tables
 from acf.hw.noc.port_statistics import PortStatistics
 from acf.hw.noc.routing import STEP, Port
 from acf.hw.noc.unicast_proof import proved_functions
+from acf.runtime.networks import open_network
 from acf.sim.noc_counters import PortCounters, counting_errors
-from acf.sim.noc_harness import NetworkHarness, Phases
+from acf.sim.noc_harness import Phases
 from acf.sim.noc_soak import WATCHDOG, dimension_tables, random_policies, soak, traffic_of
 from acf.sim.traffic import destinations
 
@@ -262,7 +263,7 @@ def test_wrong_counts_are_seen():
 
 @pytest.fixture(scope="module")
 def harness():
-    with NetworkHarness(SMALL, verilog=generate_network(SMALL), ordered=False, quiet=True) as opened:
+    with open_network(SMALL, ordered=False, quiet=True) as opened:
         opened.set_tables(dimension_tables(SMALL, row_first=True))
         yield opened
 
@@ -317,7 +318,7 @@ def test_counters_of_a_network(harness):
     ids=lambda config: config.name.replace(" ", ""),
 )
 def test_soak_by_class(config):
-    with NetworkHarness(config, verilog=generate_network(config), ordered=False, quiet=True) as opened:
+    with open_network(config, ordered=False, quiet=True) as opened:
         assert soak(opened, traffic_of(config), flits=300_000, seed=2)["longest_silence"] < WATCHDOG / 4
 
 

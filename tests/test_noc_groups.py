@@ -21,6 +21,7 @@ from acf.runtime.multicast_groups import (
     logical_shapes,
     number_groups,
 )
+from acf.runtime.networks import open_network
 from acf.sim.noc_harness import NetworkError, NetworkHarness
 from acf.sim.noc_soak import WATCHDOG, random_groups, soak, traffic_of
 from acf.tb.proof import planted
@@ -217,13 +218,13 @@ def test_order_of_forks_counts():
 
 @pytest.fixture(scope="module")
 def line():
-    with NetworkHarness(LINE, verilog=generate_network(LINE), ordered=LINE.in_order, quiet=True) as opened:
+    with open_network(LINE, quiet=True) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def block():
-    with NetworkHarness(BLOCK, verilog=generate_network(BLOCK), ordered=False, quiet=True) as opened:
+    with open_network(BLOCK, ordered=False, quiet=True) as opened:
         yield opened
 
 
@@ -248,7 +249,7 @@ def test_random_groups_in_a_block(block):
     ids=lambda config: config.name.replace(" ", ""),
 )
 def test_many_flits(config):
-    with NetworkHarness(config, verilog=generate_network(config), ordered=False, quiet=True) as opened:
+    with open_network(config, ordered=False, quiet=True) as opened:
         assert soak(opened, traffic_of(config), flits=300_000, seed=2)["longest_silence"] < WATCHDOG / 4
 
 

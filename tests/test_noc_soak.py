@@ -12,6 +12,7 @@ from acf.config import ROUTINGS, TORUS_ROUTINGS, NetworkConfig
 from acf.hw.blocks import generate_network
 from acf.hw.noc import channel_choice, choosing_port
 from acf.hw.noc.torus_routing import torus_routing
+from acf.runtime.networks import open_network
 from acf.sim.noc_harness import NetworkError, NetworkHarness
 from acf.sim.noc_soak import WATCHDOG, soak, soak_networks, traffic_of
 from acf.sim.traffic import PATTERNS
@@ -54,7 +55,7 @@ def test_some_flits():
 
 def check(network, *, flits):
     traffic = traffic_of(network)
-    with NetworkHarness(network, verilog=generate_network(network), ordered=network.in_order, quiet=True) as harness:
+    with open_network(network, quiet=True) as harness:
         found = soak(harness, traffic, flits=flits, seed=1)
     assert found["flits"] >= flits
     assert found["packets"] < found["flits"] < 20 * found["packets"]

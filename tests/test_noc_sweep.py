@@ -10,7 +10,7 @@ import pytest
 
 from acf.cli import main
 from acf.config import NetworkConfig
-from acf.hw.blocks import generate_network
+from acf.runtime.networks import open_network
 from acf.sim.noc_harness import NetworkError, NetworkHarness, Phases, RunStatistics
 from acf.sim.noc_sweep import Sweep, sweep, zero_load_latency
 from acf.sim.traffic import PATTERNS, destinations, routers_passed
@@ -27,7 +27,7 @@ def latency(routers, flits, stages=1):
 
 @pytest.fixture(scope="module")
 def harness():
-    with NetworkHarness(SMALL, verilog=generate_network(SMALL), ordered=SMALL.in_order, quiet=True) as opened:
+    with open_network(SMALL, quiet=True) as opened:
         yield opened
 
 
@@ -185,7 +185,7 @@ def network(
 )
 def test_full_networks_empty_themselves(config):
     """More than the network can carry, in packets longer than its buffers, into sinks that stall; then nothing more."""
-    with NetworkHarness(config, verilog=generate_network(config), ordered=config.in_order, quiet=True) as harness:
+    with open_network(config, quiet=True) as harness:
         uniform = destinations("uniform", config)
         for flits in 1, min(3, config.buffer_depth):
             found = zero_load_latency(harness, uniform, flits=flits, seed=1)
@@ -226,7 +226,7 @@ def test_full_networks_empty_themselves(config):
     ids=["4x4-2", "4x4-2-two-stages", "4x4-4", "8x8-onward", "8x8-free", "xy-transpose", "adaptive-transpose", "torus"],
 )
 def test_saturation(config, traffic, least, most):
-    with NetworkHarness(config, verilog=generate_network(config), ordered=config.in_order, quiet=True) as harness:
+    with open_network(config, quiet=True) as harness:
         report = sweep(harness, Sweep(traffic=traffic))
     assert least <= report["saturation"] <= most + 0.005
 

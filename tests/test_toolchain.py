@@ -39,6 +39,7 @@ def test_environment_forgets_the_make_that_called(monkeypatch):
     assert "MAKELEVEL" not in environment
 
 
+@pytest.mark.regress
 def test_design_of_several_files_builds(tmp_path):
     """The package alone cannot build one: its compiler does not find the precompiled header."""
     (tmp_path / "top.v").write_text(DESIGN)

@@ -13,6 +13,7 @@ from acf.cli.network_options import NetworkOptions, policies_of, takes_network_o
 from acf.cli.noc_ablate import ablate
 from acf.cli.options import JsonOption, SeedOption
 from acf.config import TABLE, NetworkConfig
+from acf.runtime.networks import open_network
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +22,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Measure the network alone, and check it.", no_args_is_help=True)
 app.command("ablate")(ablate)
-
-_TOP = "acf_noc_top"
 
 
 @app.command("sweep")
@@ -69,7 +68,7 @@ def sweep(
     from rich.console import Console
 
     from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
-    from acf.sim.noc_harness import LARGEST_PACKET, NetworkHarness, Phases
+    from acf.sim.noc_harness import LARGEST_PACKET, Phases
     from acf.sim.noc_picture import PICTURE_FORMATS, draw_sweep
     from acf.sim.noc_soak import dimension_tables
     from acf.sim.noc_sweep import UNITS, Sweep
@@ -94,8 +93,7 @@ def sweep(
         raise FileNotFoundError(f"there is no folder {str(plot.parent)!r} to draw {plot.name!r} to")
 
     heading = f"{traffic} on {alone.name}"
-    verilog = blocks.generate_network(alone, top=_TOP)
-    with NetworkHarness(alone, verilog=verilog, top=_TOP, ordered=alone.in_order) as harness:
+    with open_network(alone) as harness:
         if treated is not None:
             harness.set_policies(treated)
         if tables is not None:
@@ -156,7 +154,6 @@ def soak(
     from rich.console import Console
 
     from acf.hw import blocks
-    from acf.sim.noc_harness import NetworkHarness
     from acf.sim.noc_soak import UNITS, dimension_tables, soak_networks, traffic_of
     from acf.sim.noc_soak import soak as run_soak
 
@@ -176,11 +173,7 @@ def soak(
 
     def record(number: int, network: NetworkConfig) -> dict[str, Any]:
         heading = f"{number} of {len(networks)}, {network.name}"
-        verilog = blocks.generate_network(network, top=_TOP)
-        with (
-            NetworkHarness(network, verilog=verilog, top=_TOP, ordered=network.in_order) as harness,
-            console.status(heading) as status,
-        ):
+        with open_network(network) as harness, console.status(heading) as status:
             found = run_soak(
                 harness,
                 traffic_of(network),

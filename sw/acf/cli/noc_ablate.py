@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acf.cli.options import JsonOption, SeedOption
+from acf.runtime.networks import open_network
 
 if TYPE_CHECKING:
     from acf.sparsity.structure import Structure
@@ -52,7 +53,6 @@ def ablate(
 
     from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
     from acf.sim import noc_ablation
-    from acf.sim.noc_harness import NetworkHarness
 
     wanted = noc_ablation.Ablation(tiles=_sizes(tiles), columns=columns, tile_columns=tile_columns, steps=steps)
     if not 1 <= seeds <= 100:
@@ -68,10 +68,7 @@ def ablate(
     network = noc_ablation.ablation_network(wanted.tiles)
     reports: list[dict[str, Any]] = []
     console = Console(stderr=True, highlight=False)
-    with (
-        NetworkHarness(network, verilog=blocks.generate_network(network, top=_TOP), top=_TOP, ordered=False) as harness,
-        console.status(network.name) as status,
-    ):
+    with open_network(network, ordered=False) as harness, console.status(network.name) as status:
         for number, masks in every.items():
 
             def progress(text: str, number: int = number) -> None:
