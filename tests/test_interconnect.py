@@ -16,21 +16,34 @@ from acf.tb.runner import has_icarus, run_bench
 
 needs_icarus = pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 simulators = pytest.mark.parametrize(
-    "simulator", ["verilator", pytest.param("icarus", marks=[needs_icarus, pytest.mark.regress])]
+    ("simulator", "divisor"),
+    [
+        ("verilator", 3),
+        pytest.param("verilator", 1, marks=pytest.mark.regress),
+        pytest.param("icarus", 1, marks=[needs_icarus, pytest.mark.regress]),
+    ],
 )
 
 
 @simulators
-def test_read_interconnect(simulator):
+def test_read_interconnect(simulator, divisor):
     run_bench(
-        "read_interconnect", module="acf.tb.bench_interconnect", simulator=simulator, env={"ACF_BENCH_CHANNELS": "r"}
+        "read_interconnect",
+        module="acf.tb.bench_interconnect",
+        simulator=simulator,
+        divisor=divisor,
+        env={"ACF_BENCH_CHANNELS": "r"},
     )
 
 
 @simulators
-def test_write_interconnect(simulator):
+def test_write_interconnect(simulator, divisor):
     run_bench(
-        "write_interconnect", module="acf.tb.bench_interconnect", simulator=simulator, env={"ACF_BENCH_CHANNELS": "w"}
+        "write_interconnect",
+        module="acf.tb.bench_interconnect",
+        simulator=simulator,
+        divisor=divisor,
+        env={"ACF_BENCH_CHANNELS": "w"},
     )
 
 

@@ -21,11 +21,9 @@ def test_lane_without_skipping(name, format):
     run_bench("lane", module="acf.tb.bench_lane", config=preset(name).with_format(format).without_skipping())
 
 
+@pytest.mark.regress
 @pytest.mark.skipif(not has_icarus(), reason="needs iverilog (Icarus Verilog)")
-@pytest.mark.parametrize(
-    "format",
-    [pytest.param("bf16", marks=pytest.mark.regress), "bf16x", pytest.param("int8", marks=pytest.mark.regress)],
-)
+@pytest.mark.parametrize("format", list(NUMBER_FORMATS))
 def test_lane_icarus(format):
     run_bench("lane", module="acf.tb.bench_lane", config=preset("tiny").with_format(format), simulator="icarus")
 

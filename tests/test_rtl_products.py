@@ -290,6 +290,7 @@ def test_gate_relu_and_narrow(devices):
             assert result.run.bytes_written in (None, result.accumulators.nbytes)
 
 
+@pytest.mark.parametrize("devices", ["bf16", *regress("bf16x", "int8")], indirect=True, scope="module")
 @pytest.mark.parametrize("product", ["gather", "scatter"])
 def test_formats_of_weights(devices, product):
     """The bits of the golden product from each format; formats of one path cost the same."""

@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from acf.hw.fabric.command_processor import paced_masters, read_masters, write_masters
 from acf.tb.axi_channels import DECERR, OKAY, SLVERR, AxiMemory, Burst, ReadMaster, WriteMaster
-from acf.tb.runner import bench_config
+from acf.tb.runner import bench_config, rounds
 from acf.tb.stream import always, at_random, start_clock, wait_until
 
 WRITES = os.environ.get("ACF_BENCH_CHANNELS") == "w"
@@ -100,7 +100,9 @@ async def random_reads(dut):
     for port_speed in speeds:
         chances["port"] = port_speed
         chances |= {n: rng.choice(speeds) for n in range(len(masters))}
-        bursts = [[random_burst(rng, memory, base=0, span=1 << 16, longest=8) for _ in range(30)] for _ in masters]
+        bursts = [
+            [random_burst(rng, memory, base=0, span=1 << 16, longest=8) for _ in range(rounds(30))] for _ in masters
+        ]
         await check_reads(dut, masters, port, memory, bursts)
 
 
@@ -195,7 +197,7 @@ async def random_writes(dut):
         chances["port"] = port_speed
         chances |= {n: rng.choice(speeds) for n in range(len(masters))}
         bursts = [
-            [random_burst(rng, memory, base=n << 13, span=1 << 13, longest=8) for _ in range(30)]
+            [random_burst(rng, memory, base=n << 13, span=1 << 13, longest=8) for _ in range(rounds(30))]
             for n in range(len(masters))
         ]
         port.words.clear()
