@@ -17,7 +17,7 @@ from acf.hw.hierarchy import convert, port_map
 from acf.sim import bitstream
 from acf.sim.bitstream import build_bitstream, check_fit, load_bitstream
 from acf.sim.timing import DEVICES
-from acf.sim.yosys import repeated_modules
+from acf.sim.yosys import mapped_for_clock, repeated_modules, run_yosys
 
 ULX3S = find_board("ulx3s")
 
@@ -139,6 +139,36 @@ endmodule
 """
     assert repeated_modules(verilog) == ["lane"]
     assert repeated_modules(verilog, more_than=5) == []
+
+
+MEMORIES = """
+module top(input clk, input [7:0] d, input [3:0] place, output [7:0] few, many, output reg any);
+  reg [7:0] two[0:1], sixteen[0:15];
+  always @(posedge clk) begin
+    two[place[0]] <= d;
+    sixteen[place] <= d;
+    any <= ^few & |many & (few > many) ^ (few + many > d);
+  end
+  assign few = two[place[1]];
+  assign many = sixteen[d[3:0]];
+endmodule
+"""
+
+
+def mapped(tmp_path, clock):
+    """Cells of a design by type."""
+    (tmp_path / "design.v").write_text(MEMORIES)
+    script = ["read_verilog -sv design.v", *mapped_for_clock("top", clock=clock), "tee -q -o cells.json stat -json"]
+    run_yosys(tmp_path, script, doing="map top")
+    return json.loads((tmp_path / "cells.json").read_text())["modules"]["\\top"]["num_cells_by_type"]
+
+
+def test_memories_of_two_words_are_registers(tmp_path):
+    assert mapped(tmp_path, 60.0)["TRELLIS_DPR16X4"] == 2  # of the sixteen words alone
+
+
+def test_a_slow_clock_makes_a_design_smaller(tmp_path):
+    assert mapped(tmp_path, 60.0)["LUT4"] < mapped(tmp_path, 400.0)["LUT4"]
 
 
 def test_what_does_not_fit_is_told_by_resource():

@@ -15,7 +15,7 @@ from typing import Any
 from acf.sim.area import RESOURCES, count_resources
 from acf.sim.out_of_context import Names
 from acf.sim.timing import DEVICES, Placement, read_report
-from acf.sim.yosys import kept_apart, repeated_modules, run_tool, run_yosys, scratch_folder
+from acf.sim.yosys import kept_apart, mapped_for_clock, repeated_modules, run_tool, run_yosys, scratch_folder
 
 __all__ = ["BitstreamReport", "build_bitstream", "check_fit", "load_bitstream"]
 
@@ -150,7 +150,7 @@ def build_bitstream(
         # in the mesh that are constants, cost nothing then.
         kept = [module for name, text in files.items() if name.endswith(".v") for module in repeated_modules(text)]
         script += kept_apart(kept)
-        script += [f"synth_ecp5 -top {top}", "setattr -mod -unset keep_hierarchy *", "flatten", "clean"]
+        script += [*mapped_for_clock(top, clock=clock), "setattr -mod -unset keep_hierarchy *", "flatten", "clean"]
         script += ["write_json netlist.json"]
         run_yosys(folder, script, doing=f"synthesize {top}")
         netlist = json.loads((folder / "netlist.json").read_text())
