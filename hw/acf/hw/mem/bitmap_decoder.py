@@ -18,6 +18,9 @@ __all__ = ["BitmapDecoder", "bitmap_job_layout"]
 _AHEAD = 16
 """Indices of each cursor that may wait."""
 
+_ROW = data.StructLayout({"number": 32, "count": 32})
+"""A row, and how many ones its bits must have."""
+
 
 def bitmap_job_layout(*, config: FabricConfig) -> data.StructLayout:
     """A row for a cursor: its number, and how many ones its bits must have."""
@@ -29,7 +32,7 @@ class BitmapDecoder(wiring.Component):
     """Takes words out of the beats of each cursor, and the places of their ones into a FIFO of that cursor.
 
     Beats of the cursors come in turn. One word a cycle is looked at, one index a cycle is found; words without ones
-    cost nothing while those before them are worked on. An index is there four cycles after its beat.
+    cost nothing while those before them are worked on. An index is there five cycles after its beat.
 
     Parameters
     ----------
@@ -98,16 +101,14 @@ class BitmapDecoder(wiring.Component):
                 "number": exact_log2(DECODED_COLUMNS // BITMAP_WORD),
                 "cursor": len(self.select),
                 "ends": 1,  # the row has no further one
+                "row": _ROW,
             }
         )
         word, word_valid = Signal(word_layout), Signal()
         word_moves = Signal()
-        self._take_words(m, word, word_valid, word_moves)
 
         # Rows whose bits are still to come. They are of use as far as their beats are, and each has its own.
-        m.submodules.rows = rows = Memory(
-            shape=data.StructLayout({"row": 32, "count": 32}), depth=cursors * lines, init=[]
-        )
+        m.submodules.rows = rows = Memory(shape=_ROW, depth=cursors * lines, init=[])
         put, get = rows.write_port(), rows.read_port(domain="comb")
         put_place, get_place, level = (
             Array(Signal(bits, name=f"{name}_{c}") for c in range(cursors))
@@ -119,8 +120,10 @@ class BitmapDecoder(wiring.Component):
         )
         found = Array(Signal(exact_log2(DECODED_COLUMNS) + 1, name=f"found_{c}") for c in range(cursors))
 
-        def place(places, cursor, size):
-            return Cat(places[cursor], cursor)[: exact_log2(cursors * size)]
+        def place(places, cursor):
+            return Cat(places[cursor], cursor)[: exact_log2(cursors * lines)]
+
+        ends = self._take_words(m, get.data, word, word_valid, word_moves)
 
         # One index of the present word a cycle.
         now, now_valid = Signal(word_layout), Signal()
@@ -128,12 +131,12 @@ class BitmapDecoder(wiring.Component):
         lowest, rest = Signal(BITMAP_WORD), Signal(BITMAP_WORD)
         any_left, is_full, would_fill, gives, ends_word, ends_row = (Signal() for _ in range(6))
         m.d.comb += [
-            get.addr.eq(place(get_place, now.cursor, lines)),
+            get.addr.eq(place(get_place, self.select)),
             lowest.eq(now.bits & -now.bits),
             rest.eq(now.bits & ~lowest),
             any_left.eq(now_valid & now.bits.any()),
-            is_full.eq(found[now.cursor] == get.data.count),
-            would_fill.eq(found[now.cursor] + 1 == get.data.count),
+            is_full.eq(found[now.cursor] == now.row.count),
+            would_fill.eq(found[now.cursor] + 1 == now.row.count),
             gives.eq(any_left & has_room & ~is_full),
             ends_word.eq(now_valid & Mux(any_left, gives & ~rest.any(), 1)),
             ends_row.eq(ends_word & now.ends),
@@ -142,15 +145,15 @@ class BitmapDecoder(wiring.Component):
         with m.If(gives):
             m.d.sync += [now.bits.eq(rest), found[now.cursor].eq(found[now.cursor] + 1)]
         with m.If(word_moves):
-            m.d.sync += [now.eq(word), now_valid.eq(word_valid & (word.bits.any() | word.ends))]
+            m.d.sync += [now.eq(word), now_valid.eq(word_valid)]
         with m.If(ends_row):
             m.d.sync += found[now.cursor].eq(0)
         with m.If((any_left & is_full) | (ends_row & ~Mux(gives, would_fill, is_full))):
-            m.d.comb += raise_fault(self.fault, ErrorCode.POINTER_RANGE, row=get.data.row, index=get.data.count)
+            m.d.comb += raise_fault(self.fault, ErrorCode.POINTER_RANGE, row=now.row.number, index=now.row.count)
 
         m.d.comb += [
-            put.addr.eq(place(put_place, self.job.cursor, lines)),
-            put.data.row.eq(self.job.row),
+            put.addr.eq(place(put_place, self.job.cursor)),
+            put.data.number.eq(self.job.row),
             put.data.count.eq(self.job.count),
             put.en.eq(self.job_valid),
             self.busy.eq(Cat(level).any()),
@@ -161,53 +164,63 @@ class BitmapDecoder(wiring.Component):
             m.d.sync += [
                 level[c].eq(level[c] + taken - left),
                 put_place[c].eq(put_place[c] + taken),
-                get_place[c].eq(get_place[c] + left),
+                get_place[c].eq(get_place[c] + (ends & (self.select == c))),
             ]
 
         index = Cat(encode(lowest, BITMAP_WORD), now.number)
         m.d.comb += has_room.eq(self._keep_indices(m, index, now.cursor, gives))
         return m
 
-    def _take_words(self, m, word, word_valid, word_moves):
-        """Words of the beats, bits outside the part cut off; those without ones go, unless they end a row."""
+    def _take_words(self, m, row, word, word_valid, word_moves):
+        """Words of the beats, then bits outside the part cut off; those without ones go, unless they end a row.
+
+        ``row`` is that of the beat of cursor ``select``. Returns whether its last word is taken.
+        """
         config, part = self._config, self.part
         cursors = config.feeder.cursors
         words = config.memory.data_width // BITMAP_WORD
         number = Array(Signal(len(part.more), name=f"number_{c}") for c in range(cursors))
         m.submodules.turn = turn = RoundRobinArbiter(count=cursors)
-        takes, is_last = Signal(), Signal()
-        present, place = Signal(len(part.more)), Signal(len(part.more))
+        takes, is_last, can_load = Signal(), Signal(), Signal()
+        present = Signal(len(part.more))
+        whole, whole_valid = Signal.like(word), Signal()  # with the bits outside
         m.d.comb += [
             turn.requests.eq(self.beat_available),
             turn.advance.eq(takes),
             self.select.eq(encode(turn.grant, cursors)),
-            takes.eq((~word_valid | word_moves | ~(word.bits.any() | word.ends)) & turn.grant.any()),
+            can_load.eq(~word_valid | word_moves),
+            takes.eq((~whole_valid | can_load) & turn.grant.any()),
             present.eq(number[self.select]),
-            place.eq(part.first + present),
             is_last.eq(present == part.more),
             self.beat_pop.eq(takes & (is_last | (present[: exact_log2(words)] == words - 1))),
         ]
+        with m.If(can_load):
+            m.d.sync += whole_valid.eq(0)
+        with m.If(takes):
+            m.d.sync += [
+                whole_valid.eq(1),
+                whole.bits.eq(self.line.word_select(present[: exact_log2(words)], BITMAP_WORD)),
+                whole.number.eq(part.first + present),
+                whole.cursor.eq(self.select),
+                whole.ends.eq(is_last),
+                whole.row.eq(row),
+                number[self.select].eq(Mux(is_last, 0, present + 1)),
+            ]
+
         ones = Const((1 << BITMAP_WORD) - 1, BITMAP_WORD)
         begin, end = (
             (bound >> exact_log2(BITMAP_WORD), (ones << bound[: exact_log2(BITMAP_WORD)])[:BITMAP_WORD])
             for bound in (part.begin, part.end)
         )
-        from_begin, to_end = Signal(BITMAP_WORD), Signal(BITMAP_WORD)
+        from_begin, to_end, bits = (Signal(BITMAP_WORD) for _ in range(3))
         m.d.comb += [
-            from_begin.eq(Mux(place < begin[0], 0, Mux(place == begin[0], begin[1], ones))),
-            to_end.eq(Mux(place < end[0], ones, Mux(place == end[0], ~end[1], 0))),
+            from_begin.eq(Mux(whole.number < begin[0], 0, Mux(whole.number == begin[0], begin[1], ones))),
+            to_end.eq(Mux(whole.number < end[0], ones, Mux(whole.number == end[0], ~end[1], 0))),
+            bits.eq(whole.bits & from_begin & to_end),
         ]
-        with m.If(word_moves | ~(word.bits.any() | word.ends)):
-            m.d.sync += word_valid.eq(0)
-        with m.If(takes):
-            m.d.sync += [
-                word_valid.eq(1),
-                word.bits.eq(self.line.word_select(present[: exact_log2(words)], BITMAP_WORD) & from_begin & to_end),
-                word.number.eq(place),
-                word.cursor.eq(self.select),
-                word.ends.eq(is_last),
-                number[self.select].eq(Mux(is_last, 0, present + 1)),
-            ]
+        with m.If(can_load):
+            m.d.sync += [word.eq(whole), word.bits.eq(bits), word_valid.eq(whole_valid & (bits.any() | whole.ends))]
+        return takes & is_last
 
     def _keep_indices(self, m, index, cursor, enters):
         """The FIFOs of indices, in one memory. Returns whether that of ``cursor`` has room."""

@@ -394,8 +394,13 @@ class CsrFetch(wiring.Component):
             m.d.sync += in_turn.eq(in_turn.rotate_left(1))
         with m.If(begins):
             m.d.sync += in_turn.eq(1)
+        # A cursor that can take a row can until it is given one, so that a cycle's delay says nothing wrong of others.
+        can_take = Signal(count)
+        m.d.sync += can_take.eq(
+            indices.idle & values.idle & cursors.room & bitmaps.room & ~(turn.grant & dealt.replicate(count))
+        )
         m.d.comb += [
-            turn.requests.eq(indices.idle & values.idle & cursors.room & bitmaps.room & Mux(in_runs, in_turn, ~0)),
+            turn.requests.eq(can_take & Mux(in_runs, in_turn, ~0)),
             turn.advance.eq(span_valid),
             dealt.eq(span_valid & turn.grant.any()),
         ]

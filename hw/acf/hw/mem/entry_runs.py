@@ -111,9 +111,11 @@ class EntryRuns(wiring.Component):
             entered.number.eq(row.number + passed),
         ]
         whole = Signal(cut_span_layout)  # the run that leaves
+        count = Signal(range(self._length + 1))  # of its entries, for which low bits of places are enough
         m.d.comb += [
+            count.eq(Mux(flushes, run_end, begin + part)[: len(count)] - whole.begin[: len(count)]),
             whole.eq(Mux(is_open, run.as_value(), entered.as_value())),
-            whole.count.eq(Mux(flushes, run_end, begin + part) - whole.begin),
+            whole.count.eq(count),
         ]
         with m.If(steps):
             m.d.sync += [

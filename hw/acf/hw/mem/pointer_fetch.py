@@ -233,34 +233,47 @@ class PointerFetch(wiring.Component):
                 word_valid.eq(1),
             ]
 
-        # Judging: the word against the one before it.
+        # Judging: the word against the one before it; what is found is acted on in the next cycle.
         previous = Signal(32)
+        judged = Signal(data.StructLayout({"word": 32, "begin": 32, "count": 32, "is_end": 1}))
+        too_large, backwards = Signal(), Signal()
+        judged_valid, judged_taken = Signal(), Signal()
+        can_judge = ~judged_valid | judged_taken
+        columns = exact_log2(BLOCK)  # of a block
+        m.d.comb += word_taken.eq(word_valid & can_judge)
+        with m.If(can_judge):
+            m.d.sync += [
+                judged_valid.eq(word_valid),
+                judged.word.eq(word),
+                judged.begin.eq(previous),
+                judged.count.eq(word - previous),
+                judged.is_end.eq(word_is_end),
+                too_large.eq(word > Mux(self.blocks, self.entries >> (2 * columns), self.entries)),
+                backwards.eq(word_is_end & (word < previous)),
+            ]
+        with m.If(word_taken):
+            m.d.sync += previous.eq(word)
+
         row = Signal(32)
         local = Signal(16)
-        columns = exact_log2(BLOCK)  # of a block
-        too_large = word > Mux(self.blocks, self.entries >> (2 * columns), self.entries)
-        count = word - previous
-        backwards = word_is_end & (word < previous)
         can_load = ~self.o.valid | self.o.ready
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(word_valid):
+        with m.If(judged_valid):
             with m.If(too_large):
-                m.d.comb += raise_fault(self.fault, ErrorCode.POINTER_RANGE, row=row, index=word)
+                m.d.comb += raise_fault(self.fault, ErrorCode.POINTER_RANGE, row=row, index=judged.word)
             with m.Elif(backwards):
-                m.d.comb += raise_fault(self.fault, ErrorCode.POINTER_ORDER, row=row, index=word)
-            with m.Elif(~word_is_end):
-                m.d.comb += word_taken.eq(1)
-                m.d.sync += previous.eq(word)
+                m.d.comb += raise_fault(self.fault, ErrorCode.POINTER_ORDER, row=row, index=judged.word)
+            with m.Elif(~judged.is_end):
+                m.d.comb += judged_taken.eq(1)
             with m.Elif(can_load):
-                m.d.comb += word_taken.eq(1)
+                m.d.comb += judged_taken.eq(1)
                 m.d.sync += [
-                    previous.eq(word),
                     row.eq(row + self.rows.step),
                     local.eq(local + 1),
-                    self.o.valid.eq(word != previous),
-                    self.o.p.begin.eq(Mux(self.blocks, previous << columns, previous)),
-                    self.o.p.count.eq(Mux(self.blocks, count << columns, count)),
+                    self.o.valid.eq(judged.count != 0),
+                    self.o.p.begin.eq(Mux(self.blocks, judged.begin << columns, judged.begin)),
+                    self.o.p.count.eq(Mux(self.blocks, judged.count << columns, judged.count)),
                     self.o.p.row.eq(row),
                     self.o.p.local.eq(local),
                 ]
@@ -269,6 +282,6 @@ class PointerFetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += [row.eq(self.rows.first), local.eq(self.rows.local)]
 
-        m.d.comb += self.busy.eq(behind.valid | word_valid | self.o.valid)
+        m.d.comb += self.busy.eq(behind.valid | word_valid | judged_valid | self.o.valid)
 
         return m

@@ -72,7 +72,9 @@ class RowCommand(wiring.Component):
                 self._check_stream(m, range_fault, misaligned)
             with m.Case(Opcode.DRAIN):
                 self._check_drain(m, range_fault, misaligned)
-        m.d.sync += [self.range_fault.eq(range_fault), self.alignment_fault.eq(misaligned & ~range_fault)]
+        was_misaligned = Signal()
+        m.d.sync += [self.range_fault.eq(range_fault), was_misaligned.eq(misaligned)]
+        m.d.comb += self.alignment_fault.eq(was_misaligned & ~self.range_fault)
         return m
 
     def _of(self, opcode, name):
@@ -181,7 +183,8 @@ class RowCommand(wiring.Component):
         ):
             with m.If((of(name) & mask) != 0):
                 m.d.comb += misaligned.eq(1)
-                with m.If(~range_fault):
+                # One cycle later than it could be, since all fields are compared before.
+                with m.If(~self.range_fault):
                     m.d.sync += self.address.eq(of(name))
 
     def _check_drain(self, m, range_fault, misaligned):

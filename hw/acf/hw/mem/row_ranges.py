@@ -20,7 +20,7 @@ class RowRanges(wiring.Component):
     """A table of ranges of rows, and the cutter that uses it.
 
     A row that was recorded has in the table the place of its first entry inside, modulo 2^16, and how many there are
-    from there to the last one inside. Rows have fewer than 2^16 entries. Latency of the cutter two cycles; one row a
+    from there to the last one inside. Rows have fewer than 2^16 entries. Latency of the cutter three cycles; one row a
     cycle. What a group adds to the table is there for a row that is taken in the next cycle.
 
     Parameters
@@ -71,31 +71,37 @@ class RowRanges(wiring.Component):
         write = table.write_port()
         read = table.read_port(transparent_for=(write,))
 
-        # Rows.
+        # Rows: looked up in the table, placed against their range, cut to it. A word of the table comes so late in its
+        # cycle that there is no time for more than one difference.
         row, row_valid = Signal(row_span_layout), Signal()
-        can_take, can_cut = Signal(), Signal()
+        placed, placed_valid = Signal(row_span_layout), Signal()
+        before = Signal(16)  # entries of the row in front of its range
+        most = Signal(16)  # entries of the range
+        can_take, can_place, can_cut = Signal(), Signal(), Signal()
         m.d.comb += [
             can_cut.eq(~self.o.valid | self.o.ready),
-            can_take.eq(~row_valid | can_cut),
+            can_place.eq(~placed_valid | can_cut),
+            can_take.eq(~row_valid | can_place),
             self.i.ready.eq(can_take & ~(self.use & self.record)),
-            self.busy.eq(row_valid | self.o.valid),
+            self.busy.eq(row_valid | placed_valid | self.o.valid),
         ]
         with m.If(can_take):
             m.d.sync += [row_valid.eq(self.i.valid & self.i.ready), row.eq(self.i.p)]
-        before = Signal(16)  # entries of the row in front of its range
+        with m.If(can_place):
+            m.d.sync += [
+                placed_valid.eq(row_valid),
+                placed.eq(row),
+                before.eq(Mux(self.use, read.data.first - row.begin, 0)),
+                most.eq(read.data.count),
+            ]
         left = Signal(signed(34))
-        count = Signal(32)
-        m.d.comb += [
-            before.eq(Mux(self.use, read.data.first - row.begin, 0)),
-            left.eq(row.count - before),
-            count.eq(Mux(self.use & (read.data.count < left), read.data.count, left)),
-        ]
+        m.d.comb += left.eq(placed.count - before)
         with m.If(can_cut):
             m.d.sync += [
-                self.o.valid.eq(row_valid & (left > 0) & (count != 0)),
-                self.o.p.eq(row),
-                self.o.p.begin.eq(row.begin + before),
-                self.o.p.count.eq(count),
+                self.o.valid.eq(placed_valid & (left > 0) & ~(self.use & (most == 0))),
+                self.o.p.eq(placed),
+                self.o.p.begin.eq(placed.begin + before),
+                self.o.p.count.eq(Mux(self.use & (most < left), most, left)),
             ]
 
         # What is found: the range as it was, one cycle later as it is.
