@@ -20,7 +20,7 @@ _BYTES = CANDIDATE_WORD // 8
 class CandidateWriter(wiring.Component):
     """Compares pairs of float32 sums that follow each other, and writes a word of bits when it is complete.
 
-    A pair a cycle, as long as memory takes a word for each 32 of them. Sums are compared by exponent and the highest
+    A pair a cycle, and two cycles for a word, as long as memory takes it. Sums are compared by exponent and the highest
     eight bits of the fraction; of equal ones the first is the largest.
 
     Parameters
@@ -85,7 +85,7 @@ class CandidateWriter(wiring.Component):
         block = Signal(3)
         best = Signal(item_layout)
         bits, touched = Signal(CANDIDATE_WORD), Signal(_BYTES)
-        last, here, ends_block, ends_word = Signal(), Signal(), Signal(), Signal()
+        last, here, ends_word = Signal(), Signal(), Signal()
         items = []
         for n in range(2):
             item = Signal(item_layout, name=f"item_{n}")
@@ -99,28 +99,44 @@ class CandidateWriter(wiring.Component):
             m.d.comb += winner.eq(Mux(wins, second, first))
             return winner
 
-        winner = larger(best, larger(items[0], items[1], "of_pair"), "winner")
+        # The larger of the pair first, that of its block in the next cycle.
         place_end = place | 1
         within = Cat(n < block for n in range(LARGEST_BLOCK))  # what is all ones in the last place of a block
-        chosen, new_bits, new_touched = Signal(CANDIDATE_WORD), Signal(CANDIDATE_WORD), Signal(_BYTES)
+        pair_layout = data.StructLayout(
+            {"larger": item_layout, "valid": 2, "place": place_bits, "ends_block": 1, "ends_word": 1}
+        )
+        pair, pair_valid = Signal(pair_layout), Signal()
         m.d.comb += [
             here.eq(self.valid & (left != 0)),
             last.eq(left <= 2),
-            ends_word.eq(place_end.all() | last),
-            ends_block.eq((place_end | ~within).all() | last),
-            new_bits.eq(bits | chosen),
-            new_touched.eq(touched | (1 << place[3:])),
         ]
-        with m.If(block == 0):
-            m.d.comb += chosen.eq(Cat(items[0].valid, items[1].valid) << place)
-        with m.Elif(ends_block & winner.valid):
-            m.d.comb += chosen.eq(1 << winner.place)
+        m.d.sync += pair_valid.eq(here)
         with m.If(here):
             m.d.sync += [
                 place.eq(place + 2),
                 left.eq(Mux(last, 0, left - 2)),
+                pair.larger.eq(larger(items[0], items[1], "of_pair")),
+                pair.valid.eq(Cat(item.valid for item in items)),
+                pair.place.eq(place),
+                pair.ends_block.eq((place_end | ~within).all() | last),
+                pair.ends_word.eq(place_end.all() | last),
+            ]
+
+        winner = larger(best, pair.larger, "winner")
+        chosen, new_bits, new_touched = Signal(CANDIDATE_WORD), Signal(CANDIDATE_WORD), Signal(_BYTES)
+        m.d.comb += [
+            ends_word.eq(pair_valid & pair.ends_word),
+            new_bits.eq(bits | chosen),
+            new_touched.eq(touched | (1 << pair.place[3:])),
+        ]
+        with m.If(block == 0):
+            m.d.comb += chosen.eq(pair.valid << pair.place)
+        with m.Elif(pair.ends_block & winner.valid):
+            m.d.comb += chosen.eq(1 << winner.place)
+        with m.If(pair_valid):
+            m.d.sync += [
                 best.eq(winner),
-                best.valid.eq(winner.valid & ~ends_block),
+                best.valid.eq(winner.valid & ~pair.ends_block),
                 bits.eq(Mux(ends_word, 0, new_bits)),
                 touched.eq(Mux(ends_word, 0, new_touched)),
                 word.eq(word + ends_word),
@@ -143,7 +159,7 @@ class CandidateWriter(wiring.Component):
         full_word, full_bits, full_touched = Signal.like(word), Signal.like(bits), Signal.like(touched)
         address = Signal(32)
         m.d.comb += [
-            self.room.eq(~pending),
+            self.room.eq(~pending & ~ends_word),
             address.eq(Cat(Const(0, beat_bits), full_word[beat_bits - byte_bits :])),
             issue.eq(
                 pending & (~write.awvalid | write.awready) & (~write.wvalid | write.wready) & tracker.ready & ~self.halt
@@ -157,7 +173,7 @@ class CandidateWriter(wiring.Component):
             write.awburst.eq(BURST_INCREMENT),
             write.wlast.eq(1),
             write.bready.eq(1),
-            self.idle.eq(~pending & tracker.idle),
+            self.idle.eq(~pair_valid & ~pending & tracker.idle),
         ]
         with m.If(write.awready):
             m.d.sync += write.awvalid.eq(0)
@@ -177,7 +193,7 @@ class CandidateWriter(wiring.Component):
                 write.wdata.eq(full_bits.replicate(words)),
                 write.wstrb.eq(strobe),
             ]
-        with m.If(here & ends_word):
+        with m.If(ends_word):
             m.d.sync += [
                 pending.eq(1),
                 full_word.eq(word),

@@ -356,8 +356,7 @@ class CsrFetch(wiring.Component):
         """Deal rows or runs to cursors: first their addresses, then the cursor. Returns whether one is on the way."""
         config = self._config
         count = config.feeder.cursors
-        beat_bytes = config.memory.beat_bytes
-        beat_bits = exact_log2(beat_bytes)
+        beat_bits = exact_log2(config.memory.beat_bytes)
 
         span = Signal(cut_span_layout)
         span_valid = Signal()
@@ -409,7 +408,7 @@ class CsrFetch(wiring.Component):
                 fetch.job_valid.eq(dealt & used),
                 fetch.job.cursor.eq(cursor),
                 fetch.job.beat.eq(place.address[beat_bits:]),
-                fetch.job.count.eq((place.extent + beat_bytes - 1) >> beat_bits),
+                fetch.job.count.eq(place.beats),
                 fetch.job.turn.eq(job_turn),
             ]
         if "nm" in config.feeder.formats:

@@ -46,8 +46,8 @@ csr_job_layout = data.StructLayout(
 decoder, ``wide`` for 32-bit indices, inner and entry ranges of this feeder, ``entry_number`` the accumulator of the
 first entry, ``range_first`` the place in the table of ranges of the row that tiles know as 0."""
 
-place_layout = data.StructLayout({"address": 32, "bit": 3, "extent": 35})
-"""Byte address of the first element, and its bit there; bytes from the begin of its beat to the end of the last one."""
+place_layout = data.StructLayout({"address": 32, "bit": 3, "beats": 32})
+"""Byte address of the first element, and its bit there; beats from that of the first to that of the last one."""
 
 _BLOCK_BITS = exact_log2(BLOCK)
 
@@ -126,10 +126,16 @@ class SpanAddresses(wiring.Component):
                 for n, begin in enumerate(planes)
             ]
             values_begin = Array(planes)[span.row[:_BLOCK_BITS]]
+
+        def beats(place, size):
+            """Beats of ``size`` bytes; what is less than a beat, at both ends, is a beat or two."""
+            ends = place.address[:beat_bits] + size[:beat_bits] + ((1 << beat_bits) - 1)
+            return size[beat_bits:] + ends[beat_bits:]
+
         m.d.comb += [
             indices.address.eq(job.indices + offset),
-            indices.extent.eq(indices.address[:beat_bits] + size),
+            indices.beats.eq(beats(indices, size)),
             values.address.eq(values_begin + (span.begin << operand_bits)),
-            values.extent.eq(values.address[:beat_bits] + (span.count << operand_bits)),
+            values.beats.eq(beats(values, span.count << operand_bits)),
         ]
         return m
