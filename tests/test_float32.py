@@ -80,7 +80,7 @@ def test_every_adder_equals_golden(stages):
     simulate(operator, [operator.a, operator.b], (a, b), golden(a, b), rng)
 
 
-@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+@pytest.mark.parametrize("stages", [1, 2, 3, 4, 5])
 def test_every_multiply_add_equals_golden(stages):
     operator, rng = FusedMultiplyAdd(stages=stages), np.random.default_rng(stages)
     a, x, y = fma_cases(rng, 1_000)

@@ -15,7 +15,7 @@ class Bf16Mac(FusedMultiplyAdd):
     Parameters
     ----------
     stages : int
-        Pipeline stages, 1 to 4.
+        Pipeline stages, 1 to 5.
 
     Members
     -------
@@ -40,7 +40,7 @@ class Bf16Mac(FusedMultiplyAdd):
     Raises
     ------
     ValueError
-        If ``stages`` is not from 1 to 4.
+        If ``stages`` is not from 1 to 5.
     """
 
     latency = loop = 4  # unless told otherwise

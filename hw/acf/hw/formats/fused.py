@@ -33,7 +33,7 @@ from acf.hw.formats.float_parts import Normaliser, Sections, round_float32, unpa
 __all__ = ["FusedMultiplyAdd"]
 
 # Sections of the operator after which a register stands, for each number of stages.
-_CUTS = {1: (4,), 2: (2, 4), 3: (2, 3, 4), 4: (1, 2, 3, 4)}
+_CUTS = {1: (5,), 2: (2, 5), 3: (2, 4, 5), 4: (1, 2, 4, 5), 5: (1, 2, 3, 4, 5)}
 
 _Y_FRACTION = 7
 
@@ -52,7 +52,7 @@ class FusedMultiplyAdd(wiring.Component):
     x_fraction : int
         Bits of the fraction of ``x``: 7 (bfloat16) or 23 (float32).
     stages : int
-        Pipeline stages, 1 to 4.
+        Pipeline stages, 1 to 5.
 
     Members
     -------
@@ -75,7 +75,7 @@ class FusedMultiplyAdd(wiring.Component):
     Raises
     ------
     ValueError
-        If ``x_fraction`` is neither 7 nor 23, or ``stages`` is not from 1 to 4.
+        If ``x_fraction`` is neither 7 nor 23, or ``stages`` is not from 1 to 5.
     """
 
     # Further ports of classes made from this one.
@@ -85,7 +85,7 @@ class FusedMultiplyAdd(wiring.Component):
         if x_fraction not in (7, 23):
             raise ValueError(f"fraction of the first factor must have 7 or 23 bits, not {x_fraction!r}")
         if stages not in _CUTS:
-            raise ValueError(f"stages of a fused multiply-add must be from 1 to 4, not {stages!r}")
+            raise ValueError(f"stages of a fused multiply-add must be from 1 to 5, not {stages!r}")
         self.latency = stages
         self._x_fraction = x_fraction
         super().__init__(
@@ -165,7 +165,7 @@ class FusedMultiplyAdd(wiring.Component):
             infinite=s.infinite,
         )
 
-        # --- 3: add, or subtract both ways and keep the difference that is not negative; find the leading bit.
+        # --- 3: add, or subtract both ways and keep the difference that is not negative.
         plain = named("plain", s.anchor + s.other)
         carried = named("carried", (Cat(C(1, 1), s.anchor) + Cat(s.subtract, s.other))[1:])
         negative = named("negative", s.subtract & ~carried[width])
@@ -173,22 +173,32 @@ class FusedMultiplyAdd(wiring.Component):
         magnitude = named(
             "magnitude", Cat(Mux(negative, ~plain[:width], carried[:width]), carried[width] & ~s.subtract)
         )
-        steps = width.bit_length()
-        n = Normaliser(m, magnitude, s.room, steps=steps)
-        for level in reversed(range(3, steps)):
-            n.step(1 << level)
         s = cut(
             3,
-            partial=n.value,
+            magnitude=magnitude,
             room=s.room,
-            taken=Cat(n.taken[1 << level] for level in range(3, steps)),
-            free=n.free,
             sign=(s.sign ^ negative) & ~equal,
             nan=s.nan,
             infinite=s.infinite,
         )
 
-        # --- 4: shift left as far as that goes, round.
+        # --- 4: find the leading bit.
+        steps = width.bit_length()
+        n = Normaliser(m, s.magnitude, s.room, steps=steps)
+        for level in reversed(range(3, steps)):
+            n.step(1 << level)
+        s = cut(
+            4,
+            partial=n.value,
+            room=s.room,
+            taken=Cat(n.taken[1 << level] for level in range(3, steps)),
+            free=n.free,
+            sign=s.sign,
+            nan=s.nan,
+            infinite=s.infinite,
+        )
+
+        # --- 5: shift left as far as that goes, round.
         n = Normaliser(m, s.partial, s.room, free=s.free)
         n.step(4)
         n.step(2)
@@ -196,7 +206,7 @@ class FusedMultiplyAdd(wiring.Component):
         shift = Cat(n.taken[1], n.taken[2], n.taken[4], s.taken)
         exponent = named("exponent", (s.room - shift)[:9])
         s = cut(
-            4,
+            5,
             o=round_float32(sections, n.value, exponent=exponent, sign=s.sign, nan=s.nan, infinite=s.infinite),
         )
         m.d.comb += self.o.eq(s.o)

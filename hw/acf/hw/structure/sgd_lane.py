@@ -49,8 +49,9 @@ class SgdLane(wiring.Component):
     """
 
     def __init__(self, *, tag_width: int):
-        self._momentum = FusedMultiplyAdd(x_fraction=23)
-        self._master = FusedMultiplyAdd(x_fraction=23)
+        # Between float32 numbers sums are so wide that they need a stage for themselves.
+        self._momentum = FusedMultiplyAdd(x_fraction=23, stages=5)
+        self._master = FusedMultiplyAdd(x_fraction=23, stages=5)
         self._tag_width = tag_width
         self.latency = self._momentum.latency + self._master.latency + 1
         super().__init__(
