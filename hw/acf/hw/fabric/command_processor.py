@@ -25,10 +25,16 @@ from acf.hw.mem.window_check import window_layout
 from acf.hw.noc.flit import flit_stream
 from acf.isa import COMMAND_BYTES, CommandProcessorCounter, ErrorCode
 
-__all__ = ["CommandProcessor", "paced_masters", "port_id_width", "read_masters", "write_masters"]
+__all__ = ["CommandProcessor", "commands_ahead", "paced_masters", "port_id_width", "read_masters", "write_masters"]
 
+_MOST_AHEAD = 8  # commands
 _RESET_CYCLES = 8
 _SETTLE_CYCLES = 8  # registers on the way of the reset
+
+
+def commands_ahead(config: FabricConfig) -> int:
+    """Commands that are fetched ahead: they hide the same latency of memory as the bursts of a row feeder."""
+    return min(_MOST_AHEAD, max(2, config.feeder.outstanding))
 
 
 def read_masters(config: FabricConfig) -> int:
@@ -121,7 +127,7 @@ class CommandProcessor(wiring.Component):
 
         config = self._config
         m.submodules.registers = registers = HostRegisters(config=config)
-        fetch = ProgramFetch(memory=config.memory)
+        fetch = ProgramFetch(memory=config.memory, places=commands_ahead(config))
         semaphores = Semaphores()
         receiver = ControlReceiver(noc=config.noc)
         dispatch = Dispatch(config=config)

@@ -38,11 +38,15 @@ class Semaphores(wiring.Component):
         m = Module()
 
         values = [Signal(_WIDTH, name=f"value_{n}") for n in range(SEMAPHORES)]
-        m.d.comb += self.reached.eq(Array(values)[self.waiting[:3]] >= self.count)
+        left = Signal(_WIDTH + 1)  # of the one that is waited for; the top bit says that it is too low
+        m.d.comb += [
+            left.eq(Array(values)[self.waiting[:3]] - self.count),
+            self.reached.eq(~left[-1]),
+        ]
         for n, value in enumerate(values):
             added = self.signal & (self.number == n)
             taken = self.wait & self.reached & (self.waiting == n)
-            rest = value - Mux(taken, self.count, 0)
-            m.d.sync += value.eq(Mux(added & (rest == (1 << _WIDTH) - 1), rest, rest + added))
+            rest = Mux(taken, left[:_WIDTH], value)
+            m.d.sync += value.eq(rest + (added & ~rest.all()))
 
         return m
