@@ -102,14 +102,16 @@ class ReadInterconnect(wiring.Component):
         m.submodules.arbiter = arbiter = RoundRobinArbiter(count=self._count)
         m.submodules.paced_arbiter = paced_arbiter = RoundRobinArbiter(count=self._count)
         m.submodules.requests = requests = SkidBuffer(shape=address_layout(memory=memory, id_width=self._id_width))
-        # Beats that were asked for, less one for each cycle since.
-        ahead = Signal(range(_AHEAD_MOST + 1))
-        after = Signal(range(_AHEAD_MOST + 257))
+        # Beats that were asked for, less one for each cycle since. Those of the cycle before are added here, not where
+        # they are granted, since who is granted takes most of a cycle.
+        before, latest = Signal(range(_AHEAD_MOST + 1)), Signal(range(257))
+        total, ahead = Signal(range(_AHEAD_MOST + 257)), Signal(range(_AHEAD_MOST + 1))
+        few_ahead = ((latest == 0) & (before <= 1)) | ((latest == 1) & (before == 0))  # one at most
         is_paced_turn, passed_over = Signal(), Signal(range(_PASSED_OVER_MOST + 1))
         grant = Signal(self._count)
         granted = requests.i.valid & requests.i.ready
-        m.d.comb += after.eq(ahead - (ahead != 0) + Mux(granted, requests.i.p.length + 1, 0))
-        m.d.sync += ahead.eq(Mux(after > _AHEAD_MOST, _AHEAD_MOST, after))
+        m.d.comb += [total.eq(before + latest), ahead.eq(Mux(total > _AHEAD_MOST, _AHEAD_MOST, total))]
+        m.d.sync += [before.eq(ahead - (ahead != 0)), latest.eq(Mux(granted, requests.i.p.length + 1, 0))]
         with m.If(granted):
             m.d.sync += passed_over.eq(Mux(is_paced_turn | ~paced_arbiter.requests.any(), 0, passed_over + 1))
         m.d.comb += [
@@ -119,7 +121,7 @@ class ReadInterconnect(wiring.Component):
             ),
             is_paced_turn.eq(
                 paced_arbiter.requests.any()
-                & ((passed_over == _PASSED_OVER_MOST) | ((ahead <= 1) & ~arbiter.requests.any()))
+                & ((passed_over == _PASSED_OVER_MOST) | (few_ahead & ~arbiter.requests.any()))
             ),
             arbiter.advance.eq(requests.i.ready & ~is_paced_turn),
             paced_arbiter.advance.eq(requests.i.ready & is_paced_turn),
