@@ -108,6 +108,7 @@ class LinkEndpoint(wiring.Component):
         status = Signal(Status)
         answered = Signal(range(MAX_DATA + 1))  # bytes kept
         taken = Signal(range(MAX_PAYLOAD + 1))  # bytes of the request that were looked at
+        left = Signal(len(header.length))  # those that were not
         head = Signal(8 * OPERATION_BYTES)
         head_bytes = Signal(range(OPERATION_BYTES + 1))
         first, second = head[:16], head[16:]  # of a register access
@@ -141,7 +142,6 @@ class LinkEndpoint(wiring.Component):
 
         m.d.comb += self.active.eq(1)
         m.d.comb += frames.hold.eq(1)
-        left = header.length - taken
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.active.eq(0), frames.hold.eq(0)]
@@ -153,7 +153,12 @@ class LinkEndpoint(wiring.Component):
                 with m.If(is_open & (frames.header.sequence == header.sequence) & (frames.header.kind != Kind.HELLO)):
                     m.next = "SEND"
                 with m.Else():
-                    m.d.sync += [header.eq(frames.header), answered.eq(0), status.eq(Status.OKAY)]
+                    m.d.sync += [
+                        header.eq(frames.header),
+                        left.eq(frames.header.length),
+                        answered.eq(0),
+                        status.eq(Status.OKAY),
+                    ]
                     with m.If(frames.header.kind == Kind.HELLO):
                         m.d.sync += is_open.eq(1)
                         m.next = "GREET"
@@ -182,6 +187,7 @@ class LinkEndpoint(wiring.Component):
                     head.eq(Cat(head[8:], frames.data)),
                     head_bytes.eq(head_bytes + 1),
                     taken.eq(taken + 1),
+                    left.eq(left - 1),
                 ]
                 m.next = "HEAD"
 
@@ -241,7 +247,7 @@ class LinkEndpoint(wiring.Component):
                 with m.Elif(header.kind == Kind.READ):
                     store(memory.value)
                 with m.Elif(header.kind == Kind.WRITE):
-                    m.d.sync += taken.eq(taken + 1)
+                    m.d.sync += [taken.eq(taken + 1), left.eq(left - 1)]
 
             # The answer: header, status and what was kept. The memory of the latter is a cycle behind its address.
             position = Signal(range(HEADER_BYTES + 1))
