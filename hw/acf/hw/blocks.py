@@ -308,27 +308,12 @@ def check_routing_tables(network: NetworkConfig, tables: list[list[list[list[int
 def check_groups(
     network: NetworkConfig, tables: list[list[list[int]]], sources: dict[int, tuple[int, int]]
 ) -> dict[int, list[tuple[int, int]]]:
-    """Refuse tables of groups with which packets of a network could wait for ever or get lost.
-
-    Parameters
-    ----------
-    network : NetworkConfig
-    tables : list of lists of int, (height, width, groups)
-        By router and group a bit for each output, north, east, south, west and the node itself, from the lowest on, and
-        a sixth one where heads take outputs along the column first.
-    sources : dict
-        The node that sends to each group that is used.
-
-    Returns
-    -------
-    dict
-        By group the nodes that take its packets.
+    """By group the nodes that take its packets, proved; see ``acf.hw.noc.group_proof.check_group_tables``.
 
     Raises
     ------
     ValueError
-        As ``acf.hw.noc.group_proof.check_group_tables``; of channels that can wait for each other in a circle it prints
-        it.
+        If packets could wait for ever or get lost.
     """
     from acf.hw.noc.group_proof import check_group_tables
 

@@ -116,23 +116,34 @@ class SenderHarness(Harness):
     """Credits of a link neither run out nor over, grants are one at most, and packets of a channel follow each other.
 
     Sources keep to their side: a head is offered only where it may start, what follows only in the channel that the
-    head was given; each marks its flits with its number. A link of two stages makes its rounds at once.
+    head was given; each marks its flits with its number. A link of two stages makes its rounds at once. With claims the
+    second channel is one for groups: sources may claim it before they send the head of a packet of several flits, and
+    it is offered only while half of the receiver's queue is free.
     """
 
     def __init__(
-        self, device: type = ChannelSender, *, sources: int = 3, depth: int = 4, rounds: int = 2, stages: int = 1
+        self,
+        device: type = ChannelSender,
+        *,
+        sources: int = 3,
+        depth: int = 4,
+        rounds: int = 2,
+        stages: int = 1,
+        has_claims: bool = False,
     ):
         super().__init__()
         self._noc = noc = NocConfig(virtual_channels=2, buffer_depth=depth, class_channels=(0, 0, 0, 0))
         self._at_once = stages == 2
+        self._has_claims = has_claims
         self._device = device(
             noc=noc,
             sources=sources,
-            groups=((0, 1),),
+            groups=((0,), (1,)) if has_claims else ((0, 1),),
             rounds=rounds,
             at_once=self._at_once,
             stages=stages,
-            opens_empty_only=True,
+            opens_empty_only=not has_claims,
+            half_free=(1,) if has_claims else (),
         )
         self._late = stages - 1  # cycles from the grant of a flit to the flit
         layout = flit_layout(noc=noc)
@@ -143,11 +154,13 @@ class SenderHarness(Harness):
         self._are_heads = [self.free(f"are_heads_{n}", answers) for n in range(sources)]
         self._are_tails = [self.free(f"are_tails_{n}", answers) for n in range(sources)]
         self._are_left = [self.free(f"are_left_{n}", rounds) for n in range(sources)]
+        self._claims = [self.free(f"claims_{n}") if has_claims else Const(0) for n in range(sources)]
         self._freed = self.free("freed", 2)
 
     def build(self, m: Module) -> None:
         device, depth = self._device, self._noc.buffer_depth
         rounds = len(self._requests[0])
+        owes = [Signal(name=f"owes_{n}") for n in range(len(device.sources))]  # has claimed, and its head is to come
         is_open = [Signal(2, name=f"is_open_{n}") for n in range(len(device.sources))]  # by source, then by channel
         granted, tails = [], []
         for n, source in enumerate(device.sources):
@@ -176,6 +189,18 @@ class SenderHarness(Harness):
                 is_tail.eq((Cat(answered) & self._are_tails[n]).any()),
             ]
             may_head = Mux(is_tail, source.may_start, source.may_open)
+            if self._has_claims:
+                claims = self._claims[n]
+                room = device.credits[1].places - device.credits[1].was_sent
+                may_head = Mux(owes[n] & channels[1], source.may_go_on & is_open[n], may_head)
+                m.d.comb += [
+                    source.is_claim.eq(claims),
+                    Assume(~taken | ~claims | (channels[1] & is_head & ~is_tail & ~owes[n])),
+                    Assume(~taken | ~channels[1] | ~owes[n] | is_head),
+                    Assert(~source.may_start[1] | (room >= depth // 2)),
+                ]
+                with m.If(taken & channels[1]):
+                    m.d.sync += owes[n].eq(claims)
             may = Mux(is_head, may_head, source.may_go_on & is_open[n])
             granted.append(taken)
             tails.append(is_tail)
@@ -192,7 +217,7 @@ class SenderHarness(Harness):
                 Assert((grants & ~self._requests[n]) == 0),
                 # What an input assumes of its outputs.
                 Assert(at_most_one(grants)),
-                Assert(at_most_one(source.may_start)),
+                Assert(self._has_claims | at_most_one(source.may_start)),
                 Assert((source.may_open & ~source.may_start) == 0),
                 Assert((source.may_start & ~Cat(device.is_free)) == 0),
                 Assert(source.is_open[0]),
@@ -216,10 +241,13 @@ class SenderHarness(Harness):
                 m.d.sync += [tail.eq(tails[n]), sender.eq(n)]
         for channel in range(2):
             crosses = device.crossing[channel] if self._late else Const(0)
-            self._watch(m, channel, Cat(bits[channel] for bits in is_open), depth, (crosses, tail, sender))
+            owners = Cat(bits[channel] for bits in is_open)
+            claimed = Cat(owes) if channel else Const(0, len(owes))
+            m.d.comb += Assert((claimed & ~owners) == 0)
+            self._watch(m, channel, owners, claimed.any(), depth, (crosses, tail, sender))
         m.submodules.device = device
 
-    def _watch(self, m: Module, channel: int, owners, depth: int, crossing: tuple) -> None:
+    def _watch(self, m: Module, channel: int, owners, is_claimed, depth: int, crossing: tuple) -> None:
         device, link = self._device, self._device.link
         credits = device.credits[channel]
         crosses, tail_that_crosses, sender_that_crosses = crossing
@@ -249,6 +277,7 @@ class SenderHarness(Harness):
         m.d.comb += [
             Assert(at_most_one(owners)),
             Assert(owners.any() == ~device.is_free[channel]),
-            Assert(open_now == owners.any()),
+            Assert(~(open_now & is_claimed)),
+            Assert((open_now | is_claimed) == owners.any()),
             Assert(~open_now | Array(owners)[number_now]),
         ]

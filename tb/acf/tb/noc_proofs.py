@@ -14,7 +14,9 @@ from acf.hw.noc.arbiter import LeastRecentArbiter
 from acf.hw.noc.channel_sender import ChannelSender
 from acf.hw.noc.choosing_port import ChoosingPort
 from acf.hw.noc.ejector import EjectorQueue
+from acf.hw.noc.group_port import GroupPort
 from acf.hw.noc.packet_router import PacketRouter
+from acf.tb.group_harness import GroupPortHarness
 from acf.tb.link_harnesses import ArbiterHarness, QueueHarness, SenderHarness
 from acf.tb.proof import Harness, Verdict, planted, prove
 from acf.tb.router_harnesses import PortHarness, RouterHarness
@@ -98,6 +100,24 @@ def _sender(stages: int) -> Proof:
     )
 
 
+_SENDER_OF_GROUPS = Proof(
+    what="the same, and what is claimed is kept without a flit, and offered only while half of the queue is free",
+    parameters="3 sources, 2 virtual channels x 4, one of them for groups, 2 rounds",
+    harness=partial(SenderHarness, has_claims=True),
+    device=_device(ChannelSender, "Mux(said(lambda source, n: source.is_claim), 0, given)", "given"),
+    depth=8,
+)
+
+_GROUP_PORT = Proof(
+    what="an input hands flits for groups to every output of their fork once, in order and not interleaved, frees "
+    "their places when all have them, and sends heads when all outputs are claimed",
+    parameters="1 virtual channel x 4, 2 groups",
+    harness=GroupPortHarness,
+    device=_device(GroupPort, "stays.packet.ports.eq(left)", "stays.packet.ports.eq(waiting)"),
+    depth=9,
+    is_induction=False,
+)
+
 PROOFS = {
     "arbiter": Proof(
         what="grants are one-hot and go to requests; the order of turns stays an order",
@@ -121,6 +141,8 @@ PROOFS = {
     "router of two stages": _router(2, depth=7),
     "sender": _sender(1),
     "sender of two stages": _sender(2),
+    "sender of groups": _SENDER_OF_GROUPS,
+    "group port": _GROUP_PORT,
 }
 """All proofs, by name."""
 

@@ -2,15 +2,16 @@
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from acf.config import TABLE, TRAFFIC_CLASSES, NetworkConfig
 from acf.hw.noc.allotment import Candidates, allot_at_once, allot_in_turn
 from acf.hw.noc.channel_choice import admitted_channels
 from acf.hw.noc.channel_sender import channel_source_signature
-from acf.hw.noc.class_policy import RouteTable, admitted_by_class, control_members
+from acf.hw.noc.class_policy import admitted_by_class, control_members, route_table
 from acf.hw.noc.flit import HEADER, flit_layout, link_signature
 from acf.hw.noc.input_port import picked, place_of
+from acf.hw.noc.note_queue import NoteQueue
 from acf.hw.noc.port_statistics import PortStatistics, counter_members
 from acf.hw.noc.routing import Port
 from acf.hw.noc.unicast_proof import departures_of, proved_functions, proved_routing
@@ -84,7 +85,8 @@ class ChoosingPort(wiring.Component):
         by_class, counts = self._network.by_class, self._network.statistics
         more = {**({"is_urgent": 1} if by_class else {}), **({"traffic_class": 2} if counts else {})}
         note = data.StructLayout({"admitted": self._admitted, "is_tail": 1, **more})
-        fronts = [Signal(note, name=f"front_{n}") for n in channels]
+        queues = [NoteQueue(note=note, depth=noc.buffer_depth, channel=n) for n in channels]
+        fronts = [queue.front for queue in queues]
         # Amid a packet: the output and the virtual channel that its head was given.
         is_amid = [Signal(name=f"is_amid_{n}") for n in channels]
         way = [Signal(len(branches), name=f"way_{n}") for n in channels]
@@ -93,7 +95,6 @@ class ChoosingPort(wiring.Component):
         arriving = Signal(note)  # what is known of a flit that comes, and to which buffer it comes
         arrives = Signal(noc.virtual_channels)
         m.d.comb += arrives.eq(self.link.valid << self.link.channel)
-        levels = [Signal(range(noc.buffer_depth + 1), name=f"level_{n}") for n in channels]
 
         turn = Signal()  # who goes first where there is no other reason
         m.d.sync += turn.eq(~turn)
@@ -106,13 +107,13 @@ class ChoosingPort(wiring.Component):
                 self._offers(m, f"{number}_{k}", fronts[k], wanted[k], turn, number) for k in channels
             ],
             are_tails=[front.is_tail for front in fronts],
-            will_be_there=[arrives[n] | level.any() for n, level in enumerate(levels)],
+            will_be_there=[arrives[n] | queue.level.any() for n, queue in enumerate(queues)],
             are_urgent=[front.is_urgent for front in fronts] if by_class else None,
         )
         allot = allot_at_once if self._network.allots_at_once else allot_in_turn
         chosen, leaves, taken = allot(m, flits, rounds=self._network.offers)
 
-        flit = self._buffer(m, fronts, levels, arrives, arriving, chosen=chosen, leaves=leaves)
+        flit = self._buffer(m, queues, arrives, arriving, chosen=chosen, leaves=leaves)
         for branch in branches:
             m.d.comb += branch.flit.eq(flit)
         at_output = [picked(chosen, [wanted[k][b] for k in channels]) for b in range(len(branches))]
@@ -127,14 +128,15 @@ class ChoosingPort(wiring.Component):
                 ]
         m.d.sync += self.link.credit.eq(leaves)
         if counts:
-            self._count(m, fronts, levels, arriving, leaves)
+            self._count(m, queues, arriving, leaves)
         return m
 
-    def _count(self, m, fronts, levels, arriving, leaves):
+    def _count(self, m, queues, arriving, leaves):
         """Count what comes, waits and goes on."""
         noc = self._network.noc
         m.submodules.statistics = statistics = PortStatistics(most=noc.buffer_depth * noc.virtual_channels)
-        waits = Cat(level.any() for level in levels) & ~leaves
+        fronts = [queue.front for queue in queues]
+        waits = Cat(queue.level.any() for queue in queues) & ~leaves
         m.d.comb += [
             statistics.arrives.eq(self.link.valid),
             statistics.arriving_class.eq(arriving.traffic_class),
@@ -212,11 +214,10 @@ class ChoosingPort(wiring.Component):
                 offers[b] = can_go[b] & may
         return offers
 
-    def _buffer(self, m, fronts, levels, arrives, arriving, *, chosen, leaves):
+    def _buffer(self, m, queues, arrives, arriving, *, chosen, leaves):
         """Keep flits and what their packets may have; the answer is the flit at the front of the chosen buffer."""
         noc = self._network.noc
-        depth = noc.buffer_depth
-        words = depth * noc.virtual_channels
+        words = noc.buffer_depth * noc.virtual_channels
 
         m.submodules.flits = flits = memory.Memory(shape=flit_layout(noc=noc), depth=words, init=[])
         write_flit = flits.write_port()
@@ -227,44 +228,13 @@ class ChoosingPort(wiring.Component):
             Cat(arriving[name] for name in note.members if name != "is_tail").eq(self._admit(m)),
             arriving.is_tail.eq(self.link.flit.tail),
         ]
-        write_at = [Signal(range(depth), name=f"write_at_{n}") for n in range(noc.virtual_channels)]
-        read_at = [Signal(range(depth), name=f"read_at_{n}") for n in range(noc.virtual_channels)]
-        for channel, front in enumerate(fronts):
-            level = levels[channel]
-            # Whether the first flit leaves is known last in the cycle: it only selects, here and below.
-            less = Mux(arrives[channel], level, level - 1)[: len(level)]
-            more = Mux(arrives[channel], level + 1, level)[: len(level)]
-            m.d.sync += level.eq(Mux(leaves[channel], less, more))
-            with m.If(arrives[channel]):
-                m.d.sync += write_at[channel].eq(write_at[channel] + 1)
-            with m.If(leaves[channel]):
-                m.d.sync += read_at[channel].eq(read_at[channel] + 1)
+        for n, queue in enumerate(queues):
+            queue.keep(m, arrives=arrives[n], arriving=arriving, leaves=leaves[n])
 
-            # One for each channel: the note of the second flit is at hand before it is known which first one leaves.
-            m.submodules[f"notes_{channel}"] = notes = memory.Memory(shape=note, depth=depth, init=[])
-            write_note, read_note = notes.write_port(), notes.read_port(domain="comb", transparent_for=())
-            m.d.comb += [
-                write_note.en.eq(arrives[channel]),
-                write_note.addr.eq(write_at[channel]),
-                write_note.data.eq(arriving),
-                read_note.addr.eq(read_at[channel] + 1),
-            ]
-
-            # What arrives at an empty buffer is at once at its front, its note is not read back.
-            newcomer, stays, follows = (
-                Signal(note, name=f"{name}_{channel}") for name in ("newcomer", "stays", "follows")
-            )
-            m.d.comb += [
-                newcomer.as_value().eq(Mux(arrives[channel], arriving.as_value(), 0)),
-                stays.as_value().eq(Mux(level == 0, newcomer.as_value(), front.as_value())),
-                follows.as_value().eq(Mux(level == 1, newcomer.as_value(), read_note.data.as_value())),
-            ]
-            m.d.sync += front.as_value().eq(Mux(leaves[channel], follows.as_value(), stays.as_value()))
-
-        write_place = Cat(picked(arrives, write_at), place_of(arrives))
+        write_place = Cat(picked(arrives, [queue.write_at for queue in queues]), place_of(arrives))
         read_place = Signal(range(words))
         m.d["comb" if self._network.stages == 1 else "sync"] += read_place.eq(
-            Cat(picked(chosen, read_at), place_of(chosen))
+            Cat(picked(chosen, [queue.read_at for queue in queues]), place_of(chosen))
         )
         m.d.comb += [
             write_flit.en.eq(self.link.valid),
@@ -285,10 +255,8 @@ class ChoosingPort(wiring.Component):
         if self._network.by_class:
             entry = Const(0)
             if TABLE in self._network.functions:
-                m.submodules.table = table = RouteTable(network=self._network)
-                connect(m, flipped(self.table), table.table)
-                m.d.comb += [table.y.eq(self.y), table.x.eq(self.x), table.to_y.eq(header.y), table.to_x.eq(header.x)]
-                entry = table.port
+                to = {"to_y": header.y, "to_x": header.x}
+                entry = route_table(m, self._network, self.table, y=self.y, x=self.x, **to)
             found = admitted_by_class(
                 m, self._network, self._arrival, classes=self.classes, header=header, entry=entry, **place
             )

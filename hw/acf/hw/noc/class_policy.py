@@ -3,17 +3,18 @@
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from acf.config import TABLE, TRAFFIC_CLASSES, NetworkConfig
 from acf.hw.noc.channel_choice import bit
 from acf.hw.noc.flit import HEADER
 from acf.hw.noc.group_table import group_members
+from acf.hw.noc.router_table import RouterTable
 from acf.hw.noc.routing import Port
 from acf.hw.noc.unicast_proof import departures_of, proved_functions
 
-__all__ = ["RouteTable", "admitted_by_class", "allowed_channels", "control_members", "hand_on", "policy_members"]
+__all__ = ["admitted_by_class", "allowed_channels", "control_members", "hand_on", "policy_members", "route_table"]
 
 
 def policy_signature(*, network: NetworkConfig) -> wiring.Signature:
@@ -84,50 +85,32 @@ def hand_on(m: Module, whole: wiring.Component, part: wiring.Component) -> None:
             connect(m, flipped(given), taken)
 
 
-class RouteTable(wiring.Component):
-    """The routing table of one input of a router: a port for each destination. It has to be written before its use.
+def route_table(m: Module, network: NetworkConfig, given: Any, *, y: Any, x: Any, to_y: Any, to_x: Any) -> Any:
+    """Add the routing table of one input of the router ``(y, x)``; the answer is the port for a destination.
 
     Parameters
     ----------
+    m : Module
     network : NetworkConfig
-
-    Members
-    -------
-    y, x : In(4)
-        The router.
-    table : In(table_signature)
-    to_y, to_x : In(4)
-        A destination; the answer comes in the same cycle.
-    port : Out(3)
+    given : ``table_signature``
+        Who writes it; it has to be written before its use.
+    y, x : Value
+    to_y, to_x : Value
+        The answer follows in the same cycle.
     """
-
-    def __init__(self, *, network: NetworkConfig):
-        self._bits = [max(1, (size - 1).bit_length()) for size in (network.height, network.width)]
-        super().__init__(
-            {
-                "y": In(4),
-                "x": In(4),
-                "table": In(table_signature()),
-                "to_y": In(4),
-                "to_x": In(4),
-                "port": Out(3),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        rows, columns = self._bits
-        m.submodules.entries = entries = memory.Memory(shape=3, depth=1 << (rows + columns), init=[])
-        write, read = entries.write_port(), entries.read_port(domain="comb", transparent_for=())
-        table = self.table
-        m.d.comb += [
-            write.en.eq(table.write & (table.y == self.y) & (table.x == self.x)),
-            write.addr.eq(Cat(table.to_x[:columns], table.to_y[:rows])),
-            write.data.eq(table.port),
-            read.addr.eq(Cat(self.to_x[:columns], self.to_y[:rows])),
-            self.port.eq(read.data),
-        ]
-        return m
+    rows, columns = (max(1, (size - 1).bit_length()) for size in (network.height, network.width))
+    m.submodules.table = table = RouterTable(shape=3, depth=1 << (rows + columns))
+    m.d.comb += [
+        table.y.eq(y),
+        table.x.eq(x),
+        table.write.eq(given.write),
+        table.write_y.eq(given.y),
+        table.write_x.eq(given.x),
+        table.write_at.eq(Cat(given.to_x[:columns], given.to_y[:rows])),
+        table.written.eq(given.port),
+        table.at.eq(Cat(to_x[:columns], to_y[:rows])),
+    ]
+    return table.entry
 
 
 def allowed_channels(m: Module, network: NetworkConfig, classes: Any, header: Any) -> list[tuple[Any, Any]]:

@@ -2,14 +2,16 @@
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from acf.config import TRAFFIC_CLASSES, NetworkConfig
 from acf.hw.noc.channel_sender import channel_source_signature
 from acf.hw.noc.class_policy import policy_members
 from acf.hw.noc.flit import HEADER, flit_layout
-from acf.hw.noc.group_table import GroupTable, fork_order, group_members
+from acf.hw.noc.group_table import FORK, fork_order, group_members, group_of
+from acf.hw.noc.note_queue import NoteQueue
 from acf.hw.noc.port_statistics import PortStatistics, counter_members
+from acf.hw.noc.router_table import RouterTable
 from acf.hw.noc.routing import Port
 
 __all__ = ["GroupPort", "group_departures"]
@@ -96,17 +98,26 @@ class GroupPort(wiring.Component):
         """What is kept of the flit that arrives: of a body what was said of its head."""
         network = self._network
         header = data.View(HEADER, self.flit.payload[: HEADER.size])
-        m.submodules.table = table = GroupTable(network=network)
-        connect(m, flipped(self.groups), table.groups)
-        m.d.comb += [table.y.eq(self.y), table.x.eq(self.x), table.header.eq(header)]
+        # Entries that were never written have no output.
+        m.submodules.table = table = RouterTable(shape=FORK, depth=network.groups)
+        m.d.comb += [
+            table.y.eq(self.y),
+            table.x.eq(self.x),
+            table.write.eq(self.groups.write),
+            table.write_y.eq(self.groups.y),
+            table.write_x.eq(self.groups.x),
+            table.write_at.eq(self.groups.number),
+            table.written.eq(self.groups.fork),
+            table.at.eq(group_of(header)),
+        ]
         is_urgent = Array(policy.is_urgent for policy in self.classes)[header.traffic_class] if network.by_class else 0
         said = data.StructLayout(
             {"ports": len(self._departures), "columns_first": 1, "is_urgent": 1, "traffic_class": 2}
         )
         of_head = Signal(said)
         m.d.comb += [
-            of_head.ports.eq(Cat(table.fork.ports[port] for port in self._departures)),
-            of_head.columns_first.eq(table.fork.columns_first),
+            of_head.ports.eq(Cat(table.entry.ports[port] for port in self._departures)),
+            of_head.columns_first.eq(table.entry.columns_first),
             of_head.is_urgent.eq(is_urgent),
             of_head.traffic_class.eq(header.traffic_class),
         ]
@@ -133,50 +144,33 @@ class GroupPort(wiring.Component):
         note = arriving.shape()
         branches = self.branches[channel]
 
+        queue = NoteQueue(note=note, depth=depth, channel=channel)
+        front, level = queue.front, queue.level
         m.submodules[f"flits_{channel}"] = flits = memory.Memory(
             shape=flit_layout(noc=network.noc), depth=depth, init=[]
         )
-        m.submodules[f"notes_{channel}"] = notes = memory.Memory(shape=note, depth=depth, init=[])
-        write_at, read_at = (Signal(range(depth), name=f"{name}_at_{channel}") for name in ("write", "read"))
-        level = Signal(range(depth + 1), name=f"level_{channel}")
-        leaves = Signal(name=f"leaves_{channel}")
-        front = Signal(note, name=f"front_{channel}")  # nothing where there is no flit
-        for memory_of, place, value in (flits, read_at, self.flit), (notes, read_at + 1, arriving):
-            write, read = memory_of.write_port(), memory_of.read_port(domain="comb", transparent_for=())
-            m.d.comb += [write.en.eq(arrives), write.addr.eq(write_at), write.data.eq(value), read.addr.eq(place)]
-            if memory_of is flits:
-                flit = read.data
-            else:
-                second = read.data
+        write, read = flits.write_port(), flits.read_port(domain="comb", transparent_for=())
+        m.d.comb += [
+            write.en.eq(arrives),
+            write.addr.eq(queue.write_at),
+            write.data.eq(self.flit),
+            read.addr.eq(queue.read_at),
+        ]
 
         waiting = front.packet.ports
         is_claiming = Signal(name=f"is_claiming_{channel}")
         claimed = Signal.like(waiting, name=f"claimed_{channel}")
         grants = Cat(branch.grant[0] & ~branch.is_claim for branch in branches)
         left = Signal.like(waiting, name=f"left_{channel}")
+        leaves = Signal(name=f"leaves_{channel}")
         m.d.comb += [
             left.eq(waiting & ~grants),
             leaves.eq(level.any() & ~left.any()),
         ]
-        m.d.sync += [level.eq(level + arrives - leaves), self.freed[channel].eq(leaves)]
-        with m.If(arrives):
-            m.d.sync += write_at.eq(write_at + 1)
-        with m.If(leaves):
-            m.d.sync += read_at.eq(read_at + 1)
-
-        newcomer, stays, follows = (Signal(note, name=f"{name}_{channel}") for name in ("newcomer", "stays", "follows"))
-        m.d.comb += [
-            newcomer.as_value().eq(Mux(arrives, arriving.as_value(), 0)),
-            stays.eq(front),
-            stays.packet.ports.eq(left),
-            follows.as_value().eq(Mux(level == 1, newcomer.as_value(), second.as_value())),
-        ]
-        with m.If(leaves):
-            m.d.sync += front.eq(follows)
-        with m.Elif(level == 0):
-            m.d.sync += front.eq(newcomer)
-        with m.Else():
-            m.d.sync += front.eq(stays)
+        m.d.sync += self.freed[channel].eq(leaves)
+        stays = Signal(note, name=f"stays_{channel}")
+        m.d.comb += [stays.eq(front), stays.packet.ports.eq(left)]
+        queue.keep(m, arrives=arrives, arriving=arriving, leaves=leaves, stays=stays)
 
         # A packet of several flits: whether its head has gone by the last output, so that it has all the others.
         has_all = Signal(name=f"has_all_{channel}")
@@ -199,7 +193,7 @@ class GroupPort(wiring.Component):
                 branch.is_claim.eq(is_claiming & behind),
                 branch.channels[0].eq(1 << number),
                 branch.is_tail[0].eq(front.is_tail),
-                branch.flit.eq(flit),
+                branch.flit.eq(read.data),
             ]
             if network.by_class:
                 m.d.comb += branch.is_urgent[0].eq(front.packet.is_urgent)

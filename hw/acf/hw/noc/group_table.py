@@ -1,16 +1,15 @@
-"""Tables of groups: at each router, the outputs into which packets for a group are forked."""
+"""Entries of the tables of groups: at each router, the outputs into which packets for a group are forked."""
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module
-from amaranth.lib import data, memory, wiring
+from amaranth.hdl import Cat
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from acf.config import NetworkConfig
-from acf.hw.noc.flit import HEADER
 from acf.hw.noc.routing import Port
 
-__all__ = ["FORK", "GroupTable", "fork_order", "group_members", "group_of", "group_table_signature"]
+__all__ = ["FORK", "fork_order", "group_members", "group_of", "group_table_signature"]
 
 FORK = data.StructLayout({"ports": len(Port), "columns_first": 1})
 """An entry: a bit for each ``Port`` into which packets go on, and the order of claims, see ``fork_order``."""
@@ -47,47 +46,3 @@ def group_members(network: NetworkConfig) -> dict[str, Any]:
 def group_of(header: Any) -> Any:
     """The number of the group in the header of a packet: what is the destination of others."""
     return Cat(header.x, header.y)
-
-
-class GroupTable(wiring.Component):
-    """The group table of one input of a router. Entries that were never written have no output.
-
-    Parameters
-    ----------
-    network : NetworkConfig
-
-    Members
-    -------
-    y, x : In(4)
-        The router.
-    groups : In(group_table_signature)
-    header : In(HEADER)
-        Of a packet for a group; the answer comes in the same cycle.
-    fork : Out(FORK)
-    """
-
-    def __init__(self, *, network: NetworkConfig):
-        self._count = network.groups
-        super().__init__(
-            {
-                "y": In(4),
-                "x": In(4),
-                "groups": In(group_table_signature()),
-                "header": In(HEADER),
-                "fork": Out(FORK),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.entries = entries = memory.Memory(shape=FORK, depth=self._count, init=[])
-        write, read = entries.write_port(), entries.read_port(domain="comb", transparent_for=())
-        groups = self.groups
-        m.d.comb += [
-            write.en.eq(groups.write & (groups.y == self.y) & (groups.x == self.x)),
-            write.addr.eq(groups.number),
-            write.data.eq(groups.fork),
-            read.addr.eq(group_of(self.header)),
-            self.fork.eq(read.data),
-        ]
-        return m

@@ -1,5 +1,8 @@
 """The sending end of a link: shares it between sources, packet by packet in each virtual channel."""
 
+import functools
+import operator
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -10,6 +13,8 @@ from acf.hw.noc.credits import Credits
 from acf.hw.noc.flit import flit_layout, link_signature
 
 __all__ = ["LinkSender", "encoded", "selected", "source_signature"]
+
+_WIDEST_TREE = 5  # values among which multiplexers are smaller than gates for each value
 
 
 def source_signature(*, noc: NocConfig) -> wiring.Signature:
@@ -122,6 +127,11 @@ def selected(bits, values):
     """The value whose bit is set; any of them when none is, so that the choice needs no gate of its own."""
     if len(values) == 1:
         return Value.cast(values[0])
+    if len(values) > _WIDEST_TREE:
+        words = [Value.cast(value) for value in values]
+        return functools.reduce(
+            operator.or_, (word & bit.replicate(len(word)) for bit, word in zip(bits, words, strict=True))
+        )
     if len(values) == 2:
         return Mux(bits[1], Value.cast(values[1]), Value.cast(values[0]))
     half = 1 << ((len(values) - 1).bit_length() - 1)
