@@ -20,8 +20,6 @@ from typing import Any
 
 from rich.progress import Progress
 
-from acf.runtime.network_control import NetworkChoice
-
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 README = ROOT / "README.md"
@@ -151,7 +149,7 @@ def soak_commands() -> dict[str, str]:
 
 def ablation_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
-    return {"noc-ablation": "acf noc ablate --seed 1 --seeds 3 --json"}
+    return {"noc-ablation": "acf noc ablate --seed 1 --seeds 3 --brief --json"}
 
 
 def router_commands() -> dict[str, str]:
@@ -351,19 +349,20 @@ def ablation_table() -> list[str]:
     """Rows of the table of adaptation."""
     (name,) = ablation_commands()
     r = result(name)
-    fixed = [one for one in r["results"] if one["experiment"] == "fixed"]
-    products = list(dict.fromkeys(one["product"] for one in fixed))
+    layers = r["by_layer"]
+    products = list(dict.fromkeys(product for one in layers["fixed"].values() for product in one["cycles"]))
     lines = [
         f"| may choose | {' | '.join(products)} | all | all steps | chosen in the last step |",
         "|---|" + "---|" * (len(products) + 3),
     ]
     for experiment, ratios in r["summary"].items():
-        own = [one for one in r["results"] if one["experiment"] == experiment]
         parts = []
         for product in products:
-            before, after = (sum(one["cycles"] for one in part if one["product"] == product) for part in (fixed, own))
+            before, after = (
+                sum(one["cycles"][product] for one in layers[name].values()) for name in ("fixed", experiment)
+            )
             parts.append(f"{before / after:.3f}")
-        chosen = Counter(NetworkChoice(**one["choice"]).name for one in own).most_common()
+        chosen = sum((Counter(one["chosen"]) for one in layers[experiment].values()), Counter()).most_common()
         what = "; ".join(f"{choice}: {count}" for choice, count in chosen)
         lines.append(
             f"| {'nothing' if experiment == 'fixed' else experiment} | {' | '.join(parts)} "

@@ -1,7 +1,9 @@
 """Networks that adapt to sparse layers: the packets of a layer, the controller, and what is measured of it."""
 
+import dataclasses
 import itertools
 import json
+import types
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from acf.isa import TrafficClass
 from acf.runtime.multicast_groups import logical_groups, logical_shapes, number_groups
 from acf.runtime.network_control import FEW_STALLS, NetworkChoice, NetworkController
 from acf.runtime.networks import open_network
+from acf.sim import noc_ablation
 from acf.sim.layer_traffic import PRODUCTS, layer_packets, least_cycles
-from acf.sim.noc_ablation import EXPERIMENTS, Ablation, ablate, ablation_network, summary
+from acf.sim.noc_ablation import EXPERIMENTS, Ablation, ablate, ablation_network, by_layer, summary
 from acf.sparsity.masks import skewed
 from acf.sparsity.structure import Structure
 
@@ -181,11 +184,41 @@ def test_wrong_options_are_refused():
         ({"columns": 0}, "columns of the operands must be from 1 to 4096, not 0"),
         ({"tile_columns": 13}, "columns of a tile must be from 1 to 12, not 13"),
         ({"steps": 0}, "steps must be from 1 to 1000, not 0"),
+        ({"steps": 4, "every": 5}, "steps between choices must be from 1 to all 4, not 5"),
     ],
 )
 def test_wrong_ablations_are_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         Ablation(**changed)
+
+
+class LearnableLayer:
+    """A layer in which every choice takes fewer cycles than those before it."""
+
+    def __init__(self, *traffic):
+        self.seen = {}
+
+    def least_cycles(self, choice):
+        return 0
+
+    def run(self, harness, choice, check):
+        cycles = 1000 - self.seen.setdefault(choice, len(self.seen))
+        stalls = {"entries": 1.0, "operands": 1.0, "results": 1.0}
+        return {"choice": dataclasses.asdict(choice), "cycles": cycles, "stalls": stalls}
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_choices_every_so_many_steps(monkeypatch, every):
+    monkeypatch.setattr(noc_ablation, "_Layer", LearnableLayer)
+    wanted = Ablation(tiles=(2, 2), steps=9, every=every)
+    nothing = types.SimpleNamespace(network=NETWORK)
+    found = ablate(nothing, {"layer": MASK}, wanted, check=check_groups)
+    for report in found:
+        cycles = report["cycles_of_steps"]
+        changes = [step for step in range(1, 9) if cycles[step] != cycles[step - 1]]
+        if report["experiment"] == "adaptive":
+            assert changes == [step for step in range(1, 9) if step % every == 0]
+        assert all(step % every == 0 for step in changes)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +261,17 @@ def test_summary(reports):
     assert found["shape"]["least"] <= found["shape"]["last_step"] <= found["shape"]["most"]
 
 
+def test_sums_by_layer(reports):
+    found = by_layer(reports)
+    for experiment, layers in found.items():
+        own = [report for report in reports if report["experiment"] == experiment]
+        assert list(layers) == ["layer"]
+        sums = layers["layer"]
+        assert sums["cycles"] == {report["product"]: report["cycles"] for report in own}
+        assert sums["cycles_of_steps"][-1] == sum(sums["cycles"].values())
+        assert sum(sums["chosen"].values()) == len(own)
+
+
 def test_command_line(capsys, tmp_path):
     """The same from a file, as a table and as JSON."""
     rows, columns = np.nonzero(MASK.to_bool())
@@ -239,6 +283,10 @@ def test_command_line(capsys, tmp_path):
     assert report["config"] == NETWORK.digest
     assert report["layers"]["1"]["0: layer.npz"] == {"shape": [12, 20], "entries": 60}
     assert len(report["results"]) == len(EXPERIMENTS) * len(PRODUCTS)
+    assert main.run(("noc", "ablate", *options, "--brief", "--json")) == 0
+    brief = json.loads(capsys.readouterr().out)
+    assert {**report, "results": None, "command": None} == {**brief, "results": None, "command": None}
+    assert "results" not in brief
     assert main.run(("noc", "ablate", *options)) == 0
     assert "fixed: 1.000 of the fixed network's speed" in capsys.readouterr().out
 

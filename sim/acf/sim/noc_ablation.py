@@ -27,7 +27,7 @@ from acf.sim.noc_harness import NetworkHarness, RunStatistics
 from acf.sim.noc_soak import WATCHDOG
 from acf.sparsity.structure import Structure
 
-__all__ = ["EXPERIMENTS", "UNITS", "Ablation", "ablate", "ablation_network", "summary"]
+__all__ = ["EXPERIMENTS", "UNITS", "Ablation", "ablate", "ablation_network", "by_layer", "summary"]
 
 _FIXED = "fixed"
 
@@ -63,6 +63,8 @@ class Ablation:
         Columns of the operands, and how many of them a tile holds at a time.
     steps : int
         How often all layers are run.
+    every : int
+        Steps from one reading of the counters, and one choice, to the next.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class Ablation:
     columns: int = 32
     tile_columns: int = 8
     steps: int = 12
+    every: int = 1
 
     def __post_init__(self) -> None:
         for what, size in zip(("rows of tiles", "columns of tiles"), self.tiles, strict=True):
@@ -85,6 +88,8 @@ class Ablation:
             raise ValueError(f"columns of a tile must be from 1 to 12, not {self.tile_columns}")
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps must be from 1 to 1000, not {self.steps}")
+        if not 1 <= self.every <= self.steps:
+            raise ValueError(f"steps between choices must be from 1 to all {self.steps}, not {self.every}")
 
     @property
     def start(self) -> NetworkChoice:
@@ -160,13 +165,17 @@ def ablate(
     records: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for experiment in EXPERIMENTS:
         controller = NetworkController(wanted.start, wanted.options(experiment))
+        choices: dict[tuple[str, str], NetworkChoice] = {}
         for step in range(wanted.steps):
             progress(f"{experiment}, step {step + 1} of {wanted.steps}")
             for key, layer in layers.items():
-                choice = controller.choose(key, layer.least_cycles)
+                if step % wanted.every == 0:
+                    choices[key] = controller.choose(key, layer.least_cycles)
+                choice = choices[key]
                 found = layer.run(harness, choice, check)
-                stalls = {TrafficClass[name.upper()]: value for name, value in found["stalls"].items()}
-                controller.observe(key, choice, cycles=found["cycles"], stalls=stalls)
+                if (step + 1) % wanted.every == 0:
+                    stalls = {TrafficClass[name.upper()]: value for name, value in found["stalls"].items()}
+                    controller.observe(key, choice, cycles=found["cycles"], stalls=stalls)
                 records.setdefault((experiment, *key), []).append(found)
     reports = []
     for (experiment, layer, product), runs in records.items():
@@ -184,6 +193,24 @@ def ablate(
             }
         )
     return reports
+
+
+def by_layer(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By experiment and layer what is left when seeds and products are added up.
+
+    Members are ``cycles_of_steps``, by step; ``cycles`` of the last step, by product; and ``chosen``, how often a
+    choice was that of the last step.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for report in reports:
+        steps, product = report["cycles_of_steps"], report["product"]
+        nothing: dict[str, Any] = {"cycles_of_steps": [0] * len(steps), "cycles": {}, "chosen": {}}
+        sums = found.setdefault(report["experiment"], {}).setdefault(report["layer"], nothing)
+        sums["cycles_of_steps"] = [sum(pair) for pair in zip(sums["cycles_of_steps"], steps, strict=True)]
+        sums["cycles"][product] = sums["cycles"].get(product, 0) + report["cycles"]
+        name = NetworkChoice(**report["choice"]).name
+        sums["chosen"][name] = sums["chosen"].get(name, 0) + 1
+    return found
 
 
 def summary(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

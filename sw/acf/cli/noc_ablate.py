@@ -40,21 +40,27 @@ def ablate(
     columns: Annotated[int, typer.Option("--cols", help="Columns of the operands.")] = 32,
     tile_columns: Annotated[int, typer.Option("--tile-cols", help="Columns that a tile holds at a time.")] = 8,
     steps: Annotated[int, typer.Option("--steps", help="How often all layers are run.")] = 12,
+    every: Annotated[int, typer.Option("--every", help="Steps from one choice to the next.")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", help="Masks are drawn anew for so many seeds.")] = 3,
     seed: SeedOption = 1,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="With --json: only sums by layer and step, not every product of every seed.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare fixed xy routing with a controller that adapts the network, on its RTL, in the traffic of sparse layers.
 
-    Behind each product of a layer the controller reads the counters of the routers and chooses routing, virtual
-    channels and logical shape of the tiles for its next run. Every flit that comes is checked.
+    Behind each product of a layer, or only every so many steps, the controller reads the counters of the routers and
+    chooses routing, virtual channels and logical shape of the tiles for its next run. Every flit that comes is checked.
     """
     from rich.console import Console
 
     from acf.hw import blocks  # Amaranth is slow to load, and most commands do without
     from acf.sim import noc_ablation
 
-    wanted = noc_ablation.Ablation(tiles=_sizes(tiles), columns=columns, tile_columns=tile_columns, steps=steps)
+    wanted = noc_ablation.Ablation(
+        tiles=_sizes(tiles), columns=columns, tile_columns=tile_columns, steps=steps, every=every
+    )
     if not 1 <= seeds <= 100:
         raise ValueError(f"seeds must be from 1 to 100, not {seeds}")
     if not 0 <= seed < 1 << 63:
@@ -83,12 +89,14 @@ def ablate(
         "columns": columns,
         "tile_columns": tile_columns,
         "steps": steps,
+        "every": every,
         "masks": "from files" if matrices else f"ERK at sparsity {sparsity:g}, skew {skew:g}",
         "layers": {
             number: {name: {"shape": list(mask.shape), "entries": mask.entries} for name, mask in masks.items()}
             for number, masks in every.items()
         },
-        "results": reports,
+        **({} if brief else {"results": reports}),
+        "by_layer": noc_ablation.by_layer(reports),
         "summary": noc_ablation.summary(reports),
         "units": noc_ablation.UNITS,
         "config": network.digest,
@@ -96,7 +104,7 @@ def ablate(
     if as_json:
         print(json.dumps(report))
     else:
-        _print_table(report)
+        _print_table({**report, "results": reports})
 
 
 def _sizes(text: str) -> tuple[int, int]:
