@@ -246,7 +246,9 @@ class Formula:
         done = load < self.capacity
         mean = 10 / (1 - load / self.capacity) if done else 1000
         counts = dict.fromkeys((field.name for field in dataclasses.fields(RunStatistics)), 0)
-        return RunStatistics(**{**counts, "drained": done, "latencies": np.full(4, mean)})
+        return RunStatistics(
+            **{**counts, "drained": done, "latencies": np.full(4, mean), "member_latencies": np.empty(0)}
+        )
 
     def flush(self):
         self.flushed += 1

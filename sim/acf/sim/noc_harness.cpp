@@ -125,6 +125,7 @@ class Harness {
         message_.clear();
         statistics_ = Statistics{};
         latencies_.clear();
+        member_latencies_.clear();
         in_system_ = 0;
         now_ = 0;
         silence_ = 0;
@@ -288,6 +289,7 @@ class Harness {
     const char* message() const { return message_.c_str(); }
     const Statistics& statistics() const { return statistics_; }
     const std::vector<uint64_t>& latencies() const { return latencies_; }
+    const std::vector<uint64_t>& member_latencies() const { return member_latencies_; }
     uint64_t nodes() const { return nodes_.size(); }
 
   private:
@@ -463,7 +465,10 @@ class Harness {
         node.ejected[traffic_class]++;
         if (!last) return;
         node.open_source = -1;
-        if (is_grouped) node.latest_of_groups[group] = static_cast<int64_t>(number);
+        if (is_grouped) {
+            node.latest_of_groups[group] = static_cast<int64_t>(number);
+            if (record.measured) member_latencies_.push_back(now_ - record.created);
+        }
         if (--record.left) return;
         if (!is_grouped) check_order(source, number, at, traffic_class);
         const uint64_t latency = now_ - record.created;
@@ -517,6 +522,7 @@ class Harness {
     std::vector<uint64_t> destinations_;
     Statistics statistics_{};
     std::vector<uint64_t> latencies_;
+    std::vector<uint64_t> member_latencies_;  // of measured packets for groups, at each of their members
     std::vector<std::vector<uint8_t>> members_ = std::vector<std::vector<uint8_t>>(kGroups);
     std::vector<std::vector<uint64_t>> sent_to_ =
         std::vector<std::vector<uint64_t>>(kGroups, std::vector<uint64_t>(kClasses));  // flits by group and class
@@ -572,6 +578,11 @@ uint64_t noc_ejected(void* h, unsigned node, unsigned traffic_class) {
 }
 uint64_t noc_latencies(void* h, uint64_t* place, uint64_t room) {
     const auto& found = static_cast<Harness*>(h)->latencies();
+    std::copy_n(found.begin(), std::min<uint64_t>(room, found.size()), place);
+    return found.size();
+}
+uint64_t noc_member_latencies(void* h, uint64_t* place, uint64_t room) {
+    const auto& found = static_cast<Harness*>(h)->member_latencies();
     std::copy_n(found.begin(), std::min<uint64_t>(room, found.size()), place);
     return found.size();
 }

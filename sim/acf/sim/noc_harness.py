@@ -132,6 +132,8 @@ class RunStatistics:
     latencies : ndarray of uint64
         Cycles from creation to the arrival of the tail, of measured packets, in the order in which they came; at the
         last member of a packet for a group.
+    member_latencies : ndarray of uint64
+        The same of measured packets for groups, at each of their members.
     """
 
     drained: bool
@@ -153,6 +155,7 @@ class RunStatistics:
     latency_of: tuple[int, ...]
     finished_of: tuple[int, ...]
     latencies: np.ndarray
+    member_latencies: np.ndarray
 
 
 _HANDLE = ctypes.c_void_p
@@ -178,6 +181,7 @@ _FUNCTIONS = {
     "noc_injected": (ctypes.c_uint64, [_HANDLE, _UNSIGNED, _UNSIGNED]),
     "noc_ejected": (ctypes.c_uint64, [_HANDLE, _UNSIGNED, _UNSIGNED]),
     "noc_latencies": (ctypes.c_uint64, [_HANDLE, _NUMBERS, ctypes.c_uint64]),
+    "noc_member_latencies": (ctypes.c_uint64, [_HANDLE, _NUMBERS, ctypes.c_uint64]),
 }
 
 
@@ -339,6 +343,33 @@ class NetworkHarness:
         if errors := counting_errors(self.network, found, self._flits_of, self._forked()):
             raise NetworkError(f"the network counts wrong: {errors[0]}")
         return found
+
+    def copies(self) -> tuple[int, int]:
+        """Flits that went into the network since the run began, and flits that nodes took from it.
+
+        The network must be empty.
+
+        Raises
+        ------
+        NetworkError
+            If a flit went in more than once or not at all, or not every member of its group took it once.
+        """
+        found = [
+            self._flits_of(node, n) for node, n in itertools.product(range(self.network.nodes), range(TRAFFIC_CLASSES))
+        ]
+        entered, taken = (sum(counts) for counts in zip(*found, strict=True))
+        created = self._counts().flits_created
+        groups = {} if self._groups is None else self._groups.groups
+        more = sum(
+            self._library.noc_sent_to(self._handle, number, n) * (len(group.members) - 1)
+            for (number, group), n in itertools.product(groups.items(), range(TRAFFIC_CLASSES))
+        )
+        if (entered, taken) != (created, created + more):
+            raise NetworkError(
+                f"of {created} flits for {created + more} receivers {entered} went into the network "
+                f"and {taken} came out"
+            )
+        return entered, taken
 
     def _forked(self) -> np.ndarray:
         """Flits that left a router more often than they came to it, by row, column and class."""
@@ -541,17 +572,24 @@ class NetworkHarness:
 
     def _collect(self, *, drained: bool) -> RunStatistics:
         counts = self._counts()
-        latencies = np.empty(counts.measured_delivered, dtype=np.uint64)
-        self._library.noc_latencies(self._handle, latencies.ctypes.data_as(_NUMBERS), latencies.size)
+        latencies, member_latencies = (
+            self._read_latencies(read) for read in (self._library.noc_latencies, self._library.noc_member_latencies)
+        )
         values = {name: int(getattr(counts, name)) for name in _COUNTS}
         return RunStatistics(
             drained=drained,
             latencies=latencies,
+            member_latencies=member_latencies,
             delivered_of=tuple(counts.delivered_of),
             latency_of=tuple(counts.latency_of),
             finished_of=tuple(counts.finished_of),
             **values,
         )
+
+    def _read_latencies(self, read: Callable[..., int]) -> np.ndarray:
+        found = np.empty(read(self._handle, None, 0), dtype=np.uint64)
+        read(self._handle, found.ctypes.data_as(_NUMBERS), found.size)
+        return found
 
     def _check(self) -> None:
         message = self._library.noc_message(self._handle).decode()

@@ -15,7 +15,7 @@ import numpy as np
 from acf.config import CHANNEL_RULES, ROUTINGS, TABLE, TOPOLOGIES, TRAFFIC_CLASSES, ClassPolicy, NetworkConfig
 from acf.runtime.multicast_groups import GroupTables, MulticastGroup
 from acf.sim.noc_harness import NetworkHarness, Phases
-from acf.sim.traffic import PATTERNS, destinations
+from acf.sim.traffic import PATTERNS, destinations, with_groups
 
 __all__ = [
     "UNITS",
@@ -114,20 +114,6 @@ def random_groups(network: NetworkConfig, random: np.random.Generator) -> GroupT
     return GroupTables(network, groups)
 
 
-def _with_groups(table: np.ndarray, tables: GroupTables) -> np.ndarray:
-    """Destinations of a kind of traffic, half of whose packets from sources of groups are for these groups."""
-    network = tables.network
-    to_groups = np.zeros((network.nodes, network.groups))
-    for number, (y, x) in tables.sources.items():
-        to_groups[y * network.width + x, number] = 1
-    sums = to_groups.sum(axis=1, keepdims=True)
-    is_source = sums > 0
-    to_groups = np.divide(to_groups, sums, out=to_groups, where=is_source)
-    to_nodes = np.where(is_source, table / 2, table)
-    to_groups = np.where(table.any(axis=1, keepdims=True), to_groups / 2, to_groups)
-    return np.hstack([to_nodes, to_groups])
-
-
 def dimension_tables(network: NetworkConfig, *, row_first: bool) -> np.ndarray:
     """Routing tables of a mesh that say what ``xy`` or ``yx`` does.
 
@@ -212,7 +198,7 @@ def soak(
             if harness.network.groups:
                 groups = random_groups(harness.network, random)
                 harness.set_groups(groups)
-                to = _with_groups(table, groups)
+                to = with_groups(table, groups, part=0.5)
             cycles = math.ceil(min(_RUN_FLITS, of_kind) / (load * senders))
             harness.run(
                 to,

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from acf.runtime.multicast_groups import GroupTables
 from acf.sim.noc_harness import NetworkHarness, Phases, RunStatistics
-from acf.sim.traffic import destinations, routers_passed
+from acf.sim.traffic import destinations, group_traffic, routers_passed, with_groups
 
 __all__ = ["SATURATED", "UNITS", "Sweep", "sweep", "zero_load_latency"]
 
@@ -32,6 +33,12 @@ UNITS = {
     "source_stall": "cycles in which a source offers a flit in vain / (senders x measuring cycles)",
     "zero_load_latency": "mean latency in cycles of packets that are alone in the network, by the probabilities of the "
     "traffic",
+    "entered_load": "flits that went into the network / (senders x measuring cycles); only with traffic to groups, "
+    "where one that went in is taken by each member",
+    "member_latency": "latency at each member of the group of a packet; that of the packet is the one at its last "
+    "member; only with traffic to groups",
+    "copies": "flits that went into the network (entered) and were taken from it (taken) until it was empty again; "
+    "only with traffic to groups, where it is not saturated",
     "classes": "by traffic class: its policy, measured packets that came, and their mean latency; only of a network by "
     "class",
     "counters": "of every input of a router, by traffic class, since the run at that load began: flits that came, "
@@ -50,6 +57,10 @@ class Sweep:
     ----------
     traffic : str
         A key of ``acf.sim.traffic.PATTERNS``.
+    groups : str or None
+        One of ``acf.sim.traffic.GROUP_PATTERNS``, for traffic to groups.
+    group_part : float
+        Part of the packets of each sender that is for its group, if there are groups.
     flits : int
         Of a packet.
     seed : int
@@ -66,6 +77,8 @@ class Sweep:
     """
 
     traffic: str = "uniform"
+    groups: str | None = None
+    group_part: float = 1.0
     flits: int = 1
     seed: int = 1
     phases: Phases = field(default_factory=Phases)
@@ -73,14 +86,18 @@ class Sweep:
     resolution: float = 0.005
 
     def __post_init__(self) -> None:
+        if not 0 < self.group_part <= 1:
+            raise ValueError(f"part of the packets for groups must be above 0 and at most 1, not {self.group_part}")
         if not 0.01 <= self.step <= 1:
             raise ValueError(f"step of the load must be from 0.01 to 1, not {self.step}")
         if not 0.0005 <= self.resolution <= 1:
             raise ValueError(f"resolution of the saturation must be from 0.0005 to 1, not {self.resolution}")
 
 
-def zero_load_latency(harness: NetworkHarness, table: np.ndarray, *, flits: int, seed: int) -> dict[str, Any]:
-    """Latency of packets that are alone.
+def zero_load_latency(
+    harness: NetworkHarness, table: np.ndarray, *, flits: int, seed: int, groups: GroupTables | None = None
+) -> dict[str, Any]:
+    """Latency of packets that are alone; of those for groups, at the member that is farthest.
 
     Each way of the traffic is tried once, or so many drawn ones that there are more than ``4096``.
 
@@ -96,7 +113,7 @@ def zero_load_latency(harness: NetworkHarness, table: np.ndarray, *, flits: int,
         drawn = np.random.default_rng(seed).choice(len(ways), size=_PAIRS, p=weights / weights.sum())
         ways, weights = ways[drawn], np.ones(_PAIRS)
     latencies = np.array([harness.alone(int(source), int(to), flits=flits) for source, to in ways])
-    routers = routers_passed(harness.network)[tuple(ways.T)]
+    routers = routers_passed(harness.network, groups)[tuple(ways.T)]
     by_routers = {
         int(count): [int(latencies[routers == count].min()), int(latencies[routers == count].max())]
         for count in np.unique(routers)
@@ -124,15 +141,20 @@ def sweep(
     Raises
     ------
     ValueError
-        If a value is out of its range.
+        If a value is out of its range, or the network has no such groups.
     acf.sim.noc_harness.NetworkError
-        If the network loses, doubles or changes a packet.
+        If the network loses, doubles or changes a packet, or a member of a group lacks one.
     """
     network = harness.network
     table = destinations(wanted.traffic, network)
     senders = int(table.any(axis=1).sum())
+    groups = None
+    if wanted.groups is not None:
+        groups = group_traffic(wanted.groups, network, flits=wanted.flits, seed=wanted.seed)
+        harness.set_groups(groups)
+        table = with_groups(table, groups, part=wanted.group_part)
     progress("packets alone")
-    alone = zero_load_latency(harness, table, flits=wanted.flits, seed=wanted.seed)
+    alone = zero_load_latency(harness, table, flits=wanted.flits, seed=wanted.seed, groups=groups)
     points: dict[float, dict[str, Any]] = {}
     counted: dict[float, dict[str, Any]] = {}
 
@@ -149,6 +171,8 @@ def sweep(
         point["saturated"] = not found.drained or point["latency_mean"] > SATURATED * alone["mean"]
         if not point["saturated"]:
             harness.flush()
+            if groups is not None:
+                point["copies"] = dict(zip(("entered", "taken"), harness.copies(), strict=True))
             if network.statistics:
                 inputs = [dataclasses.asdict(one) for one in harness.counters()]
                 counted[load] = {"offered_load": load, "cycles": found.cycles, "inputs": inputs}
@@ -160,10 +184,11 @@ def sweep(
             middle = (low + high) / 2
             low, high = (low, middle) if saturates(middle) else (middle, high)
     found = 0 < low < 1 and high <= 1
-    routers = routers_passed(network)
+    routers = routers_passed(network, groups)
     return {
         "senders": senders,
-        "to_itself": float(np.trace(table) / senders),
+        **({} if groups is None else {"members": [len(group.members) for group in groups.groups.values()]}),
+        "to_itself": float(np.trace(table[:, : network.nodes]) / senders),
         "mean_routers": float((table * routers).sum() / senders),
         "zero_load_latency": alone["mean"],
         "zero_load": alone,
@@ -217,4 +242,21 @@ def _point(found: RunStatistics, *, load: float, senders: int, wanted: Sweep) ->
         "source_stall": found.source_stalls / node_cycles,
         "out_of_order": found.out_of_order,
         "cycles": found.cycles,
+        **({} if wanted.groups is None else _of_members(found, node_cycles)),
+    }
+
+
+def _of_members(found: RunStatistics, node_cycles: int) -> dict[str, Any]:
+    latencies = found.member_latencies
+    measured = latencies.size > 0
+    return {
+        "entered_load": found.flits_injected / node_cycles,
+        "member_deliveries": int(latencies.size),
+        "member_latency_mean": float(latencies.mean()) if measured else None,
+        **{
+            f"member_latency_p{percent}": int(np.percentile(latencies, percent, method="inverted_cdf"))
+            if measured
+            else None
+            for percent in (50, 99)
+        },
     }

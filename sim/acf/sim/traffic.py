@@ -10,8 +10,17 @@ from collections.abc import Callable
 import numpy as np
 
 from acf.config import NetworkConfig
+from acf.runtime.multicast_groups import GroupTables, MulticastGroup
 
-__all__ = ["HOTSPOT_PART", "PATTERNS", "destinations", "routers_passed"]
+__all__ = [
+    "GROUP_PATTERNS",
+    "HOTSPOT_PART",
+    "PATTERNS",
+    "destinations",
+    "group_traffic",
+    "routers_passed",
+    "with_groups",
+]
 
 HOTSPOT_PART = 0.2
 """Part of all packets that is for one node in ``hotspot``."""
@@ -41,15 +50,89 @@ def destinations(pattern: str, network: NetworkConfig) -> np.ndarray:
     return PATTERNS[pattern](network.height, network.width)
 
 
-def routers_passed(network: NetworkConfig) -> np.ndarray:
+def group_traffic(pattern: str, network: NetworkConfig, *, flits: int = 1, seed: int = 1) -> GroupTables:
+    """A group for each node to send to, of the number of the node.
+
+    Parameters
+    ----------
+    pattern : str
+        One of ``GROUP_PATTERNS``: all nodes in the ``row`` of the sender, in its ``column``, or ``all``, itself
+        included; or so many drawn at ``random``, from one to all.
+    network : NetworkConfig
+        One that has as many groups as nodes.
+    flits : int
+        Of a packet.
+    seed : int
+        Of ``random``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pattern, the network has too few groups, or packets are too long for them.
+    """
+    if pattern not in GROUP_PATTERNS:
+        raise ValueError(f"traffic to groups must be one of {', '.join(GROUP_PATTERNS)}, not {pattern!r}")
+    if network.groups < network.nodes:
+        raise ValueError(f"traffic to groups needs a group for each of {network.nodes} nodes, not {network.groups}")
+    if flits > network.group_flits:
+        raise ValueError(f"packets for groups have {network.group_flits} flits at most, not {flits}")
+    random = np.random.default_rng(seed)
+    nodes = [divmod(n, network.width) for n in range(network.nodes)]
+    groups = {}
+    for number, source in enumerate(nodes):
+        drawn = random.choice(network.nodes, size=random.integers(1, network.nodes + 1), replace=False)
+        members = {
+            "row": [node for node in nodes if node[0] == source[0]],
+            "column": [node for node in nodes if node[1] == source[1]],
+            "all": nodes,
+            "random": [nodes[n] for n in drawn],
+        }
+        groups[number] = MulticastGroup(source=source, members=tuple(members[pattern]))
+    return GroupTables(network, groups)
+
+
+def with_groups(table: np.ndarray, tables: GroupTables, *, part: float) -> np.ndarray:
+    """Destinations of a kind of traffic in which sources send a part of their packets to their groups, to each as many.
+
+    Parameters
+    ----------
+    table : ndarray of float64, (nodes, nodes)
+        Who sends nothing there sends nothing.
+    tables : GroupTables
+    part : float
+
+    Returns
+    -------
+    ndarray of float64, (nodes, nodes + groups)
+    """
+    network = tables.network
+    to_groups = np.zeros((network.nodes, network.groups))
+    for number, (y, x) in tables.sources.items():
+        to_groups[y * network.width + x, number] = 1
+    to_groups[~table.any(axis=1)] = 0
+    sums = to_groups.sum(axis=1, keepdims=True)
+    is_source = sums > 0
+    to_groups = np.divide(part * to_groups, sums, out=to_groups, where=is_source)
+    return np.hstack([np.where(is_source, (1 - part) * table, table), to_groups])
+
+
+def routers_passed(network: NetworkConfig, groups: GroupTables | None = None) -> np.ndarray:
     """Routers on a shortest way from each node to each node, those of both ends included.
 
     Returns
     -------
-    ndarray of int64, (nodes, nodes)
+    ndarray of int64, (nodes, nodes) or (nodes, nodes + groups)
+        To a group it is the way to the member that is farthest; 0 where a node does not send to it.
     """
     places = [divmod(n, network.width) for n in range(network.nodes)]
-    return np.array([[1 + network.links(source, to) for to in places] for source in places])
+    found = np.array([[1 + network.links(source, to) for to in places] for source in places])
+    if groups is None:
+        return found
+    to_groups = np.zeros((network.nodes, network.groups), dtype=found.dtype)
+    for number, group in groups.groups.items():
+        source = places.index(group.source)
+        to_groups[source, number] = max(found[source, places.index(member)] for member in group.members)
+    return np.hstack([found, to_groups])
 
 
 def _permutation(to: np.ndarray) -> np.ndarray:
@@ -122,6 +205,9 @@ def _all_to_one(height: int, width: int) -> np.ndarray:
         raise ValueError(f"all-to-one traffic needs two nodes at least, not {height * width}")
     return table
 
+
+GROUP_PATTERNS = ("row", "column", "all", "random")
+"""Who is in the group of a node, see ``group_traffic``."""
 
 PATTERNS: dict[str, Callable[[int, int], np.ndarray]] = {
     "uniform": _uniform,

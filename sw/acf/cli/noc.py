@@ -38,6 +38,18 @@ def sweep(
     ] = "uniform",
     *,
     network: NetworkOptions,
+    to_groups: Annotated[
+        str | None,
+        typer.Option(
+            "--to-groups",
+            help="Send packets to groups, too, one for each node: row, column, all or random members.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
+    group_part: Annotated[
+        float, typer.Option("--group-part", help="Part of the packets that is for groups, with --to-groups.")
+    ] = 1.0,
     policies: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,10 +85,15 @@ def sweep(
     from acf.sim.noc_soak import dimension_tables
     from acf.sim.noc_sweep import UNITS, Sweep
     from acf.sim.noc_sweep import sweep as run_sweep
-    from acf.sim.traffic import destinations
+    from acf.sim.traffic import destinations, group_traffic
 
     alone = network.configuration(mesh)
     destinations(traffic, alone)
+    if to_groups is not None:
+        groups = group_traffic(to_groups, alone, flits=packet, seed=seed)
+        blocks.check_groups(alone, groups.forks.tolist(), groups.sources)
+    elif group_part != 1:
+        raise ValueError(f"--group-part {group_part:g} means nothing without --to-groups")
     treated = policies_of(alone, policies or []) if alone.by_class or policies else None
     tables = dimension_tables(alone, row_first=True) if TABLE in alone.functions else None
     if tables is not None:
@@ -86,7 +103,10 @@ def sweep(
     if not 0 <= seed < 1 << 63:
         raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
     phases = Phases(warm_up=warm_up, measure=measure, drain=drain)
-    wanted = Sweep(traffic=traffic, flits=packet, seed=seed, phases=phases, step=step, resolution=resolution)
+    wanted = Sweep(
+        traffic=traffic, groups=to_groups, group_part=group_part, flits=packet, seed=seed, phases=phases, step=step,
+        resolution=resolution,
+    )  # fmt: skip
     if plot is not None and plot.suffix not in PICTURE_FORMATS:
         raise ValueError(f"a plot must be a file of {', '.join(PICTURE_FORMATS)}, not {str(plot)!r}")
     if plot is not None and not plot.parent.is_dir():
@@ -106,6 +126,7 @@ def sweep(
         "mesh": f"{alone.height}x{alone.width}",
         "topology": alone.topology,
         "traffic": traffic,
+        **({} if to_groups is None else {"to_groups": to_groups, "group_part": group_part}),
         "routing": alone.routing,
         "channels": alone.channels,
         "rounds": alone.rounds,
@@ -214,15 +235,20 @@ def _print_table(report: dict[str, Any], heading: str) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    for name in ("offered", "accepted", "mean", "median", "99 %", "source waits", ""):
+    members = ("member mean", "member 99 %") if "to_groups" in report else ()
+    for name in ("offered", "accepted", "mean", "median", "99 %", *members, "source waits", ""):
         table.add_column(name, justify="right")
     for point in report["points"]:
         came = not point["packets_not_delivered"]
         numbers = [f"{point['latency_mean']:.1f}", str(point["latency_p50"]), str(point["latency_p99"])]
+        if members and came:
+            numbers += [f"{point['member_latency_mean']:.1f}", str(point["member_latency_p99"])]
+        elif members:
+            numbers += ["-", "-"]
         table.add_row(
             f"{point['offered_load']:.4f}",
             f"{point['accepted_load']:.4f}",
-            *(numbers if came else ["-", "-", "-"]),
+            *(numbers if came else ["-"] * len(numbers)),
             f"{100 * point['source_stall']:.1f} %",
             "saturated" if point["saturated"] else "",
         )
