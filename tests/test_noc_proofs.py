@@ -3,8 +3,10 @@
 import pytest
 
 from acf.hw.noc.arbiter import LeastRecentArbiter
+from acf.hw.noc.group_port import GroupPort
+from acf.tb.group_harness import GroupPortHarness
 from acf.tb.link_harnesses import ArbiterHarness
-from acf.tb.noc_proofs import PROOFS, run_proof
+from acf.tb.noc_proofs import PROOFS, main, run_proof
 from acf.tb.proof import ProofError, planted, prove
 
 NAMES = [
@@ -24,6 +26,31 @@ def test_bug_is_found(name):
     verdict = run_proof(name, with_bug=True)
     assert verdict.status == "refuted"
     assert verdict.failed
+
+
+@pytest.mark.regress
+@pytest.mark.timeout(2000)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("left.eq(waiting & ~grants)", "left.eq(waiting & ~grants & ~(grants << 1))", id="lost"),
+        pytest.param("branch.is_claim.eq(is_claiming & behind)", "branch.is_claim.eq(0)", id="head too early"),
+        pytest.param("has_all.eq(grants.any())", "has_all.eq(0)", id="claims for ever"),
+        pytest.param("order = fork_order(is_column)", "order = fork_order(not is_column)", id="order of claims"),
+        pytest.param("self.freed[channel].eq(leaves)", "self.freed[channel].eq(leaves & ~arrives)", id="credit lost"),
+        pytest.param("branch.is_tail[0].eq(front.is_tail)", "branch.is_tail[0].eq(front.is_head)", id="interleaved"),
+        pytest.param("Mux(self.flit.head, of_head", "Mux(self.flit.tail, of_head", id="fork of a body"),
+    ],
+)
+def test_other_bugs_of_groups_are_found(old, new):
+    harness = GroupPortHarness(planted(GroupPort, old, new))
+    assert prove(harness, depth=PROOFS["group port"].depth, is_induction=False).status == "refuted"
+
+
+def test_wrong_names_are_refused(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["noc_proofs", "--json", "porter"])
+    with pytest.raises(SystemExit, match="proofs must be among arbiter, .*, not 'porter'"):
+        main()
 
 
 def test_time_is_limited():
