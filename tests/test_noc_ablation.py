@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ class LearnableLayer:
 def test_choices_every_so_many_steps(monkeypatch, every):
     monkeypatch.setattr(noc_ablation, "_Layer", LearnableLayer)
     wanted = Ablation(tiles=(2, 2), steps=9, every=every)
-    nothing = types.SimpleNamespace(network=NETWORK)
+    nothing: Any = types.SimpleNamespace(network=NETWORK)
     found = ablate(nothing, {"layer": MASK}, wanted, check=check_groups)
     for report in found:
         cycles = report["cycles_of_steps"]

@@ -49,7 +49,7 @@ def test_other_bugs_of_groups_are_found(old, new):
 
 def test_wrong_names_are_refused(monkeypatch):
     monkeypatch.setattr("sys.argv", ["noc_proofs", "--json", "porter"])
-    with pytest.raises(SystemExit, match="proofs must be among arbiter, .*, not 'porter'"):
+    with pytest.raises(SystemExit, match=r"proofs must be among arbiter, .*, not 'porter'"):
         main()
 
 

@@ -66,16 +66,16 @@ def ablate(
     if not 0 <= seed < 1 << 63:
         raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
     if matrices:
-        every = {seed: _read(matrices)}
+        by_seed = {seed: _read(matrices)}
     else:
         layers = {f"{n}: {text}": _sizes(text) for n, text in enumerate(shapes.split(","))}
-        every = {number: _drawn(layers, sparsity, skew, number) for number in range(seed, seed + seeds)}
+        by_seed = {number: _drawn(layers, sparsity, skew, number) for number in range(seed, seed + seeds)}
 
     network = noc_ablation.ablation_network(wanted.tiles)
     reports: list[dict[str, Any]] = []
     console = Console(stderr=True, highlight=False)
     with open_network(network, ordered=False) as harness, console.status(network.name) as status:
-        for number, masks in every.items():
+        for number, masks in by_seed.items():
 
             def progress(text: str, number: int = number) -> None:
                 status.update(f"{network.name}: seed {number}, {text}")
@@ -93,7 +93,7 @@ def ablate(
         "masks": "from files" if matrices else f"ERK at sparsity {sparsity:g}, skew {skew:g}",
         "layers": {
             number: {name: {"shape": list(mask.shape), "entries": mask.entries} for name, mask in masks.items()}
-            for number, masks in every.items()
+            for number, masks in by_seed.items()
         },
         **({} if brief else {"results": reports}),
         "by_layer": noc_ablation.by_layer(reports),

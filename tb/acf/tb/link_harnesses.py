@@ -217,7 +217,7 @@ class SenderHarness(Harness):
                 Assert((grants & ~self._requests[n]) == 0),
                 # What an input assumes of its outputs.
                 Assert(at_most_one(grants)),
-                Assert(self._has_claims | at_most_one(source.may_start)),
+                *([] if self._has_claims else [Assert(at_most_one(source.may_start))]),
                 Assert((source.may_open & ~source.may_start) == 0),
                 Assert((source.may_start & ~Cat(device.is_free)) == 0),
                 Assert(source.is_open[0]),
