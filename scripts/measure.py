@@ -144,7 +144,9 @@ def network_commands() -> dict[str, str]:
 
 def soak_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
-    return {"noc-soak": "acf noc soak --flits 10000000 --seed 1 --json"}
+    return {
+        "noc-soak": "acf noc soak --flits 10000000 --seed 1 --json",
+    }
 
 
 def ablation_commands() -> dict[str, str]:
@@ -166,7 +168,10 @@ def router_commands() -> dict[str, str]:
 
 def proof_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
-    return {"noc-proofs": "python -m acf.tb.noc_proofs --json"}
+    return {
+        "noc-proofs": "python -m acf.tb.noc_proofs --json arbiter queue port router sender",
+        "noc-proofs-groups": "python -m acf.tb.noc_proofs --json 'sender of groups' 'group port'",
+    }
 
 
 def measure(name: str, command: str) -> None:
@@ -334,10 +339,11 @@ def network_table() -> list[str]:
 def soak_table() -> list[str]:
     """Rows of the table of the soak."""
     lines = ["| network | flits | packets | cycles | most silent cycles | order |", "|---|---|---|---|---|---|"]
-    (name,) = soak_commands()
-    r = result(name)
-    rows = [(one["network"], one, "kept" if one["in_order"] else "free") for one in r["networks"]]
-    for network, one, order in [*rows, ("all", r, "")]:
+    networks = [one for name in soak_commands() for one in result(name)["networks"]]
+    rows = [(one["network"], one, "kept" if one["in_order"] else "free") for one in networks]
+    every = {key: sum(one[key] for one in networks) for key in ("flits", "packets", "cycles")}
+    every["longest_silence"] = max(one["longest_silence"] for one in networks)
+    for network, one, order in [*rows, ("all", every, "")]:
         lines.append(
             f"| {network} | {one['flits']:,} | {one['packets']:,} | {one['cycles']:,} | {one['longest_silence']} "
             f"| {order} |"
@@ -385,8 +391,7 @@ def router_table() -> list[str]:
 def proof_table() -> list[str]:
     """Rows of the table of proofs."""
     lines = ["| device | with | proved | by | with a bug |", "|---|---|---|---|---|"]
-    (name,) = proof_commands()
-    for one in result(name)["proofs"]:
+    for one in (one for name in proof_commands() for one in result(name)["proofs"]):
         how = one["how"] if one["how"] == "k-induction" else f"all runs of {one['depth']} cycles"
         what = one["what"] if one["result"] == "proved" else f"{one['result']}: {one['what']}"
         lines.append(f"| `{one['device']}` | {one['with']} | {what} | {how} | {one['result_with_bug']} |")
