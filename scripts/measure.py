@@ -146,6 +146,8 @@ def soak_commands() -> dict[str, str]:
     """Names of result files and the commands that print them."""
     return {
         "noc-soak": "acf noc soak --flits 10000000 --seed 1 --json",
+        "noc-soak-groups": "acf noc soak --mesh 4x4 --routing xy/yx --channels free --rounds 2 --vcs 4 --by-class "
+        "--statistics --groups 32 --group-vcs 2 --flits 400000 --seed 1 --json",
     }
 
 
