@@ -1,6 +1,6 @@
 """Turns the bits of rows into column indices, for several row cursors."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -32,7 +32,7 @@ class BitmapDecoder(wiring.Component):
     """Takes words out of the beats of each cursor, and the places of their ones into a FIFO of that cursor.
 
     Beats of the cursors come in turn. One word a cycle is looked at, one index a cycle is found; words without ones
-    cost nothing while those before them are worked on. An index is there five cycles after its beat.
+    cost nothing while those before them are worked on. An index is there four cycles after its beat.
 
     Parameters
     ----------
@@ -102,6 +102,11 @@ class BitmapDecoder(wiring.Component):
                 "cursor": len(self.select),
                 "ends": 1,  # the row has no further one
                 "row": _ROW,
+                # Where it stands in the part.
+                "before_begin": 1,
+                "at_begin": 1,
+                "before_end": 1,
+                "at_end": 1,
             }
         )
         word, word_valid = Signal(word_layout), Signal()
@@ -123,7 +128,7 @@ class BitmapDecoder(wiring.Component):
         def place(places, cursor):
             return Cat(places[cursor], cursor)[: exact_log2(cursors * lines)]
 
-        ends = self._take_words(m, get.data, word, word_valid, word_moves)
+        bits, ends = self._take_words(m, get.data, word, word_valid, word_moves)
 
         # One index of the present word a cycle.
         now, now_valid = Signal(word_layout), Signal()
@@ -145,7 +150,7 @@ class BitmapDecoder(wiring.Component):
         with m.If(gives):
             m.d.sync += [now.bits.eq(rest), found[now.cursor].eq(found[now.cursor] + 1)]
         with m.If(word_moves):
-            m.d.sync += [now.eq(word), now_valid.eq(word_valid)]
+            m.d.sync += [now.eq(word), now.bits.eq(bits), now_valid.eq(word_valid & (bits.any() | word.ends))]
         with m.If(ends_row):
             m.d.sync += found[now.cursor].eq(0)
         with m.If((any_left & is_full) | (ends_row & ~Mux(gives, would_fill, is_full))):
@@ -172,55 +177,60 @@ class BitmapDecoder(wiring.Component):
         return m
 
     def _take_words(self, m, row, word, word_valid, word_moves):
-        """Words of the beats, then bits outside the part cut off; those without ones go, unless they end a row.
+        """Words of the beats; those without ones in the part go, unless they end a row.
 
-        ``row`` is that of the beat of cursor ``select``. Returns whether its last word is taken.
+        ``row`` is that of the beat of cursor ``select``. Returns the bits of ``word`` that are in the part, and whether
+        the last word of a row is taken.
         """
         config, part = self._config, self.part
         cursors = config.feeder.cursors
         words = config.memory.data_width // BITMAP_WORD
         number = Array(Signal(len(part.more), name=f"number_{c}") for c in range(cursors))
         m.submodules.turn = turn = RoundRobinArbiter(count=cursors)
-        takes, is_last, can_load = Signal(), Signal(), Signal()
+        takes, is_last, goes = Signal(), Signal(), Signal()
         present = Signal(len(part.more))
-        whole, whole_valid = Signal.like(word), Signal()  # with the bits outside
+
+        # Bits are cut off behind the register: whose beat it is takes much of the cycle in front of it.
+        ones = Const((1 << BITMAP_WORD) - 1, BITMAP_WORD)
+        word_bits = exact_log2(BITMAP_WORD)
+        begin, end = ((ones << bound[:word_bits])[:BITMAP_WORD] for bound in (part.begin, part.end))
+        # Words from the first that is read; the part does not change while there are rows.
+        begin_at, end_at = (Signal(signed(len(part.begin))) for _ in range(2))
+        m.d.sync += [
+            begin_at.eq((part.begin >> word_bits) - part.first),
+            end_at.eq((part.end >> word_bits) - part.first),
+        ]
+        from_begin, to_end, bits = (Signal(BITMAP_WORD) for _ in range(3))
         m.d.comb += [
+            from_begin.eq(Mux(word.before_begin, 0, Mux(word.at_begin, begin, ones))),
+            to_end.eq(Mux(word.before_end, ones, Mux(word.at_end, ~end, 0))),
+            bits.eq(word.bits & from_begin & to_end),
+            goes.eq(word_moves | ~(bits.any() | word.ends)),
             turn.requests.eq(self.beat_available),
             turn.advance.eq(takes),
             self.select.eq(encode(turn.grant, cursors)),
-            can_load.eq(~word_valid | word_moves),
-            takes.eq((~whole_valid | can_load) & turn.grant.any()),
+            takes.eq((~word_valid | goes) & turn.grant.any()),
             present.eq(number[self.select]),
             is_last.eq(present == part.more),
             self.beat_pop.eq(takes & (is_last | (present[: exact_log2(words)] == words - 1))),
         ]
-        with m.If(can_load):
-            m.d.sync += whole_valid.eq(0)
+        with m.If(goes):
+            m.d.sync += word_valid.eq(0)
         with m.If(takes):
             m.d.sync += [
-                whole_valid.eq(1),
-                whole.bits.eq(self.line.word_select(present[: exact_log2(words)], BITMAP_WORD)),
-                whole.number.eq(part.first + present),
-                whole.cursor.eq(self.select),
-                whole.ends.eq(is_last),
-                whole.row.eq(row),
+                word_valid.eq(1),
+                word.bits.eq(self.line.word_select(present[: exact_log2(words)], BITMAP_WORD)),
+                word.number.eq(part.first + present),
+                word.cursor.eq(self.select),
+                word.ends.eq(is_last),
+                word.row.eq(row),
+                word.before_begin.eq(present < begin_at),
+                word.at_begin.eq(present == begin_at),
+                word.before_end.eq(present < end_at),
+                word.at_end.eq(present == end_at),
                 number[self.select].eq(Mux(is_last, 0, present + 1)),
             ]
-
-        ones = Const((1 << BITMAP_WORD) - 1, BITMAP_WORD)
-        begin, end = (
-            (bound >> exact_log2(BITMAP_WORD), (ones << bound[: exact_log2(BITMAP_WORD)])[:BITMAP_WORD])
-            for bound in (part.begin, part.end)
-        )
-        from_begin, to_end, bits = (Signal(BITMAP_WORD) for _ in range(3))
-        m.d.comb += [
-            from_begin.eq(Mux(whole.number < begin[0], 0, Mux(whole.number == begin[0], begin[1], ones))),
-            to_end.eq(Mux(whole.number < end[0], ones, Mux(whole.number == end[0], ~end[1], 0))),
-            bits.eq(whole.bits & from_begin & to_end),
-        ]
-        with m.If(can_load):
-            m.d.sync += [word.eq(whole), word.bits.eq(bits), word_valid.eq(whole_valid & (bits.any() | whole.ends))]
-        return takes & is_last
+        return bits, takes & is_last
 
     def _keep_indices(self, m, index, cursor, enters):
         """The FIFOs of indices, in one memory. Returns whether that of ``cursor`` has room."""
