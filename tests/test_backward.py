@@ -18,7 +18,9 @@ from acf.runtime.layout import OperandForm, WeightForm, Weights
 from acf.runtime.matrices import CsrMatrix, random_operand, random_weights
 from acf.runtime.products import backward_memory_bytes, run_sampled, run_scatter
 from acf.runtime.program import Program
-from acf.runtime.sampled import MOST_RANGES, sampled_chains, tile_sampled
+from acf.runtime.sampled import sampled_chains
+from acf.runtime.sampled_drain import MOST_RANGES
+from acf.runtime.sampled_tiling import tile_sampled
 from acf.runtime.scatter import scatter_steps
 from acf.runtime.scatter_blocks import BlockCounts, block_counts, cut_blocks, first_pieces
 from acf.runtime.schedule import MOST_PIECES, add_steps

@@ -16,7 +16,9 @@ from acf.runtime.matrices import CsrMatrix
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
 from acf.runtime.result_dealing import deal_inner
-from acf.runtime.sampled import MOST_RANGES, sampled_steps, tile_sampled
+from acf.runtime.sampled import sampled_steps
+from acf.runtime.sampled_drain import MOST_RANGES
+from acf.runtime.sampled_tiling import tile_sampled
 from acf.runtime.scatter import scatter_steps
 from acf.runtime.scatter_blocks import MORE_BLOCKS
 from acf.runtime.schedule import MOST_PIECES, Step, add_steps

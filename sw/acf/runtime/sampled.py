@@ -5,128 +5,23 @@ the accumulators while all columns pass by, and are drained once. The last colum
 entries after another, each drained while the next one is streamed.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from math import ceil
-
 import numpy as np
 
 from acf.config import FabricConfig
-from acf.isa import CANDIDATE_WORD, Mode
-from acf.runtime.drains import Accumulators, drain_parts
-from acf.runtime.first_load import inner_tiles, load_cycles, read_cycles
-from acf.runtime.layout import (
-    OperandForm,
-    PlacedOperand,
-    Weights,
-    column_passes,
-    column_tiling,
-    cut,
-    piece_length,
-)
-from acf.runtime.memory import round_up
+from acf.isa import Mode
+from acf.runtime.drains import Accumulators
+from acf.runtime.first_load import inner_tiles
+from acf.runtime.layout import PlacedOperand, Weights, column_passes, cut
 from acf.runtime.ranges import remember_ranges
+from acf.runtime.sampled_drain import last_pass, last_ranges
 from acf.runtime.sampled_rows import feeder_rows, row_pieces, rows_of_entries
+from acf.runtime.sampled_tiling import accumulator_rows_of, tile_sampled
 from acf.runtime.schedule import MOST_PIECES, Step
 
-__all__ = ["MOST_RANGES", "SampledTiling", "sampled_chains", "sampled_steps", "tile_sampled"]
+__all__ = ["sampled_chains", "sampled_steps"]
 
 _EARLY_STEPS = 3
 """Steps whose operands are awaited in pieces."""
-
-MOST_RANGES = 4
-"""Ranges of entries in the last column pass, at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampledTiling:
-    """How a sampled product is cut.
-
-    Parameters
-    ----------
-    entry_count : int
-        Entries whose sums one mesh row holds at a time.
-    groups : int
-        How often the columns pass by.
-    row_tile, inner_tile : int
-        Rows of ``G`` and of ``A`` that lie in a bank together.
-    """
-
-    entry_count: int
-    groups: int
-    row_tile: int
-    inner_tile: int
-
-
-def tile_sampled(
-    config: FabricConfig,
-    *,
-    rows: int,
-    inner: int,
-    entries: int,
-    columns: int | None = None,
-    form: OperandForm = OperandForm.PACKED,
-    select: bool = False,
-) -> SampledTiling:
-    """The tiling of a sampled product.
-
-    Parameters
-    ----------
-    config : FabricConfig
-    rows, inner, entries : int
-        Of ``W``.
-    columns : int or None
-        Of the operands; if not None there are up to twice as many groups as there must be, where that is estimated to
-        save time.
-    form : OperandForm
-        How the operands lie in memory.
-    select : bool
-        A bit for each sum is kept.
-    """
-    lane = config.lane
-    granule = _entry_granule(config, select=select)
-    most = lane.accumulator_rows // config.lanes * config.tile_columns // granule * granule
-    groups = ceil(entries / (config.rows * most))
-    if columns and groups:
-        more = ceil(entries / (config.rows * max(granule, most // 2 // granule * granule)))
-        costs = [
-            _group_cycles(config, rows=rows, inner=inner, entries=entries, columns=columns, form=form, groups=count)
-            for count in (groups, more)
-        ]
-        # Two groups have room beside each other: all drains but the last one go on beside streams.
-        draining = _sum_cycles(config, ceil(entries / config.rows))
-        if costs[1] + draining / more < costs[0] + draining:
-            groups = more
-    return SampledTiling(
-        entry_count=round_up(ceil(ceil(entries / max(1, groups)) / config.rows), granule),
-        groups=groups,
-        row_tile=piece_length(rows, lane.operand_rows, granule=config.feeder.chunk_rows),
-        inner_tile=piece_length(inner, lane.operand_rows, granule=config.feeder.chunk_rows),
-    )
-
-
-def _group_cycles(
-    config: FabricConfig, *, rows: int, inner: int, entries: int, columns: int, form: OperandForm, groups: int
-) -> float:
-    """About how long the streams of a sampled product in so many groups take: their products, or their reads."""
-    passes, tile_columns = column_tiling(config, columns)
-    slots = ceil(tile_columns / config.lanes)
-    packed = form is OperandForm.PACKED
-    products = passes * entries * slots / config.rows / (4 if packed else 1)
-    operands = (groups * inner + rows) * columns * config.lane.number_format.operand_bytes * (3 / 4 if packed else 1)
-    indices = 4 * passes * entries
-    # Short bursts, and the turns of those who read, take a fifth of the port.
-    return max(9 / 8 * products, 5 / 4 * (operands + indices) / config.memory.beat_bytes)
-
-
-def _entry_granule(config: FabricConfig, *, select: bool) -> int:
-    """Whole packets of sums, and whole beats of memory; of bits whole words, so that blocks of them are not cut."""
-    granule = max(config.tile_columns, config.memory.beat_bytes // config.lane.number_format.result_bytes)
-    if not select:
-        return granule
-    most = config.lane.accumulator_rows // config.lanes * config.tile_columns
-    return max(granule, CANDIDATE_WORD if most >= CANDIDATE_WORD else 8)
 
 
 def sampled_steps(
@@ -191,7 +86,7 @@ def sampled_steps(
             "entry_begin": group * tiling.entry_count * config.rows,
             "entry_count": tiling.entry_count,
         }
-        accumulators = Accumulators(rows=_accumulator_rows(config, tiling.entry_count))
+        accumulators = Accumulators(rows=accumulator_rows_of(config, tiling.entry_count))
         row_tiles = list(cut(weights.rows, tiling.row_tile, granule=config.feeder.chunk_rows))
         if row_pointers is not None:
             row_tiles = rows_of_entries(config, row_pointers, **entries)
@@ -248,120 +143,10 @@ def sampled_steps(
         # Behind the last group only: a part holds up what is behind it until the part before it is drained.
         if columns and group == tiling.groups - 1:
             count = len(tiles) if len(row_tiles) == 1 and len(steps) > len(tiles) else 1
-            ranges = _last_ranges(config, weights, columns=columns, operand=operand, tiles=count)
-            steps[-count:] = _last_pass(config, steps[-count:], row_pointers, ranges=ranges)
+            ranges = last_ranges(config, weights, columns=columns, operand=operand, tiles=count)
+            steps[-count:] = last_pass(config, steps[-count:], row_pointers, ranges=ranges)
     remember_ranges(config, weights, steps)
     return steps
-
-
-def _accumulator_rows(config: FabricConfig, entries: int) -> int:
-    """Accumulator rows of all lanes of a tile that hold the sums of so many entries, in whole packets."""
-    return ceil(entries / config.tile_columns) * config.lanes
-
-
-def _last_pass(
-    config: FabricConfig, steps: list[Step], row_pointers: np.ndarray | None, *, ranges: Sequence[float]
-) -> list[Step]:
-    """The steps of the last column pass, which stream all entries in ``ranges`` of such shares, one after the other,
-    each of them drained while the next is streamed; the last one in parts, as far as the last inner tile goes.
-
-    Each mesh row has a range of entries, and a part of it in each step; so these begin elsewhere for each row feeder.
-    With row pointers a feeder looks at nothing but the rows of its part, so that there may be more parts.
-    """
-    drain = steps[-1].drain
-    assert drain is not None
-    granule = _entry_granule(config, select="select" in drain)
-    most = drain["entry_count"]
-    windows = _cut_by_shares(most, ranges, granule=granule)
-    parts = []
-    for number, (first, count) in enumerate(windows):
-        # There and back: the inner tiles that lie in banks are not loaded again.
-        *before, last = steps if number % 2 == 0 else steps[::-1]
-        parts += [_part(config, step, row_pointers, None, first=first, count=count) for step in before]
-        if first + count < most:
-            parts.append(_part(config, last, row_pointers, drain, first=first, count=count))
-            continue
-        for offset, length in drain_parts(
-            cycles=2 * _sum_cycles(config, count),
-            rows=count,
-            granule=granule,
-            halving=False,
-            knows_rows=row_pointers is not None,
-        ):
-            parts.append(_part(config, last, row_pointers, drain, first=first + offset, count=length))
-    return parts
-
-
-def _part(
-    config: FabricConfig,
-    step: Step,
-    row_pointers: np.ndarray | None,
-    drain: dict[str, int] | None,
-    *,
-    first: int,
-    count: int,
-) -> Step:
-    """``step`` for the ``count`` entries of each row feeder from its ``first`` on, and the ``drain`` behind it."""
-    assert step.stream is not None
-    begin, most = step.stream["entry_begin"], step.stream["entry_count"]
-    if count == most:
-        step.drain = drain
-        return step
-    entries = {"entry_count": count}
-    # Row feeder r begins r * entry_count behind entry_begin.
-    begins = [begin + first + feeder * (most - count) for feeder in range(config.rows)]
-    rows = None
-    if row_pointers is not None:
-        rows = feeder_rows(
-            row_pointers,
-            [place + feeder * count for feeder, place in enumerate(begins)],
-            count=count,
-            within=(step.stream["row_begin"], step.stream["row_end"]),
-        )
-    return Step(
-        operands=step.operands,
-        stream=step.stream | entries,
-        accumulators=step.accumulators,
-        drain=None if drain is None else drain | entries,
-        offset=_accumulator_rows(config, first),
-        feeders=[{"entry_begin": entry} for entry in begins],
-        feeder_rows=rows,
-    )
-
-
-def _last_ranges(
-    config: FabricConfig, weights: Weights, *, columns: int, operand: PlacedOperand, tiles: int
-) -> list[float]:
-    """Shares of the ranges of entries in the last column pass, which has ``tiles`` inner tiles.
-
-    There are as many as the memory port has time to read ``operand`` again for, but for the tiles that lie in banks.
-    Each is so much shorter than the one before it that this is drained meanwhile.
-    """
-    if tiles < 2:
-        return [1.0]
-    packed = operand.form is OperandForm.PACKED
-    slots = ceil(column_tiling(config, columns)[1] / config.lanes)
-    products = 9 / 8 * weights.entries * slots / config.rows / (4 if packed else 1)
-    once = load_cycles(config, operand, rows=weights.inner, columns=columns)
-    again = max(1.0, once * max(0, tiles - config.lane.operand_banks // 2) / tiles)
-    once += load_cycles(config, operand, rows=weights.rows, columns=columns) + read_cycles(config, weights)
-    count = 1 + max(0, min(MOST_RANGES - 1, int((products - once) / again)))
-    # Lanes that are busy keep those who drain them waiting for every other accumulator.
-    draining = 2 * _sum_cycles(config, ceil(weights.entries / config.rows))
-    shorter = min(1.0, max(1 / 4, draining / max(1.0, products)))
-    return [shorter**number for number in range(count)]
-
-
-def _sum_cycles(config: FabricConfig, sums: int) -> int:
-    """About how long a mesh row adds up so many sums."""
-    return sums * config.lanes // min(config.reducing_adders, config.lanes)
-
-
-def _cut_by_shares(total: int, shares: Sequence[float], *, granule: int) -> list[tuple[int, int]]:
-    """Cut ``total`` to parts of about such shares, multiples of ``granule`` but for the last: first, how many."""
-    ends = [round_up(ceil(total * end / sum(shares)), granule) for end in accumulate(shares)]
-    cuts = [0, *(min(end, total) for end in ends)]
-    return [(begin, end - begin) for begin, end in pairwise(cuts) if end > begin]
 
 
 def sampled_chains(config: FabricConfig, columns: int, *, order: np.ndarray | None = None) -> list[np.ndarray]:

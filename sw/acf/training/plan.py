@@ -14,7 +14,7 @@ from acf.config import FabricConfig
 from acf.isa import IndexSize, candidate_row_bits
 from acf.runtime.layout import Operand, Weights
 from acf.runtime.memory import round_up
-from acf.runtime.sampled import tile_sampled
+from acf.runtime.sampled_tiling import tile_sampled
 
 __all__ = ["LayerPlan", "NetworkPlan", "plan_network"]
 

@@ -19,7 +19,7 @@ from acf.runtime.drains import MOST_PARTS
 from acf.runtime.layout import column_tiling
 from acf.runtime.memory import round_up
 from acf.runtime.program import Program
-from acf.runtime.sampled import tile_sampled
+from acf.runtime.sampled_tiling import tile_sampled
 from acf.runtime.scatter_blocks import MORE_BLOCKS
 from acf.runtime.schedule import MOST_PIECES
 from acf.sparsity.pruner import Pruner
