@@ -414,8 +414,9 @@ def measure_page(
     page: Path, section: str, *, commands: dict[str, str], table: Callable[[], list[str]], script: str
 ) -> int:
     """Measure, write or check, as the command line says, where one table of one page states what is measured."""
-    options = _options(f"Measures what the table {section!r} of {page.name} states, and writes the table.")
+    options = _options(f"Measures what the table {section!r} of {page.name} states, and writes the table.", commands)
     if not (options.tables or options.check):
+        commands = {name: commands[name] for name in options.names or commands}
         with Progress() as progress:
             task = progress.add_task("measuring", total=len(commands))
             for name, command in commands.items():
@@ -430,14 +431,13 @@ def measure_page(
     return 0
 
 
-def _options(description: str, *, names: Collection[str] = ()) -> argparse.Namespace:
+def _options(description: str, names: Collection[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if names:
-        parser.add_argument("names", nargs="*", metavar="NAME", help="measure only docs/results/NAME.json")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="measure only docs/results/NAME.json")
     parser.add_argument("--tables", action="store_true", help="only write the tables anew from docs/results/")
     parser.add_argument("--check", action="store_true", help="exit with 1 where tables are not those of docs/results/")
     options = parser.parse_args()
-    if unknown := [name for name in getattr(options, "names", []) if name not in names]:
+    if unknown := [name for name in options.names if name not in names]:
         parser.error(f"there is no result called {unknown[0]!r}, but {', '.join(names)}")
     return options
 
@@ -456,7 +456,7 @@ def main() -> int:
         **ablation_commands(),
         **router_commands(),
     }
-    options = _options(__doc__ or "", names=commands)
+    options = _options(__doc__ or "", commands)
     if not (options.tables or options.check):
         commands = {name: commands[name] for name in options.names or commands}
         with Progress() as progress:

@@ -1,6 +1,7 @@
 """Measures what docs/formats.md compares, keeps it under docs/results/, and writes its table from there.
 
 python scripts/measure_formats.py            measures bf16x again (half an hour); bf16 is that of the other scripts
+python scripts/measure_formats.py NAME ...   measures only the results so called, as docs/results/NAME.json
 python scripts/measure_formats.py --tables   only writes the table anew from docs/results/
 python scripts/measure_formats.py --check    exits with 1 where the table is not that of docs/results/
 """

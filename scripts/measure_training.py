@@ -1,6 +1,7 @@
 """Trains what docs/training.md states, keeps the reports under docs/results/, and writes its table from there.
 
 python scripts/measure_training.py            trains everything again, on the golden device (about half an hour)
+python scripts/measure_training.py NAME ...   measures only the results so called, as docs/results/NAME.json
 python scripts/measure_training.py --tables   only writes the table anew from docs/results/
 python scripts/measure_training.py --check    exits with 1 where the table is not that of docs/results/
 """
