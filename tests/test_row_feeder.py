@@ -12,13 +12,14 @@ from acf.hw.mem.csr_fetch import CsrFetch
 from acf.hw.mem.multiply import PairMultiplier
 from acf.hw.mem.row_feeder import RowFeeder
 from acf.hw.mem.row_share import RowShare
+from acf.tb.mutation import BENCHES
 from acf.tb.runner import has_icarus, run_bench
 
 needs_icarus = pytest.mark.skipif(not has_icarus(), reason="Icarus Verilog is not installed")
 
 
 def run(**settings):
-    run_bench("row_feeder", module="acf.tb.bench_row_feeder", **settings)
+    run_bench("row_feeder", module=BENCHES["row_feeder"].module, **settings)
 
 
 def test_row_feeder_verilator():

@@ -46,8 +46,8 @@ class Bench:
 
     Parameters
     ----------
-    module : str
-        Python module of the cocotb tests.
+    module : str or tuple of str
+        Python modules of the cocotb tests.
     leave_out : tuple of str
         Tests that cannot run here (they look at names inside the block), or take long and add little.
     env : dict
@@ -60,11 +60,16 @@ class Bench:
         but the time, and the tests check what the counters and these outputs promise.
     """
 
-    module: str
+    module: str | tuple[str, ...]
     leave_out: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     order_is_free: bool = False
     timed: tuple[str, ...] = ()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """All modules of the tests."""
+        return (self.module,) if isinstance(self.module, str) else self.module
 
 
 BENCHES = {
@@ -80,7 +85,14 @@ BENCHES = {
     "router": Bench(module="acf.tb.bench_router"),
     "node": Bench(module="acf.tb.bench_mesh", order_is_free=True),
     "noc": Bench(module="acf.tb.bench_mesh", order_is_free=True),
-    "row_feeder": Bench(module="acf.tb.bench_row_feeder"),
+    "row_feeder": Bench(
+        module=(
+            "acf.tb.bench_row_feeder",
+            "acf.tb.bench_row_feeder_formats",
+            "acf.tb.bench_row_feeder_ahead",
+            "acf.tb.bench_row_feeder_errors",
+        )
+    ),
     "column_feeder": Bench(module="acf.tb.bench_column_feeder"),
     # Bursts of different arrays may come in another order.
     "update_engine": Bench(module="acf.tb.bench_update_engine", order_is_free=True),
@@ -401,7 +413,7 @@ def plant(
         raise ValueError(f"faults must be at least 1, not {faults!r}")
     config = config or preset("tiny")
     begin = time.monotonic()
-    result = Report(block=block, config=config.digest, seed=seed, bench=bench.module)
+    result = Report(block=block, config=config.digest, seed=seed, bench=", ".join(bench.modules))
     plantation = _Plantation(block, bench=bench, config=config, pool=_POOL * faults, seed=seed)
     with plantation.alone():
         tests = plantation.tests()

@@ -22,6 +22,7 @@ from acf.isa import (
     Cast,
     EntryKind,
     ErrorCode,
+    Opcode,
     ResultKind,
     TrafficClass,
 )
@@ -37,7 +38,7 @@ from acf.tb.row_feeder_model import (
 )
 from acf.tb.stream import StreamSink, StreamSource, pack, unpack, wait_until
 
-__all__ = ["RowFeederBench"]
+__all__ = ["RowFeederBench", "one_stream"]
 
 GOLDEN = golden_format(CONFIG.lane.format)
 
@@ -228,3 +229,13 @@ class RowFeederBench:
         self.signals = 0
         self.dut.rst.value = 0
         self.chance, self.answers = chance, True
+
+
+async def one_stream(bench, matrix, command):
+    """Carry out one STREAM; return entries, and cycles from SETUP to SIGNAL."""
+    bench.place(matrix)
+    bench.send(Opcode.STREAM, command)
+    flits = await bench.finish(1)
+    entries, *_ = bench.check_stream(flits, command, matrix)
+    assert not flits
+    return entries, bench.span

@@ -43,6 +43,7 @@ __all__ = [
     "random_drain",
     "random_matrix",
     "random_stream",
+    "whole_stream",
 ]
 
 CONFIG = bench_config()
@@ -405,3 +406,10 @@ def random_drain(**fixed):
         ranges = _random_entry_range(500, words=8) if select else _random_entry_range(500)
         command.update(ranges, entries=random.randrange(500), gate=0, relu=0, narrow=0, select=select)
     return {**command, **fixed}
+
+
+def whole_stream(matrix, **fields):
+    """A gather of all rows of a matrix."""
+    rows = {"row_begin": 0, "row_end": matrix.rows, "row_offset": 0, "row_step": 1, "row_limit": 8}
+    inner = {"inner_begin": 0, "inner_offset": 0, "inner_count": OPERANDS, "accumulator_first": 0}
+    return random_stream(matrix, **{"mode": Mode.GATHER, **rows, **inner, **fields})

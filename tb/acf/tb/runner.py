@@ -120,7 +120,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def run_bench(
     block: str,
     *,
-    module: str,
+    module: str | Sequence[str],
     config: FabricConfig | None = None,
     simulator: str = "verilator",
     netlist: bool = False,
@@ -129,14 +129,14 @@ def run_bench(
     divisor: int = 1,
     env: dict[str, str] | None = None,
 ) -> None:
-    """Generate ``block``, build it, and run the cocotb tests of ``module`` on it.
+    """Generate ``block``, build it, and run the cocotb tests of ``module``, or of several, on it.
 
     Parameters
     ----------
     block : str
         A key of ``acf.hw.blocks.BLOCKS``.
-    module : str
-        Python module that holds the cocotb tests.
+    module : str or sequence of str
+        Python modules that hold the cocotb tests.
     config : FabricConfig or None
         A preset, possibly in another number format or without skipping; ``tiny`` when None. Benches get it by
         ``bench_config``.
@@ -181,7 +181,7 @@ def run_verilog(
     *,
     top: str,
     name: str,
-    module: str,
+    module: str | Sequence[str],
     simulator: str = "verilator",
     seed: int = 1,
     testcase: str | Sequence[str] | None = None,
@@ -242,7 +242,7 @@ def _run(
     runner: Any,
     folder: Path,
     top: str,
-    module: str,
+    module: str | Sequence[str],
     seed: int,
     testcase: str | Sequence[str] | None,
     env: dict[str, str],
@@ -250,12 +250,13 @@ def _run(
 ) -> None:
     results = folder / "results.xml"
     results.unlink(missing_ok=True)
-    log = folder / f"{module.rpartition('.')[2]}.log"
+    modules = [module] if isinstance(module, str) else list(module)
+    log = folder / f"{modules[0].rpartition('.')[2]}.log"
     with contextlib.suppress(SystemExit):
         runner.test(
             hdl_toplevel=top,
             hdl_toplevel_lang="verilog",
-            test_module=module,
+            test_module=modules,
             build_dir=folder,
             test_dir=folder,
             results_xml=str(results),
@@ -271,9 +272,11 @@ def _run(
     cases = list(ElementTree.parse(results).getroot().iter("testcase"))
     failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
     if not cases:
-        raise AssertionError(f"{module} has no test called {testcase!r}")
+        raise AssertionError(f"{', '.join(modules)} has no test called {testcase!r}")
     if failed:
-        raise AssertionError(f"{module} on {top} with seed {seed}: {', '.join(map(str, failed))} failed\n{_tail(log)}")
+        raise AssertionError(
+            f"{modules[0]} on {top} with seed {seed}: {', '.join(map(str, failed))} failed\n{_tail(log)}"
+        )
 
 
 def _tail(log: Path, lines: int = 60) -> str:
