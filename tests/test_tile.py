@@ -1,21 +1,22 @@
-"""The compute tile, on both simulators and in all formats; the bench is ``acf.tb.bench_tile``."""
+"""The compute tile, on both simulators and in all formats."""
 
 import pytest
 
 from acf.config import NUMBER_FORMATS, preset
+from acf.tb.mutation import BENCHES
 from acf.tb.runner import has_icarus, run_bench
 
 
 @pytest.mark.parametrize("format", list(NUMBER_FORMATS))
 def test_tile(format):
-    run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format))
+    run_bench("tile", module=BENCHES["tile"].module, config=preset("tiny").with_format(format))
 
 
 @pytest.mark.parametrize(
     "format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))]
 )
 def test_tile_without_skipping(format):
-    run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format).without_skipping())
+    run_bench("tile", module=BENCHES["tile"].module, config=preset("tiny").with_format(format).without_skipping())
 
 
 @pytest.mark.regress
@@ -23,7 +24,7 @@ def test_tile_without_skipping(format):
     "config", [preset("base"), preset("base").without_skipping(), preset("base").with_format("bf16x")]
 )
 def test_base_tile(config):
-    run_bench("tile", module="acf.tb.bench_tile", config=config, seed=2)
+    run_bench("tile", module=BENCHES["tile"].module, config=config, seed=2)
 
 
 @pytest.mark.skipif(not has_icarus(), reason="needs iverilog (Icarus Verilog)")
@@ -31,4 +32,4 @@ def test_base_tile(config):
     "format", ["bf16", *(pytest.param(name, marks=pytest.mark.regress) for name in ("bf16x", "int8"))]
 )
 def test_tile_icarus(format):
-    run_bench("tile", module="acf.tb.bench_tile", config=preset("tiny").with_format(format), simulator="icarus")
+    run_bench("tile", module=BENCHES["tile"].module, config=preset("tiny").with_format(format), simulator="icarus")

@@ -81,7 +81,7 @@ BENCHES = {
     "float32_add": Bench(module="acf.tb.bench_float32", env={"ACF_FLOAT_CASES": "4000"}),
     "fused_multiply_add": Bench(module="acf.tb.bench_float32", env={"ACF_FLOAT_CASES": "6000"}),
     "lane": Bench(module="acf.tb.bench_lane"),
-    "tile": Bench(module="acf.tb.bench_tile"),
+    "tile": Bench(module=("acf.tb.bench_tile", "acf.tb.bench_tile_timing")),
     "router": Bench(module="acf.tb.bench_router"),
     "node": Bench(module="acf.tb.bench_mesh", order_is_free=True),
     "noc": Bench(module="acf.tb.bench_mesh", order_is_free=True),
