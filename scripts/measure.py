@@ -416,19 +416,22 @@ def measure_page(
     """Measure, write or check, as the command line says, where one table of one page states what is measured."""
     options = _options(f"Measures what the table {section!r} of {page.name} states, and writes the table.", commands)
     if not (options.tables or options.check):
-        commands = {name: commands[name] for name in options.names or commands}
-        with Progress() as progress:
-            task = progress.add_task("measuring", total=len(commands))
-            for name, command in commands.items():
-                progress.update(task, description=name)
-                measure(name, command)
-                progress.advance(task)
+        _measure_all({name: commands[name] for name in options.names or commands})
     before = page.read_text()
     after = filled(before, section, table(), script=script)
     if options.check:
         return int(after != before)
     page.write_text(after)
     return 0
+
+
+def _measure_all(commands: dict[str, str]) -> None:
+    with Progress() as progress:
+        task = progress.add_task("measuring", total=len(commands))
+        for name, command in commands.items():
+            progress.update(task, description=name)
+            measure(name, command)
+            progress.advance(task)
 
 
 def _options(description: str, names: Collection[str]) -> argparse.Namespace:
@@ -458,13 +461,7 @@ def main() -> int:
     }
     options = _options(__doc__ or "", commands)
     if not (options.tables or options.check):
-        commands = {name: commands[name] for name in options.names or commands}
-        with Progress() as progress:
-            task = progress.add_task("measuring", total=len(commands))
-            for name, command in commands.items():
-                progress.update(task, description=name)
-                measure(name, command)
-                progress.advance(task)
+        _measure_all({name: commands[name] for name in options.names or commands})
     pages = {
         README: {
             "throughput": product_table,
