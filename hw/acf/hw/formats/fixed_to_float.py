@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from acf.hw.formats.float_parts import Normaliser, Sections, round_float32
+from acf.hw.formats.float_parts import Normaliser, Sections, normalise_and_round
 from acf.isa import DEFAULT_UNIT, UNIT_BITS
 
 __all__ = ["FixedToFloat32"]
@@ -73,16 +73,18 @@ class FixedToFloat32(wiring.Component):
         )
 
         # --- 3: shift left as far as that goes, round.
-        n = Normaliser(m, s.partial, s.room, free=s.free)
-        n.step(4)
-        n.step(2)
-        n.step(1)
-        shift = Cat(n.taken[1], n.taken[2], n.taken[4], s.taken)
-        exponent = named("exponent", (s.room - shift)[:9])
-        s = cut(
-            3,
-            o=round_float32(sections, n.value, exponent=exponent, sign=s.sign, nan=s.invalid, infinite=s.invalid),
+        bits = normalise_and_round(
+            m,
+            sections,
+            s.partial,
+            room=s.room,
+            taken=s.taken,
+            free=s.free,
+            sign=s.sign,
+            nan=s.invalid,
+            infinite=s.invalid,
         )
+        s = cut(3, o=bits)
         m.d.comb += self.o.eq(s.o)
         return m
 

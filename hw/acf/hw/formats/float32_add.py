@@ -13,7 +13,7 @@ from amaranth.hdl import C, Cat, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from acf.hw.formats.float_parts import Normaliser, Sections, round_float32, unpack
+from acf.hw.formats.float_parts import Normaliser, Sections, normalise_and_round, unpack
 
 __all__ = ["Float32Add"]
 
@@ -125,16 +125,18 @@ class Float32Add(wiring.Component):
         )
 
         # --- 4: shift left as far as that goes, round.
-        n = Normaliser(m, s.partial, s.room, free=s.free)
-        n.step(4)
-        n.step(2)
-        n.step(1)
-        shift = Cat(n.taken[1], n.taken[2], n.taken[4], s.taken)
-        exponent = named("exponent", (s.room - shift)[:9])
-        s = cut(
-            4,
-            o=round_float32(sections, n.value, exponent=exponent, sign=s.sign, nan=s.nan, infinite=s.infinite),
+        bits = normalise_and_round(
+            m,
+            sections,
+            s.partial,
+            room=s.room,
+            taken=s.taken,
+            free=s.free,
+            sign=s.sign,
+            nan=s.nan,
+            infinite=s.infinite,
         )
+        s = cut(4, o=bits)
         m.d.comb += self.o.eq(s.o)
 
         return m

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 
-__all__ = ["Normaliser", "Sections", "round_float32", "unpack"]
+__all__ = ["Normaliser", "Sections", "normalise_and_round", "unpack"]
 
 
 class Sections:
@@ -113,7 +113,7 @@ def unpack(bits: Value, *, exponent: int = 8, fraction: int) -> SimpleNamespace:
     )
 
 
-def round_float32(
+def _round_float32(
     sections: Sections, value: Value, *, exponent: Value, sign: Value, nan: Value, infinite: Value
 ) -> Value:
     """Bits of a float32 number: ``value`` normalised, rounded to nearest even.
@@ -141,3 +141,28 @@ def round_float32(
     )
     special = sections.named("special", nan | infinite | (leading & (exponent >= 254)))
     return Cat(Mux(special, Cat(C(0, 22), nan, C(255, 8)), packed[:31]), sign)
+
+
+def normalise_and_round(
+    m: Module, sections: Sections, value: Value, *, room: Value, taken: Value, free: Value, **special: Value
+) -> Value:
+    """Bits of a float32 number from a ``value`` that lacks at most the last three of its shifts to the left.
+
+    Parameters
+    ----------
+    m : Module
+    sections : Sections
+    value, room, free : Value
+        As of a ``Normaliser``.
+    taken : Value
+        Which of the longer shifts were taken, that by 8 lowest.
+    **special : Value
+        ``sign``, ``nan`` and ``infinite``, see ``_round_float32``.
+    """
+    n = Normaliser(m, value, room, free=free)
+    n.step(4)
+    n.step(2)
+    n.step(1)
+    shift = Cat(n.taken[1], n.taken[2], n.taken[4], taken)
+    exponent = sections.named("exponent", (room - shift)[:9])
+    return _round_float32(sections, n.value, exponent=exponent, **special)
